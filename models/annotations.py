@@ -1,0 +1,80 @@
+"""The one table about images, `data/annotations.parquet`: its columns, and reading and writing it byte for byte alike.
+
+One row per image, sorted by image, so that the same content always has the same hash.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.string(), nullable=False),  # SHA-256 of the original bytes
+        pa.field("file", pa.string(), nullable=False),  # below data/: images/ab/<sha256>.<ext>
+        pa.field("line", pa.string(), nullable=False),
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("slice", pa.string(), nullable=False),  # a group worth measuring alone: material, light, camera
+        pa.field("split", pa.string()),  # train, validation or test: decided at entry, never changed
+        pa.field("label", pa.string()),  # good, defect, or null: nobody has said yet
+        pa.field("defect_types", pa.list_(pa.string())),
+        pa.field("defect_probability", pa.float64()),  # graded ground truth, where the source has it
+        pa.field("mask", pa.string()),  # below data/: masks/ab/<sha256>.png
+        pa.field(
+            "boxes",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("x", pa.float64()),
+                        ("y", pa.float64()),
+                        ("width", pa.float64()),
+                        ("height", pa.float64()),
+                        ("defect_type", pa.string()),
+                    ]
+                )
+            ),
+        ),  # pixels
+        pa.field("labelled_by", pa.string()),
+        pa.field("labelled_at", pa.string()),  # ISO 8601
+        pa.field("source", pa.string(), nullable=False),  # the delivery it came with
+        pa.field("source_path", pa.string(), nullable=False),  # its name in that delivery
+        pa.field("licence", pa.string()),
+        pa.field("synthetic", pa.bool_(), nullable=False),  # made, not photographed: training split only
+        pa.field("width_px", pa.int32()),
+        pa.field("height_px", pa.int32()),
+        pa.field("channels", pa.int32()),
+        pa.field("bit_depth", pa.int32()),
+        pa.field("format", pa.string()),  # PNG, JPEG, TIFF, BMP, WEBP
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("decode_error", pa.string()),  # why the bytes are no image, null where they are
+    ]
+)
+
+
+def empty() -> pa.Table:
+    return SCHEMA.empty_table()
+
+
+def from_rows(rows: list[dict]) -> pa.Table:
+    """Rows as dicts with the schema's keys; absent keys become null (not for `nullable=False` fields)."""
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def load(path: Path) -> pa.Table:
+    """Read the table; an absent file is an empty table."""
+    return pq.read_table(path, schema=SCHEMA) if path.exists() else empty()
+
+
+def save(table: pa.Table, path: Path) -> None:
+    """Write atomically (temporary file, fsync, rename), sorted by image, so that equal content gives equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    table = table.cast(SCHEMA).replace_schema_metadata(None).sort_by("image")
+    with partial.open("wb") as sink:
+        pq.write_table(table, sink, compression="zstd", store_schema=False)
+        sink.flush()
+        os.fsync(sink.fileno())
+    partial.replace(path)

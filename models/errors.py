@@ -1,0 +1,60 @@
+"""Every error that defectloop raises on purpose.
+
+    DefectloopError                exit code 1
+    ├── BadInput                   exit code 2   what the user gave can't be used as it is
+    │   ├── BadParams              params.yaml or an environment variable
+    │   ├── UnreadableImage        bytes that are no image
+    │   └── BadData                annotations, labels or classes that don't allow the step
+    ├── NotReady                   exit code 3   an earlier step has not run yet
+    ├── Refused                    exit code 4   a gate said no; the reasons are recorded
+    ├── Unreachable                exit code 5   a server, remote or download that does not answer
+    └── Busy                       exit code 6   somebody else holds the line's lock
+
+A message says what is wrong and where; `next_step` says what to type or change. Reads and writes nothing.
+"""
+
+
+class DefectloopError(Exception):
+    """Base of the tree. `next_step` is a command or a change that gets the user further."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_step}".strip()
+
+
+class BadInput(DefectloopError):
+    exit_code = 2
+
+
+class BadParams(BadInput):
+    pass
+
+
+class UnreadableImage(BadInput):
+    pass
+
+
+class BadData(BadInput):
+    pass
+
+
+class NotReady(DefectloopError):
+    exit_code = 3
+
+
+class Refused(DefectloopError):
+    exit_code = 4
+
+
+class Unreachable(DefectloopError):
+    exit_code = 5
+
+
+class Busy(DefectloopError):
+    exit_code = 6

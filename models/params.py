@@ -1,0 +1,148 @@
+"""`params.yaml` as frozen types. An unknown key, a wrong type or an impossible number is an error that names its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import BadParams, NotReady
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitShares(Section):
+    train: Share
+    validation: Share
+    test: Share
+
+    @model_validator(mode="after")
+    def sum_to_one(self) -> SplitShares:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"shares must sum to 1, they sum to {total:g}")
+        return self
+
+
+class Ingest(Section):
+    split: SplitShares
+
+
+class PartsPerClass(Section):
+    train: Count
+    validation: Count
+    test: Count
+
+
+class Validate(Section):
+    classes: tuple[str, ...]
+    min_side_px: Count
+    max_side_px: Count
+    bit_depths: tuple[int, ...]
+    min_parts_per_class: PartsPerClass
+
+
+class Model(Section):
+    kind: Literal["classification"]
+    backbone: str
+    weights: str
+    image_size_px: Annotated[int, Field(ge=32, le=2048)]
+    hidden: Annotated[int, Field(ge=1)]
+    members: Annotated[int, Field(ge=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Train(Section):
+    finetune: Literal["head", "last", "all"]
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    flips: tuple[Literal["none", "horizontal", "vertical", "both"], ...]
+    patience: Annotated[int, Field(ge=1)]
+    seed: int
+    accelerator: str
+    devices: int | str
+    strategy: str
+    num_nodes: Annotated[int, Field(ge=1)]
+    precision: str
+
+
+class Export(Section):
+    max_score_difference: Positive
+    projection_axes: Annotated[int, Field(ge=1)]
+
+
+class Cost(Section):
+    escape: Positive
+    overkill: Positive
+    review: Positive
+    max_escape_rate: Share | None
+
+
+class Evaluate(Section):
+    bootstrap: Annotated[int, Field(ge=100)]
+    gallery: Count
+
+
+class Promote(Section):
+    min_auroc: Share
+    max_escape_rate: Share
+    max_overkill_rate: Share
+    max_f1_drop: Share
+    min_parts: Count
+
+
+class Monitor(Section):
+    window: Annotated[int, Field(ge=1)]
+    min_window: Annotated[int, Field(ge=1)]
+    significance: Annotated[float, Field(gt=0, lt=1)]
+    drift_share: Annotated[float, Field(gt=0, le=1)]
+    schedule: str
+
+
+class Retrain(Section):
+    labels: Annotated[int, Field(ge=1)]
+    wait_for_labels_s: Annotated[float, Field(ge=0)]
+    cooldown_minutes: Annotated[float, Field(ge=0)]
+    max_per_day: Annotated[int, Field(ge=1)]
+
+
+class Params(Section):
+    line: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    ingest: Ingest
+    validate_: Validate = Field(alias="validate")  # pydantic keeps `validate` for itself
+    model: Model
+    train: Train
+    export: Export
+    cost: Cost
+    evaluate: Evaluate
+    promote: Promote
+    monitor: Monitor
+    retrain: Retrain
+
+
+def load(path: Path) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises NotReady when the file is absent and BadParams when anything in it is unknown, missing or out of range.
+    """
+    if not path.exists():
+        raise NotReady(f"There is no {path}.", next_step="Make a workspace: defectloop init DIR --line NAME")
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text()))
+    except yaml.YAMLError as error:
+        raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(step) for step in problem['loc']) or 'the file'}: {problem['msg']}" for problem in error.errors()
+        )
+        raise BadParams(f"{path}: {problems}.", next_step="Correct the file; the README's params table lists every key.") from error

@@ -1,0 +1,1 @@
+"""Floor 2: steps of work, each readable alone."""

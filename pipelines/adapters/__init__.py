@@ -1,0 +1,1 @@
+"""The only importers of MLflow, DVC, Great Expectations, Evidently and boto3."""

@@ -1,0 +1,29 @@
+"""Places, from environment variables: `DEFECTLOOP_*`, and MLflow's own. Nothing here changes a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.errors import BadParams
+
+
+class Settings(BaseSettings):
+    """Unset places fall back to the workspace's own `.defectloop/` (see `pipelines.workspace`)."""
+
+    model_config = SettingsConfigDict(env_prefix="DEFECTLOOP_", frozen=True, extra="forbid", populate_by_name=True)
+
+    state: Path | None = None  # DEFECTLOOP_STATE: local state of the workspace
+    ledger: str | None = None  # DEFECTLOOP_LEDGER: SQLAlchemy URL
+    store: str | None = None  # DEFECTLOOP_STORE: s3://bucket/prefix or a directory
+    remote: str | None = None  # DEFECTLOOP_REMOTE: DVC remote, s3://… or a directory
+    tracking: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+
+
+def load() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BadParams(f"Environment: {error}", next_step="Correct the variable.") from error

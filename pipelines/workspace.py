@@ -1,0 +1,71 @@
+"""Where things lie: a workspace's directory, its data, its stage outputs and its local state. Creates nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import params
+from models.errors import NotReady
+from models.params import Params
+from pipelines import settings
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A git + DVC repository with `params.yaml`. `state` may lie in another one: an automation clone shares its owner's."""
+
+    root: Path
+    state: Path
+    ledger_url: str
+    tracking_uri: str
+    artifact_root: str
+    store_url: str
+    remote_url: str
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def annotations(self) -> Path:
+        return self.data / "annotations.parquet"
+
+    @property
+    def artifacts(self) -> Path:
+        """Stage outputs, `artifacts/STAGE/…`."""
+        return self.root / "artifacts"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    def params(self) -> Params:
+        return params.load(self.root / "params.yaml")
+
+
+def at(root: Path) -> Workspace:
+    """The workspace at `root`, its places taken from the environment where set."""
+    root = root.resolve()
+    places = settings.load()
+    state = (places.state or root / ".defectloop").resolve()
+    return Workspace(
+        root=root,
+        state=state,
+        ledger_url=places.ledger or f"sqlite:///{state / 'ledger.db'}",
+        tracking_uri=places.tracking or f"sqlite:///{state / 'mlflow.db'}",
+        artifact_root=str(state / "mlartifacts"),
+        store_url=places.store or str(state / "images"),
+        remote_url=places.remote or str(state / "dvc-remote"),
+    )
+
+
+def find(start: Path) -> Workspace:
+    """The workspace that `start` lies in: the nearest directory upwards with a `params.yaml`."""
+    for directory in (start.resolve(), *start.resolve().parents):
+        if (directory / "params.yaml").exists():
+            return at(directory)
+    raise NotReady(
+        f"{start.resolve()} lies in no workspace (no params.yaml here or above).",
+        next_step="Make one: defectloop init DIR --line NAME, or point to one with --workspace DIR.",
+    )
