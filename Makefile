@@ -1,0 +1,56 @@
+# Every target sets up what it needs: uv in a private environment when absent, then .venv from requirements.lock.
+.PHONY: setup demo test check format lock clean
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV := $(shell command -v uv || echo .uv/bin/uv)
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+
+export DO_NOT_TRACK := 1
+
+help:            ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 12
+
+setup: .venv/.ready  ## make .venv from requirements.lock
+
+demo: .venv/.ready   ## the whole loop on real solar cells, in .demo/
+	@$(BIN)/defectloop demo --workspace .demo
+
+test: .venv/.ready   ## every test, the slow ones too
+	@$(BIN)/pytest -m "slow or not slow"
+
+quick: .venv/.ready  ## the fast tests only
+	@$(BIN)/pytest
+
+check: .venv/.ready  ## format, lint, types, import contracts, docs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/docs
+
+format: .venv/.ready ## rewrite the code in the project's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: .venv/.ready   ## resolve pyproject.toml anew into requirements.lock
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	    --group dev --upgrade --output-file requirements.lock pyproject.toml
+
+clean:           ## remove the demo's workspace and the caches, keep .venv
+	@rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.uv/bin/uv:
+	@echo "Setting up uv $(UV_VERSION) in .uv/ …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "defectloop needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+
+.venv/.ready: requirements.lock pyproject.toml | $(UV)
+	@echo "Installing requirements.lock into .venv/ …"
+	@test -x .venv/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock
+	@$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
+	@touch $@

@@ -1,0 +1,27 @@
+"""The `batch_inspection` flow: inspect a folder of production images with the champion, each into the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, task
+
+from flows import artifacts
+from pipelines import workspace as workspaces
+from pipelines.predict import ReplayReport
+from pipelines.workspace import Workspace
+
+
+@flow(name="batch_inspection", flow_run_name="batch inspection {source}")
+def batch_inspection(workspace: str, source: str, slice: str | None = None) -> ReplayReport:
+    """Inspect every image below `source`. A second run of the same folder adds nothing to the ledger."""
+    report = inspect_folder(workspaces.at(Path(workspace)), Path(source), slice)
+    artifacts.inspection_table(report)
+    return report
+
+
+@task
+def inspect_folder(workspace: Workspace, source: Path, slice: str | None) -> ReplayReport:
+    from pipelines.predict import replay_folder
+
+    return replay_folder(workspace, source, slice=slice)

@@ -1,0 +1,63 @@
+"""The `defectloop` command: its list of subcommands, and how an error reaches the terminal.
+
+Light on purpose: a command imports what it needs when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+from flows.commands import data, production, service, training
+from models.errors import DefectloopError
+
+app = typer.Typer(
+    name="defectloop",
+    help="Keeps a deep-learning defect detector good on a living production line.",
+    epilog="Every command takes --workspace DIR (default: here or above) and --json. "
+    "Exit codes: 0 done, 1 error, 2 bad input, 3 an earlier step is missing, 4 refused, 5 unreachable, 6 busy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PANELS = {
+    "Data": (data.init, data.ingest, data.validate, data.snapshot),
+    "Models": (training.train, training.evaluate, training.promote, training.rollback),
+    "Production": (
+        production.inspect,
+        production.replay,
+        production.monitor,
+        production.review,
+        production.retrain,
+        production.trace,
+        production.status,
+    ),
+    "The loop": (service.deploy, service.demo),
+}
+
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+
+
+def main() -> None:
+    try:
+        app()
+    except DefectloopError as error:
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": type(error).__name__, "message": error.message, "next": error.next_step}))
+        else:
+            typer.secho(f"✗ {error.message}", fg="red", err=True)
+            if error.next_step:
+                typer.echo(f"  → {error.next_step}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. Run the same command again to go on where it stopped.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The subcommands, one file per part of the loop."""

@@ -1,0 +1,48 @@
+"""What the commands share: the two options, finding the workspace, and printing an answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.workspace import Workspace
+
+WorkspaceOption = Annotated[
+    Path | None, typer.Option("--workspace", "-w", help="The workspace's directory; default: this one or one above.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def open_workspace(directory: Path | None) -> Workspace:
+    from pipelines import workspace
+
+    return workspace.find(directory or Path.cwd())
+
+
+def answer(result: Any, text: str, *, as_json: bool) -> None:
+    """Print the result: `text` for a person, the whole of it as JSON for a program."""
+    typer.echo(json.dumps(plain(result), ensure_ascii=False) if as_json else text)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, paths, times and NaN as JSON has them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

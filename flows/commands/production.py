@@ -1,0 +1,146 @@
+"""Commands around production: inspect, watch, review, retrain, trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace, plain
+
+
+def inspect(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    workspace: WorkspaceOption = None,
+    part: Annotated[str | None, typer.Option(help="Serial number of the part; default: the file's name.")] = None,
+    slice: Annotated[str | None, typer.Option(help="What the line says about the part: material, recipe.")] = None,
+    heatmaps: Annotated[Path | None, typer.Option(help="Directory for the heatmap pictures.")] = None,
+    as_json: JsonOption = True,
+) -> None:
+    """Inspect images with the champion: one JSON line each with verdict, score, regions, heatmap file.
+
+    Each inspection is in the ledger before its line is printed. Exit code 2 when an image could not be read.
+
+    Example: defectloop inspect cell0001.png | jq .verdict
+    """
+    from models.errors import BadInput
+    from pipelines.predict import inspect_file, open_inspector
+
+    place = open_workspace(workspace)
+    unreadable = 0
+    with open_inspector(place) as inspector:
+        for image in images:
+            try:
+                result = inspect_file(inspector, image, part=part, slice=slice, heatmaps=heatmaps)
+            except BadInput as error:
+                unreadable += 1
+                typer.echo(json.dumps({"image": str(image), "error": error.message, "next": error.next_step}))
+            else:
+                typer.echo(json.dumps(plain(result), ensure_ascii=False))
+    if unreadable:
+        raise typer.Exit(2)
+
+
+def replay(
+    source: Annotated[Path, typer.Argument(help="A folder of production images.")],
+    workspace: WorkspaceOption = None,
+    slice: Annotated[str | None, typer.Option(help="What the line says about these parts: material, recipe.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Inspect a whole folder as if it came off the line. Replayed again, it adds nothing.
+
+    Example: defectloop replay night-shift/ --slice poly
+    """
+    from pipelines.predict import replay_folder
+
+    report = replay_folder(open_workspace(workspace), source, slice=slice)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
+    answer(report, f"{report.inspected} inspected ({counts}), {report.already_known} known before", as_json=as_json)
+
+
+def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Compare the latest production with the champion's reference; announce a drift to Prefect.
+
+    Example: defectloop monitor --json | jq .drifted
+    """
+    from flows import home
+
+    place = open_workspace(workspace)
+    home.use(place)
+    from flows.monitoring import monitoring
+
+    check = monitoring(str(place.root))
+    answer(check, check.explanation, as_json=as_json)
+
+
+def review(
+    workspace: WorkspaceOption = None,
+    part: Annotated[str | None, typer.Option(help="The part that is judged; without it, list what waits.")] = None,
+    label: Annotated[str | None, typer.Option(help="good or defect.")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Who stands behind the label.")] = None,
+    comment: Annotated[str | None, typer.Option(help="Anything worth keeping.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the parts that wait for ground truth, or say what one is.
+
+    Example: defectloop review --part cell0815 --label defect --reviewer "quality lab"
+    """
+    from flows.reviewing import answer_one, waiting
+    from models.errors import BadInput
+
+    place = open_workspace(workspace)
+    if part is None:
+        parts = waiting(place)
+        listing = "\n".join(f"{item.part}  {item.verdict} {item.score:.2f}" for item in parts) or "Nothing waits."
+        answer(parts, listing, as_json=as_json)
+        return
+    if label is None or reviewer is None:
+        raise BadInput(
+            f"A review of part {part} needs a label and a reviewer.",
+            next_step=f'defectloop review --part {part} --label good --reviewer "…"',
+        )
+    progress = answer_one(place, part, label, reviewer, comment)
+    answer(progress, f"{progress.labelled} of {progress.wanted} parts have ground truth.", as_json=as_json)
+
+
+def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Start, or go on with, the line's retraining by hand: labels, snapshot, challenger, gate.
+
+    Example: defectloop retrain --workspace bottles
+    """
+    from flows import home
+
+    place = open_workspace(workspace)
+    home.use(place)
+    from flows.retraining import retraining
+
+    outcome = retraining(str(place.root))
+    answer(outcome, outcome.message, as_json=as_json)
+
+
+def trace(
+    part: Annotated[str, typer.Argument(help="Serial number of the part.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the way from a part's verdicts back to model, run, snapshot, commit and training images.
+
+    Example: defectloop trace cell0815
+    """
+    from pipelines.trace import render, trace
+
+    traced = trace(open_workspace(workspace), part)
+    answer(traced, render(traced), as_json=as_json)
+
+
+def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Show the line at a glance: snapshot, champion, latest inspections, drift, open requests.
+
+    Example: defectloop status
+    """
+    from pipelines.status import render, status
+
+    now = status(open_workspace(workspace))
+    answer(now, render(now), as_json=as_json)

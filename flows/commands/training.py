@@ -1,0 +1,81 @@
+"""Commands from a snapshot to a champion, and back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace
+
+
+def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Run the training flow: validate, snapshot, the DVC stages, register, gate, promote.
+
+    Unchanged stages are not run again. Exit code 4 when the gate refuses the new version.
+
+    Example: defectloop train --workspace bottles
+    """
+    from flows import home
+
+    place = open_workspace(workspace)
+    home.use(place)
+    from flows.training import training
+
+    outcome = training(str(place.root))
+    verdict = "promoted to champion" if outcome.promoted else "not promoted"
+    answer(outcome, f"Version {outcome.version} {verdict}: {'; '.join(outcome.reasons)}", as_json=as_json)
+    if not outcome.promoted:
+        raise typer.Exit(4)
+
+
+def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Measure the exported detector on the frozen test parts and write the report.
+
+    Runs the DVC stages train, export and evaluate as far as they are out of date.
+
+    Example: defectloop evaluate && xdg-open artifacts/evaluate/report.html
+    """
+    import json
+
+    from pipelines.adapters.dataset_versions import run_stage
+
+    place = open_workspace(workspace)
+    for stage in ("train", "export", "evaluate"):
+        run_stage(place, stage)
+    metrics = json.loads((place.artifacts / "evaluate" / "metrics.json").read_text())
+    report = place.artifacts / "evaluate" / "report.html"
+    answer({"metrics": metrics, "report": report}, f"{json.dumps(metrics, indent=2)}\nReport: {report}", as_json=as_json)
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="Registered version to put through the gate.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a registered version through the gate; make it champion or record why not (exit code 4).
+
+    Example: defectloop promote 7
+    """
+    from pipelines.promote import promote
+
+    decision = promote(open_workspace(workspace), version)
+    verdict = "is champion" if decision.promote else "was refused"
+    answer(decision, f"Version {version} {verdict}: {'; '.join(decision.reasons)}", as_json=as_json)
+    if not decision.promote:
+        raise typer.Exit(4)
+
+
+def rollback(
+    workspace: WorkspaceOption = None,
+    to: Annotated[str | None, typer.Option(help="Version to return to; default: the champion before this one.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an earlier version champion again; recorded like every promotion.
+
+    Example: defectloop rollback --to 6
+    """
+    from pipelines.promote import rollback
+
+    decision = rollback(open_workspace(workspace), to)
+    answer(decision, "; ".join(decision.reasons), as_json=as_json)

@@ -1,0 +1,1 @@
+"""The whole story on real solar cells, told by `defectloop demo`."""

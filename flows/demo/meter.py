@@ -1,0 +1,40 @@
+"""Peak memory of this process and everything it started, sampled in the background."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+import psutil
+
+INTERVAL_S = 0.5
+
+
+class MemoryMeter:
+    """Sums the resident memory of the process tree; shared pages count once per process, so it errs upwards."""
+
+    def __init__(self) -> None:
+        self.peak_mb = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> MemoryMeter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        root = psutil.Process()
+        while not self._stop.wait(INTERVAL_S):
+            total = sum(_resident_bytes(process) for process in (root, *root.children(recursive=True)))
+            self.peak_mb = max(self.peak_mb, total / 2**20)
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:  # it ended between being listed and being asked
+        return 0

@@ -1,0 +1,66 @@
+"""What `defectloop deploy` serves: every flow of one workspace with its schedule, its triggers and its limits."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.events import DeploymentEventTrigger
+from prefect.runner import Runner
+
+from flows import events
+from flows.batch_inspection import batch_inspection
+from flows.monitoring import monitoring
+from flows.retraining import retraining
+from flows.training import training
+from pipelines.workspace import Workspace
+
+POLL_S = 2.0
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+
+
+def deployments(workspace: Workspace) -> list[RunnerDeployment]:
+    """The deployments of a line, named after it. ENQUEUE: a drift that comes while another is handled must not be lost."""
+    params = workspace.params()
+    fixed = {"workspace": str(workspace.root)}
+    module = {"entrypoint_type": EntrypointType.MODULE_PATH, "tags": [params.line]}
+    return [
+        training.to_deployment(params.line, parameters=fixed, concurrency_limit=ONE_AT_A_TIME, **module),
+        monitoring.to_deployment(
+            params.line, parameters=fixed, cron=params.monitor.schedule, concurrency_limit=ONE_AT_A_TIME, **module
+        ),
+        retraining.to_deployment(
+            params.line,
+            parameters=fixed,
+            concurrency_limit=ONE_AT_A_TIME,
+            triggers=[retraining_trigger(params.line, event) for event in (events.DRIFT_DETECTED, events.LABELS_COMPLETED)],
+            **module,
+        ),
+        batch_inspection.to_deployment(params.line, parameters=fixed, **module),
+    ]
+
+
+def retraining_trigger(line: str, event: str) -> DeploymentEventTrigger:
+    """Start `retraining` on each such event of the line, with the event's own id and content."""
+    return DeploymentEventTrigger(
+        name=f"{line}: {event} starts retraining",
+        expect={event},
+        match={"prefect.resource.id": events.resource_id(line)},
+        parameters={
+            "trigger": event,
+            "event_id": "{{ event.id | string }}",  # a bare UUID fails on the server
+        },
+    )
+
+
+def serve(workspace: Workspace) -> None:
+    """Register the deployments and run what they schedule until interrupted."""
+    asyncio.run(_serve(f"defectloop {workspace.params().line}", deployments(workspace)))
+
+
+async def _serve(name: str, served: list[RunnerDeployment]) -> None:
+    runner = Runner(name=name, query_seconds=POLL_S, pause_on_shutdown=False)
+    for deployment in served:
+        await runner.aadd_deployment(deployment)
+    await runner.start()

@@ -1,0 +1,61 @@
+"""Which Prefect a workspace uses: its own home and local server, or the one that `PREFECT_API_URL` names.
+
+Call `use(workspace)` before the first import of prefect: it reads its settings from the environment at import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from models.errors import Unreachable
+from pipelines.workspace import Workspace
+
+
+def use(workspace: Workspace) -> str | None:
+    """Point this process and its children at the workspace's Prefect; returns the server's API URL, None without one.
+
+    Without a server Prefect starts a temporary one for the length of a flow. Raises Unreachable when
+    `PREFECT_API_URL` names a server that does not answer.
+    """
+    home = workspace.state / "prefect"
+    os.environ.setdefault("PREFECT_HOME", str(home))
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")  # the UI keeps every line
+    chosen = os.environ.get("PREFECT_API_URL")
+    if chosen:
+        if not answers(chosen):
+            raise Unreachable(
+                f"The Prefect server at {chosen} does not answer.",
+                next_step="Start it, or unset PREFECT_API_URL to use the workspace's own: defectloop deploy",
+            )
+        return chosen
+    url = running(workspace)
+    if url:
+        os.environ["PREFECT_API_URL"] = url
+    return url
+
+
+def running(workspace: Workspace) -> str | None:
+    """API URL of the workspace's own server (`defectloop deploy`), None when none answers."""
+    note = server_note(workspace)
+    if not note.exists():
+        return None
+    url = json.loads(note.read_text())["api_url"]
+    return url if answers(url) else None
+
+
+def server_note(workspace: Workspace) -> Path:
+    return workspace.state / "prefect" / "server.json"
+
+
+def answers(api_url: str, *, timeout_s: float = 3.0) -> bool:
+    try:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=timeout_s) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False

@@ -1,0 +1,58 @@
+"""One Prefect task per step of work. A task only delegates; what a step does is in `pipelines`.
+
+No retries here: each step is resumable and says what it lacks, so a second try belongs to a person or the next run.
+"""
+
+from __future__ import annotations
+
+from prefect import task
+
+from pipelines.adapters.dataset_versions import run_stage
+from pipelines.adapters.model_registry import ModelVersion
+from pipelines.gate import Decision
+from pipelines.snapshot import Snapshot
+from pipelines.validate import ValidationReport
+from pipelines.workspace import Workspace
+
+
+@task
+def validate(workspace: Workspace) -> ValidationReport:
+    from pipelines.validate import validate
+
+    return validate(workspace)
+
+
+@task
+def snapshot(workspace: Workspace) -> Snapshot:
+    from pipelines.snapshot import snapshot
+
+    return snapshot(workspace)
+
+
+@task
+def train(workspace: Workspace) -> bool:
+    return run_stage(workspace, "train")
+
+
+@task
+def export(workspace: Workspace) -> bool:
+    return run_stage(workspace, "export")
+
+
+@task
+def evaluate(workspace: Workspace) -> bool:
+    return run_stage(workspace, "evaluate")
+
+
+@task
+def register(workspace: Workspace) -> ModelVersion:
+    from pipelines.register import register
+
+    return register(workspace)
+
+
+@task
+def promote(workspace: Workspace, version: str) -> Decision:
+    from pipelines.promote import promote
+
+    return promote(workspace, version)
