@@ -1,0 +1,75 @@
+"""Numbers that say how an image looks: what drift is measured on. NumPy alone, about a millisecond an image.
+
+Pixel descriptors are scaled so that white is 1; they don't depend on the bit depth.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.vocabulary import Prediction
+
+# Local descriptors look at no more than this square from the middle, so that a large image costs no more.
+_CENTRE_PX = 1024
+_GREY = (0.299, 0.587, 0.114)  # red, green, blue: ITU-R BT.601
+
+
+def describe(image: np.ndarray) -> dict[str, float]:
+    """Brightness, contrast, sharpness, noise and saturation of H×W×C uint8 or uint16 pixels, each in [0, 1].
+
+    brightness  mean of the grey values
+    contrast    their standard deviation
+    sharpness   mean absolute Laplacian: how strong the edges are
+    noise       standard deviation of pixel noise (Immerkær, Fast Noise Variance Estimation, 1996)
+    saturation  mean of (largest − smallest channel); 0 for grey images
+    """
+    centre = _centre(image)
+    white = float(np.iinfo(image.dtype).max)
+    grey = _grey(centre) * np.float32(1 / white)
+    mean = float(grey.mean())
+    from_mean = (grey - np.float32(mean)).ravel()
+    contrast = float(np.sqrt(np.dot(from_mean, from_mean) / from_mean.size))
+    sharpness, noise = _edges_and_noise(grey) if min(grey.shape) >= 3 else (0.0, 0.0)
+    saturation = _channel_spread(centre) / white
+    return {"brightness": mean, "contrast": contrast, "sharpness": sharpness, "noise": noise, "saturation": saturation}
+
+
+def of_inspection(image: np.ndarray, prediction: Prediction) -> dict[str, float]:
+    """Everything drift is measured on: the pixel descriptors, the score, and the embedding's projection."""
+    axes = {f"projection_{axis}": float(value) for axis, value in enumerate(prediction.projection)}
+    return describe(image) | {"score": float(prediction.score)} | axes
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """Float32 H×W in the image's own units."""
+    if image.shape[2] == 1:
+        return image[..., 0].astype(np.float32)
+    red, green, blue = (image[..., channel] * np.float32(weight) for channel, weight in enumerate(_GREY))
+    return red + green + blue
+
+
+def _channel_spread(image: np.ndarray) -> float:
+    if image.shape[2] == 1:
+        return 0.0
+    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+    largest, smallest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    return float((largest - smallest).mean())
+
+
+def _edges_and_noise(grey: np.ndarray) -> tuple[float, float]:
+    # Second differences along each axis; the Laplacian is their sum on the inner pixels, and Immerkær's mask
+    # [[1,-2,1],[-2,4,-2],[1,-2,1]] is the one taken of the other.
+    down = grey[:-2] + grey[2:]
+    down -= 2 * grey[1:-1]
+    across = grey[1:-1, :-2] + grey[1:-1, 2:]
+    across -= 2 * grey[1:-1, 1:-1]
+    across += down[:, 1:-1]
+    mixed = down[:, :-2] + down[:, 2:]
+    mixed -= 2 * down[:, 1:-1]
+    sharpness = float(np.abs(across, out=across).mean()) / 4
+    return sharpness, float(np.sqrt(np.pi / 2) * np.abs(mixed, out=mixed).mean() / 6)
+
+
+def _centre(image: np.ndarray) -> np.ndarray:
+    top, left = (max(0, (side - _CENTRE_PX) // 2) for side in image.shape[:2])
+    return image[top : top + _CENTRE_PX, left : left + _CENTRE_PX]

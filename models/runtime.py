@@ -1,0 +1,127 @@
+"""Run an exported detector: image array in, `Prediction` out. ONNX Runtime and NumPy; never torch.
+
+What is evaluated, promoted and served goes through here, so that all three give the same numbers. The file holds
+everything: resize, normalisation, network, calibration and heatmap in the graph, thresholds and origin in its metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from models.calibration import Calibrator
+from models.errors import BadInput
+from models.regions import regions
+from models.vocabulary import OperatingPoint, Prediction, Verdict
+
+METADATA_KEY = "defectloop"
+INPUT = "image"
+OUTPUTS = ("score", "raw_score", "class_probabilities", "heatmap", "embedding", "projection")
+
+
+@dataclass(frozen=True)
+class DetectorMetadata:
+    """What the file says about itself: how to read its answers, and where it came from."""
+
+    kind: str
+    line: str
+    classes: tuple[str, ...]  # defect types, in the order of the class probabilities
+    operating_point: OperatingPoint
+    calibrator: Calibrator
+    heatmap_threshold: float
+    image_size_px: int
+    backbone: str
+    snapshot: str  # DVC hash of data/
+    git_commit: str
+    mlflow_run_id: str
+    params_sha256: str  # of the model and train sections
+    defectloop_version: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> DetectorMetadata:
+        values = json.loads(text)
+        values["classes"] = tuple(values["classes"])
+        values["operating_point"] = OperatingPoint(**values["operating_point"])
+        values["calibrator"] = Calibrator(**values["calibrator"])
+        return cls(**values)
+
+
+class Detector:
+    """One loaded file. Safe to share between threads: ONNX Runtime sessions are, and nothing else here changes."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """`threads` bounds ONNX Runtime's own threads; None takes every core. Raises BadInput when it is no detector."""
+        self.path = Path(path)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            described = self.session.get_modelmeta().custom_metadata_map[METADATA_KEY]
+            self.metadata = DetectorMetadata.from_json(described)
+        except Exception as error:  # ONNX Runtime raises its own classes, all straight below Exception
+            reason = "its metadata is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+            raise BadInput(
+                f"{path} is no defectloop detector: {reason}.", next_step="Export one: defectloop train."
+            ) from error
+
+    @cached_property
+    def sha256(self) -> str:
+        with self.path.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+
+    def verdict(self, score: float) -> Verdict:
+        return self.metadata.operating_point.verdict(score)
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        """`image` H×W×C (C 1 or 3), uint8 or uint16, of any size."""
+        outputs = self.session.run(OUTPUTS, {INPUT: as_input(image)})
+        score, raw_score, probabilities, heatmap, embedding, projection = (output[0] for output in outputs)
+        height, width = image.shape[:2]
+        return Prediction(
+            score=float(score),
+            raw_score=float(raw_score),
+            class_probabilities=dict(zip(self.metadata.classes, map(float, probabilities), strict=True)),
+            heatmap=heatmap,
+            embedding=embedding,
+            projection=projection,
+            regions=regions(heatmap, self.metadata.heatmap_threshold, width_px=width, height_px=height),
+        )
+
+    def predict_many(self, images: Iterable[np.ndarray], batch_size: int = 16) -> Iterator[Prediction]:
+        """Predictions in the order of `images`, which is read on another thread, up to `batch_size` images ahead.
+
+        Each image still runs alone: a kernel's sums depend on the batch's size, and the same part must get the same
+        score to the bit however it came in. On CPUs a larger batch gains next to nothing (docs: the benchmark).
+        """
+        pending = iter(images)
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as reader:
+            ahead = reader.submit(lambda: list(itertools.islice(pending, batch_size)))
+            while block := ahead.result():
+                ahead = reader.submit(lambda: list(itertools.islice(pending, batch_size)))
+                yield from map(self.predict, block)
+
+
+def as_input(image: np.ndarray) -> np.ndarray:
+    """The graph's input, uint16 [1, H, W, C]. 8-bit pixels are widened exactly: 255 · 257 = 65535."""
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or image.dtype not in (np.uint8, np.uint16):
+        raise BadInput(
+            f"An image must be H×W×1 or H×W×3 of uint8 or uint16, got {image.dtype} of shape {image.shape}.",
+            next_step="Decode it with models.images.decode.",
+        )
+    if image.dtype == np.uint8:
+        image = image.astype(np.uint16) * np.uint16(257)
+    return image[None]
