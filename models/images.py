@@ -95,7 +95,7 @@ def _decode(data: bytes) -> tuple[np.ndarray, ImageFacts]:
 
 
 def _pixels(opened: Image.Image, raw_mode: str) -> tuple[np.ndarray, int]:
-    """Decode whole. `raw_mode` is Pillow's name for the bytes in the file: the mode alone hides what Pillow would drop."""
+    """Decode whole. `raw_mode` names the bytes in the file: the mode alone hides what Pillow would drop."""
     opened.load()
     mode = opened.mode
     if ";16" in raw_mode and not mode.startswith("I"):

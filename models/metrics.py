@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Metrics:
 
     @classmethod
     def from_dict(cls, values: dict) -> Metrics:
-        numbers = {f.name: _nan_if_none(values[f.name]) for f in fields(cls) if f.name != "intervals"}
+        numbers: dict[str, Any] = {f.name: _nan_if_none(values[f.name]) for f in fields(cls) if f.name != "intervals"}
         spans = values.get("intervals", {}).items()
         return cls(**numbers, intervals={name: (_nan_if_none(low), _nan_if_none(high)) for name, (low, high) in spans})
 

@@ -143,6 +143,9 @@ def load(path: Path) -> Params:
         raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(step) for step in problem['loc']) or 'the file'}: {problem['msg']}" for problem in error.errors()
+            f"{'.'.join(str(step) for step in problem['loc']) or 'the file'}: {problem['msg']}"
+            for problem in error.errors()
         )
-        raise BadParams(f"{path}: {problems}.", next_step="Correct the file; the README's params table lists every key.") from error
+        raise BadParams(
+            f"{path}: {problems}.", next_step="Correct the file; the README's params table lists every key."
+        ) from error

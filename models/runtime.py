@@ -63,7 +63,7 @@ class Detector:
     """One loaded file. Safe to share between threads: ONNX Runtime sessions are, and nothing else here changes."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        """`threads` bounds ONNX Runtime's own threads; None takes every core. Raises BadInput when it is no detector."""
+        """`threads` bounds ONNX Runtime's own; None takes every core. Raises BadInput when `path` is no detector."""
         self.path = Path(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or os.cpu_count() or 1
