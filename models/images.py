@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from models.errors import UnreadableImage
 
 # A list of its own, because Pillow would also try formats that start other programs.
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _NEXT_STEP = "Deliver it again as PNG, JPEG, TIFF, BMP or WebP."
 
 
@@ -83,7 +83,7 @@ def _decode(data: bytes) -> tuple[np.ndarray, ImageFacts]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                format_ = "JPEG" if opened.format == "MPO" else str(opened.format)
+                format_ = "JPEG" if opened.format == "MPO" else str(opened.format)  # MPO: JPEGs of some phones
                 array, bit_depth = _pixels(opened, raw_mode=str(opened.tile[0].args) if opened.tile else "")
     except UnreadableImage:
         raise

@@ -1,0 +1,107 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import images
+from models.errors import UnreadableImage
+
+
+def encoded(array: np.ndarray, format_: str = "PNG", **options: object) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(array).save(sink, format=format_, **options)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
+
+
+def test_grey_image_keeps_one_channel(grey: np.ndarray) -> None:
+    decoded = images.decode(encoded(grey))
+    assert decoded.shape == (40, 30, 1)
+    assert np.array_equal(decoded[..., 0], grey)
+
+
+def test_sixteen_bit_grey_is_kept_whole() -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (20, 10)).astype(np.uint16)
+    data = encoded(deep)
+    assert np.array_equal(images.decode(data)[..., 0], deep)
+    assert images.facts(data) == images.ImageFacts(10, 20, 1, 16, "PNG")
+
+
+def test_sixteen_bit_tiff_is_kept_whole() -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (20, 10)).astype(np.uint16)
+    assert np.array_equal(images.decode(encoded(deep, "TIFF"))[..., 0], deep)
+
+
+def test_alpha_is_dropped(grey: np.ndarray) -> None:
+    rgba = np.dstack([grey, grey, grey, np.zeros_like(grey)])
+    assert np.array_equal(images.decode(encoded(rgba)), rgba[..., :3])
+
+
+def test_palette_becomes_colour(grey: np.ndarray) -> None:
+    sink = io.BytesIO()
+    Image.fromarray(grey).convert("P").save(sink, format="PNG")
+    assert images.decode(sink.getvalue()).shape == (40, 30, 3)
+
+
+def test_black_and_white_becomes_eight_bit(grey: np.ndarray) -> None:
+    assert set(np.unique(images.decode(encoded(grey > 127)))) == {0, 255}
+
+
+def test_exif_orientation_is_honoured(grey: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by 90°
+    assert images.decode(encoded(grey, exif=exif.tobytes())).shape == (30, 40, 1)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
+def test_truncated_file_is_refused(grey: np.ndarray, format_: str) -> None:
+    data = encoded(grey, format_)
+    with pytest.raises(UnreadableImage):
+        images.decode(data[: len(data) * 2 // 3])
+
+
+@pytest.mark.parametrize("data", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])
+def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
+    with pytest.raises(UnreadableImage) as error:
+        images.facts(data)
+    assert error.value.next_step
+
+
+def test_sixteen_bit_colour_is_refused_rather_than_clipped() -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(4 * (1 + 4 * 3 * 2))))
+    with pytest.raises(UnreadableImage, match="16-bit colour"):
+        images.decode(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+
+
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "a17.png"
+    bad.write_bytes(b"x")
+    with pytest.raises(UnreadableImage, match=r"a17\.png"):
+        images.read(bad)
+    with pytest.raises(UnreadableImage, match=r"b\.png"):
+        images.read(tmp_path / "b.png")
+
+
+def test_overlay_leaves_cold_areas_as_they_are(grey: np.ndarray) -> None:
+    heatmap = np.zeros((4, 4), dtype=np.float32)
+    heatmap[3, 3] = 1
+    over = images.overlay(grey[..., None], heatmap)
+    assert over.shape == (40, 30, 3)
+    assert np.array_equal(over[:15, :10, 0], grey[:15, :10])
+    assert over[39, 29, 0] > over[39, 29, 2]
+
+
+def test_png_round_trip(grey: np.ndarray) -> None:
+    assert np.array_equal(images.decode(images.encode_png(grey[..., None]))[..., 0], grey)

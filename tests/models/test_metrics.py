@@ -1,0 +1,62 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from models.metrics import Metrics, measure
+from models.vocabulary import OperatingPoint
+
+POINT = OperatingPoint(pass_below=0.3, fail_from=0.6)
+
+
+@pytest.fixture
+def scored() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    truth = random.random(300) < 0.3
+    return truth, np.round(0.3 * truth + 0.7 * random.random(300), 2)  # rounded: ties
+
+
+def test_numbers_are_those_of_scikit_learn(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, score = scored
+    measured = measure(truth, score, POINT, groups=np.arange(300), bootstrap=0)
+    assert measured.auroc == pytest.approx(roc_auc_score(truth, score))
+    assert measured.average_precision == pytest.approx(average_precision_score(truth, score))
+    assert measured.f1 == pytest.approx(f1_score(truth, score >= 0.6))
+
+
+def test_verdicts_are_counted_per_part() -> None:
+    truth = np.array([True, True, True, False, False, False])
+    score = np.array([0.1, 0.4, 0.9, 0.1, 0.4, 0.9])
+    measured = measure(truth, score, POINT, groups=list("abcdef"), bootstrap=0)
+    assert measured.escape_rate == measured.overkill_rate == measured.review_rate == pytest.approx(1 / 3)
+
+
+def test_a_part_is_as_suspicious_as_its_worst_image() -> None:
+    measured = measure(np.array([True, True]), np.array([0.1, 0.9]), POINT, groups=["a", "a"], bootstrap=0)
+    assert (measured.n, measured.escape_rate, measured.recall) == (1, 0.0, 1.0)
+
+
+def test_intervals_hold_the_number_and_are_repeatable(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, score = scored
+    first, second = (measure(truth, score, POINT, groups=np.arange(300), bootstrap=250) for _ in range(2))
+    assert first == second
+    for name, (low, high) in first.intervals.items():
+        assert low <= getattr(first, name) <= high
+
+
+def test_undefined_numbers_are_nan_and_none_in_json() -> None:
+    measured = measure(np.zeros(3, bool), np.full(3, 0.1), POINT, groups=list("abc"), bootstrap=100)
+    assert math.isnan(measured.recall) and math.isnan(measured.auroc) and math.isnan(measured.f1)
+    assert measured.to_dict()["auroc"] is None
+    assert measured.overkill_rate == 0
+
+
+def test_nothing_to_measure_is_not_an_error() -> None:
+    assert measure(np.zeros(0, bool), np.zeros(0), POINT, groups=[], bootstrap=100).n == 0
+
+
+def test_json_round_trip(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    measured = measure(*scored, POINT, groups=np.arange(300), bootstrap=100)
+    assert Metrics.from_dict(json.loads(json.dumps(measured.to_dict()))) == measured
