@@ -1,0 +1,143 @@
+"""Dataset versions and the stage graph: DVC. The only importer of dvc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from models.errors import BadData, BadInput, Busy, DefectloopError, NotReady, Refused, Unreachable
+from pipelines.workspace import Workspace
+
+BY_EXIT_CODE = {kind.exit_code: kind for kind in (BadInput, NotReady, Refused, Unreachable, Busy)}
+
+
+def pointer_hash(pointer: Path) -> str:
+    """The hash in a `.dvc` file. Raises NotReady when there is none."""
+    if not pointer.exists():
+        raise NotReady(f"There is no {pointer}.", next_step="Take a snapshot: defectloop snapshot")
+    return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])
+
+
+def initialise(root: Path, remote_url: str) -> None:
+    """Make `root` (a git repository) a DVC one with one default remote. Does nothing where DVC already is."""
+    if (root / ".dvc" / "config").exists():
+        return
+    from dvc.repo import Repo
+
+    with _quiet(), contextlib.closing(Repo.init(str(root), force=True)) as repo, repo.config.edit("repo") as config:
+        config["core"] = {"analytics": False, "autostage": False, "check_update": False, "remote": "storage"}
+        config["cache"] = {"type": ["reflink", "hardlink", "copy"]}
+        config["remote"] = {"storage": _remote(root, remote_url)}
+
+
+def share_cache(root: Path, cache: Path, remote_url: str) -> None:
+    """Let the clone at `root` use another repository's cache and remote; kept out of git."""
+    from dvc.repo import Repo
+
+    with _opened(Repo, root) as repo, repo.config.edit("local") as config:
+        config["cache"] = {"dir": str(cache)}
+        config["remote"] = {"storage": _remote(root, remote_url)}
+
+
+def add_data(root: Path) -> str:
+    """Put `data/` under version control and return its hash. Costs what is new; the rest is known by size and time."""
+    from dvc.repo import Repo
+
+    with _opened(Repo, root) as repo:
+        repo.add("data")
+    return pointer_hash(root / "data.dvc")
+
+
+def checkout_data(root: Path) -> None:
+    """Bring `data/` to what `data.dvc` says, from the cache or the remote."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    with _opened(Repo, root) as repo:
+        try:
+            repo.pull(targets=["data.dvc"], force=True)
+        except DvcException as error:
+            raise Unreachable(
+                f"data/ of {root} can't be brought back: {error}.",
+                next_step="Check the remote (dvc remote list), or ingest the source again.",
+            ) from error
+
+
+def push_data(root: Path) -> int:
+    """Copy what the remote lacks; resumable. Raises Unreachable when the remote does not take it."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    with _opened(Repo, root) as repo:
+        try:
+            return int(repo.push(targets=["data.dvc"]))
+        except (DvcException, OSError) as error:
+            raise Unreachable(
+                f"The DVC remote does not take the snapshot: {error}.",
+                next_step="Check DEFECTLOOP_REMOTE and the network; the next `defectloop snapshot` goes on with the push.",
+            ) from error
+
+
+def run_stage(workspace: Workspace, name: str) -> bool:
+    """Run one stage of `dvc.yaml` if it is out of date; True when it ran, False when its outputs were already right.
+
+    The stage's own output streams to the terminal. Its failure comes back as the error it ended with.
+    """
+    from dvc.exceptions import ReproductionError
+    from dvc.repo import Repo
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    with _this_python_first(), _opened(Repo, workspace.root) as repo:
+        try:
+            return bool(repo.reproduce(targets=[name], single_item=True))
+        except ReproductionError as error:
+            cause: BaseException | None = error.__cause__
+            if isinstance(cause, StageCmdFailedError):
+                kind = BY_EXIT_CODE.get(cause.status, DefectloopError)
+                raise kind(f"Stage {name} failed (its message stands above).", next_step=f"Then: dvc repro {name}") from error
+            raise DefectloopError(f"Stage {name} could not run: {cause or error}.") from error
+        except _missing_dependencies() as error:
+            raise BadData(f"Stage {name} can't start: {error}.", next_step="Run the stages before it: defectloop train") from error
+
+
+def _missing_dependencies() -> tuple[type[Exception], ...]:
+    from dvc.dependency.base import DependencyDoesNotExistError
+
+    return (DependencyDoesNotExistError,)
+
+
+def _remote(root: Path, url: str) -> dict[str, str]:
+    """A directory inside the workspace is written relative to `.dvc/`, so that the workspace can be moved."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if url.startswith("s3://"):
+        return {"url": url} | ({"endpointurl": endpoint} if endpoint else {})
+    return {"url": os.path.relpath(url, root / ".dvc")}
+
+
+@contextlib.contextmanager
+def _opened(repo_type: Any, root: Path) -> Iterator[Any]:
+    with _quiet(), contextlib.closing(repo_type(str(root), _wait_for_lock=True)) as repo:
+        yield repo
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    yield
+
+
+@contextlib.contextmanager
+def _this_python_first() -> Iterator[None]:
+    """`python` in `dvc.yaml` shall be the one that runs us, activated or not."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before

@@ -1,0 +1,54 @@
+"""Version control: git, as a program. Knows nothing of data sets."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from models.errors import DefectloopError, NotReady
+
+IDENTITY = ("-c", "user.name=defectloop", "-c", "user.email=defectloop@localhost")
+
+
+def run(root: Path, *arguments: str, check: bool = True) -> str:
+    """Standard output of `git ARGUMENTS` in `root`, stripped. Raises DefectloopError with git's own words."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise NotReady("git is not installed.", next_step="Install git.") from error
+    if check and done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise DefectloopError(f"git {arguments[0]} failed in {root}: {' '.join(said[-3:])}.", next_step=_advice(done.stderr))
+    return done.stdout.strip()
+
+
+def commit(root: Path, paths: list[str], message: str) -> str:
+    """Commit exactly these paths when they differ from HEAD; returns HEAD's hash either way."""
+    run(root, "add", "--", *paths)
+    changed = run(root, "status", "--porcelain", "--", *paths)
+    if changed:
+        run(root, *_identity(root), "commit", "--quiet", "--message", message, "--", *paths)
+    return head(root)
+
+
+def tag(root: Path, name: str, message: str, commit: str) -> None:
+    run(root, *_identity(root), "tag", "--annotate", "--message", message, name, commit)
+
+
+def head(root: Path) -> str:
+    return run(root, "rev-parse", "HEAD")
+
+
+def has_remote(root: Path, name: str = "origin") -> bool:
+    return name in run(root, "remote").split()
+
+
+def _identity(root: Path) -> tuple[str, ...]:
+    """Ours where the person has not told git who they are."""
+    return () if run(root, "config", "user.email", check=False) else IDENTITY
+
+
+def _advice(stderr: str) -> str:
+    if "index.lock" in stderr:
+        return "Another git is at work there, or one was killed: when none runs, remove the index.lock it names."
+    return ""

@@ -1,0 +1,80 @@
+"""Freeze the validated `data/` as a dataset version: DVC hash, git commit, tag, push.
+
+Whatever a killed run left undone, the next one does: the tag knows its hash, and every step looks before it writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models import annotations
+from models.errors import NotReady
+from pipelines import validate
+from pipelines.adapters import dataset_versions, git
+from pipelines.locks import line_lock
+from pipelines.workspace import Workspace
+
+LOCK_WAIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    line: str
+    number: int
+    tag: str
+    data_hash: str
+    git_commit: str
+    n_images: int
+    created: bool
+
+
+def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
+    """The snapshot of the present data, made if it does not exist yet. Needs a passed validation of exactly this table."""
+    line = workspace.params().line
+    with line_lock(workspace, line, wait_s=LOCK_WAIT_S):
+        validate.require_passed(workspace)
+        data_hash = dataset_versions.add_data(workspace.root)
+        n_images = annotations.load(workspace.annotations).num_rows
+        title = message or f"Snapshot of {line}: {n_images} images"
+        commit = git.commit(workspace.root, ["data.dvc", ".gitignore"], title)
+        known = {taken.data_hash: taken for taken in snapshots(workspace)}
+        created = data_hash not in known
+        if created:
+            number = max((taken.number for taken in known.values()), default=0) + 1
+            git.tag(workspace.root, f"data/{line}/{number}", f"{data_hash} {n_images}\n\n{title}", commit)
+            taken = Snapshot(line, number, f"data/{line}/{number}", data_hash, commit, n_images, created=True)
+        else:
+            taken = known[data_hash]
+        dataset_versions.push_data(workspace.root)
+        if git.has_remote(workspace.root):
+            git.run(workspace.root, "push", "--quiet", "origin", "HEAD", taken.tag)
+    return taken
+
+
+def snapshots(workspace: Workspace) -> list[Snapshot]:
+    """Every snapshot of the line, oldest first, as the tags tell it."""
+    line = workspace.params().line
+    listing = git.run(
+        workspace.root,
+        "for-each-ref",
+        f"refs/tags/data/{line}",
+        "--format=%(refname:strip=2) %(*objectname) %(contents:subject)",
+    )
+    found = []
+    for row in listing.splitlines():
+        tag, commit, data_hash, n_images = row.split()
+        number = int(tag.rsplit("/", 1)[1])
+        found.append(Snapshot(line, number, tag, data_hash, commit, int(n_images), created=False))
+    return sorted(found, key=lambda taken: taken.number)
+
+
+def by_hash(workspace: Workspace, data_hash: str) -> Snapshot:
+    for taken in snapshots(workspace):
+        if taken.data_hash == data_hash:
+            return taken
+    raise NotReady(f"No snapshot has the hash {data_hash}.", next_step="git fetch --tags, or: defectloop snapshot")
+
+
+def record_outputs(workspace: Workspace, message: str) -> str:
+    """Commit `dvc.lock`, so that `dvc metrics diff` can compare trainings; returns the commit."""
+    return git.commit(workspace.root, ["dvc.lock"], message)
