@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def add_data(root: Path) -> str:
     from dvc.repo import Repo
 
     with _opened(Repo, root) as repo:
-        repo.add("data")
+        repo.add(str(root / "data"))  # DVC takes relative targets from the current directory
     return pointer_hash(root / "data.dvc")
 
 
@@ -61,7 +62,7 @@ def checkout_data(root: Path) -> None:
 
     with _opened(Repo, root) as repo:
         try:
-            repo.pull(targets=["data.dvc"], force=True)
+            repo.pull(targets=[str(root / "data.dvc")], force=True)
         except DvcException as error:
             raise Unreachable(
                 f"data/ of {root} can't be brought back: {error}.",
@@ -76,7 +77,7 @@ def push_data(root: Path) -> int:
 
     with _opened(Repo, root) as repo:
         try:
-            return int(repo.push(targets=["data.dvc"]))
+            return int(repo.push(targets=[str(root / "data.dvc")]))
         except (DvcException, OSError) as error:
             raise Unreachable(
                 f"The DVC remote does not take the snapshot: {error}.",
@@ -95,7 +96,7 @@ def run_stage(workspace: Workspace, name: str) -> bool:
 
     with _this_python_first(), _opened(Repo, workspace.root) as repo:
         try:
-            return bool(repo.reproduce(targets=[name], single_item=True))
+            return bool(repo.reproduce(targets=[f"{workspace.root / 'dvc.yaml'}:{name}"], single_item=True))
         except ReproductionError as error:
             cause: BaseException | None = error.__cause__
             if isinstance(cause, StageCmdFailedError):
@@ -128,8 +129,10 @@ def _opened(repo_type: Any, root: Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
+    """DVC's own remarks stay out of our output; a stage's do not, they come from another process."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    yield
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
 
 
 @contextlib.contextmanager

@@ -1,0 +1,36 @@
+"""What a format reader yields: one image as it was delivered, with everything the sender says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Delivery:
+    name: str  # unique in its source
+    read: Callable[[], bytes]
+    part: str
+    slice: str = "default"
+    label: str | None = None
+    split: str | None = None  # respected where the source has an official one
+    defect_types: Sequence[str] = ()
+    defect_probability: float | None = None
+    labelled_by: str | None = None
+    labelled_at: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A whole delivery: its name, as it will stand in the annotations, and its images."""
+
+    name: str
+    deliveries: Sequence[Delivery]
+
+
+Track = Callable[[Iterable, int], Iterable]  # shows progress over an iterable of known length
+
+
+def untracked(items: Iterable, total: int) -> Iterable:
+    return items

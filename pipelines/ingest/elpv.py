@@ -1,0 +1,57 @@
+"""The default example: 2,624 solar cells of the package `elpv-dataset`, original PNG bytes.
+
+A cell is defective when its labelled probability is above 0.5; the four-level value is kept beside it. Deitsch et al.,
+Automatic classification of defective photovoltaic module cells in electroluminescence images, arXiv 1807.02894.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from models.errors import NotReady
+from models.params import SplitShares
+from models.vocabulary import Label
+from pipelines.ingest.deliveries import Delivery, Source
+from pipelines.ingest.splits import assign
+
+SLICES = ("mono", "poly")
+LABELLED_AT = "2018-07-08"  # the paper's first version; the package names no day for a single label
+LICENCE = "CC BY-NC-SA 4.0"
+
+
+def read(shares: SplitShares, slices: Collection[str] = SLICES, splits: Collection[str] | None = None) -> Source:
+    """The cells of these slices, only those of `splits` if given.
+
+    A slice is split as a whole whatever is asked for, so that its test split is the same in every delivery.
+    """
+    spec = find_spec("elpv_dataset")
+    if spec is None or spec.origin is None:
+        raise NotReady("The package elpv-dataset is not installed.", next_step="pip install elpv-dataset")
+    folder = Path(spec.origin).parent / "data"
+    name = f"elpv-dataset {metadata.version('elpv-dataset')}"
+    rows = [row.split() for row in (folder / "labels.csv").read_text().splitlines()]
+    cells = [(path, Path(path).stem, float(probability), kind) for path, probability, kind in rows if kind in slices]
+    split_of = assign(((part, (kind, label(probability))) for _, part, probability, kind in cells), shares)
+    deliveries = [
+        Delivery(
+            name=path,
+            read=(folder / path).read_bytes,
+            part=part,
+            slice=kind,
+            label=label(probability),
+            split=split_of[part],
+            defect_probability=probability,
+            labelled_by=name,
+            labelled_at=LABELLED_AT,
+            licence=LICENCE,
+        )
+        for path, part, probability, kind in cells
+    ]
+    return Source(name, [item for item in deliveries if splits is None or item.split in splits])
+
+
+def label(probability: float) -> str:
+    return (Label.DEFECT if probability > 0.5 else Label.GOOD).value

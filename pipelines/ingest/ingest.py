@@ -1,0 +1,164 @@
+"""Take a delivery into `data/`: original bytes under their hash, one row each, every part with its split.
+
+A second ingest adds nothing; a killed one is finished by running it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from models import annotations, images
+from models.errors import BadData, UnreadableImage
+from models.vocabulary import Split
+from pipelines import quarantine
+from pipelines.ingest import elpv, folder, manifest
+from pipelines.ingest.deliveries import Delivery, Source, Track, untracked
+from pipelines.ingest.splits import assign
+from pipelines.locks import line_lock
+from pipelines.quarantine import Quarantined
+from pipelines.workspace import Workspace
+
+AHEAD = 64  # deliveries read and decoded ahead of the one being written down
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    source: str
+    added: int
+    already_present: int
+    quarantined: tuple[Quarantined, ...]
+
+
+def ingest(workspace: Workspace, source: str, *, slice: str | None = None, track: Track = untracked) -> IngestReport:
+    """Ingest `elpv`, a CSV or Parquet manifest, or a folder with one sub-folder per class."""
+    return take_in(workspace, open_source(workspace, source, slice), track=track)
+
+
+def open_source(workspace: Workspace, source: str, slice: str | None) -> Source:
+    path = Path(source)
+    if source == "elpv":
+        return elpv.read(workspace.params().ingest.split, slices=(slice,) if slice else elpv.SLICES)
+    if path.suffix in (".csv", ".parquet") and path.is_file():
+        return manifest.read(path, slice)
+    if path.is_dir():
+        return folder.read(path, slice)
+    raise BadData(
+        f"{source} is no folder, no CSV or Parquet manifest, and not elpv.",
+        next_step="defectloop ingest FOLDER (one sub-folder per class) or defectloop ingest manifest.csv",
+    )
+
+
+def take_in(workspace: Workspace, source: Source, *, track: Track = untracked) -> IngestReport:
+    """Add what is new of an opened source.
+
+    Bytes that are there under another name are quarantined as duplicates; bytes that are no image keep their row, so
+    that the data contract finds and names them.
+    """
+    params = workspace.params()
+    with line_lock(workspace, params.line, wait_s=600.0):
+        table = annotations.load(workspace.annotations)
+        known = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
+        refused_before = {entry.path for entry in quarantine.entries(workspace)}
+        rows: list[dict[str, Any]] = []
+        refused: list[Quarantined] = []
+        already = 0
+        for row, data in track(_described(source, params.line), len(source.deliveries)):
+            path = f"{row['source']}/{row['source_path']}"
+            if known.get(row["image"]) == path or path in refused_before:
+                already += 1
+            elif row["image"] in known:
+                reason = f"duplicate: the same bytes as {known[row['image']]}"
+                refused.append(quarantine.put(workspace, row, reason, data))
+            else:
+                _keep(workspace.data / row["file"], data)
+                known[row["image"]] = path
+                rows.append(row)
+        _decide_splits(rows, table, params.ingest.split)
+        if rows:
+            annotations.save(pa.concat_tables([table, annotations.from_rows(rows)]), workspace.annotations)
+    return IngestReport(source.name, len(rows), already, tuple(refused))
+
+
+def _paths(table: pa.Table) -> list[str]:
+    names = zip(table["source"].to_pylist(), table["source_path"].to_pylist(), strict=True)
+    return [f"{source}/{path}" for source, path in names]
+
+
+def _described(source: Source, line: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Read and decode on both cores (Pillow lets go of the interpreter lock), a bounded number ahead."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for start in range(0, len(source.deliveries), AHEAD):
+            block = source.deliveries[start : start + AHEAD]
+            yield from pool.map(lambda delivery: _describe(delivery, source.name, line), block)
+
+
+def _describe(delivery: Delivery, source: str, line: str) -> tuple[dict[str, Any], bytes]:
+    data = delivery.read()
+    sha = hashlib.sha256(data).hexdigest()
+    suffix = Path(delivery.name).suffix.lower() or ".bin"
+    row: dict[str, Any] = {
+        "image": sha,
+        "file": f"images/{sha[:2]}/{sha}{suffix}",
+        "line": line,
+        "part": delivery.part,
+        "slice": delivery.slice,
+        "split": delivery.split,
+        "label": delivery.label,
+        "defect_types": list(delivery.defect_types),
+        "defect_probability": delivery.defect_probability,
+        "labelled_by": delivery.labelled_by,
+        "labelled_at": delivery.labelled_at,
+        "source": source,
+        "source_path": delivery.name,
+        "licence": delivery.licence,
+        "synthetic": False,
+        "size_bytes": len(data),
+    }
+    try:
+        facts = images.facts(data)
+    except UnreadableImage as error:
+        row["decode_error"] = error.message
+    else:
+        row |= vars(facts)
+    return row, data
+
+
+def _decide_splits(rows: list[dict[str, Any]], table: pa.Table, shares: Any) -> None:
+    """Give every row without an official split the one of its part; unlabelled parts wait for their label."""
+    split_of: dict[str, str] = {}
+    existing: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    columns = (table[name].to_pylist() for name in ("part", "split", "slice", "label"))
+    for part, split, slice, label in zip(*columns, strict=True):
+        if split and label and part not in split_of:
+            split_of[part] = split
+            existing[(slice, label)][split] += 1
+    for row in rows:
+        if row["split"] is not None and row["split"] not in set(Split):
+            raise BadData(
+                f"{row['source_path']}: there is no split {row['split']!r}.", next_step=f"Splits: {', '.join(Split)}."
+            )
+        if row["split"] and row["part"] not in split_of:
+            split_of[row["part"]] = row["split"]
+            existing[(row["slice"], row["label"])][row["split"]] += 1
+    new = ((row["part"], (row["slice"], row["label"])) for row in rows if row["label"] and row["part"] not in split_of)
+    split_of |= assign(new, shares, existing)
+    for row in rows:
+        row["split"] = split_of.get(row["part"])  # a part that is known keeps its split, whatever the delivery says
+
+
+def _keep(path: Path, data: bytes) -> None:
+    if path.exists() and path.stat().st_size == len(data):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)

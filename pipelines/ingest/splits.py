@@ -1,0 +1,39 @@
+"""Which split a part belongs to. Decided once, when the part enters; pure and deterministic."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from models.params import SplitShares
+from models.vocabulary import Split
+
+Stratum = tuple[str, str]  # slice, label
+
+
+def assign(
+    parts: Iterable[tuple[str, Stratum]],
+    shares: SplitShares,
+    existing: Mapping[Stratum, Counter[str]] | None = None,
+) -> dict[str, str]:
+    """Split of every new part.
+
+    Within a stratum the parts go, in the order of their hashes, each to the split that is furthest behind its share,
+    counting the parts that are there already. So the shares hold in every slice and label, and a slice whose test parts
+    were delivered beforehand gets training and validation parts only until it has caught up.
+    """
+    target = {Split.TRAIN: shares.train, Split.VALIDATION: shares.validation, Split.TEST: shares.test}
+    counts = {stratum: Counter(counter) for stratum, counter in (existing or {}).items()}
+    assigned: dict[str, str] = {}
+    for part, stratum in sorted(dict(parts).items(), key=lambda item: _hash(item[0])):
+        there = counts.setdefault(stratum, Counter())
+        total = sum(there.values()) + 1
+        split = max(target, key=lambda name: target[name] * total - there[name])
+        there[split] += 1
+        assigned[part] = split.value
+    return assigned
+
+
+def _hash(part: str) -> bytes:
+    return hashlib.sha256(part.encode()).digest()
