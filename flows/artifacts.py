@@ -31,7 +31,9 @@ def drift_table(check: DriftCheck) -> None:
 
 
 def inspection_table(report: ReplayReport) -> None:
-    create_table_artifact(key="batch-inspection", table=[{"verdict": k, "images": n} for k, n in report.verdicts.items()])
+    create_table_artifact(
+        key="batch-inspection", table=[{"verdict": k, "images": n} for k, n in report.verdicts.items()]
+    )
 
 
 def report_link(workspace: Workspace, key: str, path: Path) -> None:

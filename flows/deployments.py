@@ -34,7 +34,9 @@ def deployments(workspace: Workspace) -> list[RunnerDeployment]:
             params.line,
             parameters=fixed,
             concurrency_limit=ONE_AT_A_TIME,
-            triggers=[retraining_trigger(params.line, event) for event in (events.DRIFT_DETECTED, events.LABELS_COMPLETED)],
+            triggers=[
+                retraining_trigger(params.line, event) for event in (events.DRIFT_DETECTED, events.LABELS_COMPLETED)
+            ],
             **module,
         ),
         batch_inspection.to_deployment(params.line, parameters=fixed, **module),

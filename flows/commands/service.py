@@ -38,12 +38,16 @@ def deploy(
         from flows.deployments import serve
 
         page = url.removesuffix("/api")
-        answer({"prefect": page}, f"Serving line {place.params().line}. Prefect UI: {page} (Ctrl-C stops)", as_json=as_json)
+        answer(
+            {"prefect": page}, f"Serving line {place.params().line}. Prefect UI: {page} (Ctrl-C stops)", as_json=as_json
+        )
         serve(place)
 
 
 def demo(
-    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Directory of the demo's workspace.")] = Path(".demo"),
+    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Directory of the demo's workspace.")] = Path(
+        ".demo"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Tell the whole story on 2,624 real solar cells: train, drift, retrain, promote. At most 6 minutes.

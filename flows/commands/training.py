@@ -45,7 +45,9 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
         run_stage(place, stage)
     metrics = json.loads((place.artifacts / "evaluate" / "metrics.json").read_text())
     report = place.artifacts / "evaluate" / "report.html"
-    answer({"metrics": metrics, "report": report}, f"{json.dumps(metrics, indent=2)}\nReport: {report}", as_json=as_json)
+    answer(
+        {"metrics": metrics, "report": report}, f"{json.dumps(metrics, indent=2)}\nReport: {report}", as_json=as_json
+    )
 
 
 def promote(

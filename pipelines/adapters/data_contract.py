@@ -53,7 +53,9 @@ def check_counts(counts: Sequence[Mapping[str, Any]]) -> list[Failure]:
     """Hold the numbers of parts against the contract: rows of class, split, parts, min_parts."""
     import great_expectations.expectations as gxe
 
-    rows = [{**row, "key": f"{row['class']}/{row['split']}", "missing": row["min_parts"] - row["parts"]} for row in counts]
+    rows = [
+        {**row, "key": f"{row['class']}/{row['split']}", "missing": row["min_parts"] - row["parts"]} for row in counts
+    ]
     suite = [(gxe.ExpectColumnValuesToBeBetween(column="missing", max_value=0), "too few parts")]
     return _check(rows, suite, key="key")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def initialise(root: Path, remote_url: str) -> None:
     with _quiet(), contextlib.closing(Repo.init(str(root), force=True)) as repo, repo.config.edit("repo") as config:
         config["core"] = {"analytics": False, "autostage": False, "check_update": False, "remote": "storage"}
         config["cache"] = {"type": ["reflink", "hardlink", "copy"]}
-        config["remote"] = {"storage": _remote(root, remote_url)}
+        config["remote"] = {"storage": _remote(remote_url)}
 
 
 def share_cache(root: Path, cache: Path, remote_url: str) -> None:
@@ -43,7 +44,7 @@ def share_cache(root: Path, cache: Path, remote_url: str) -> None:
 
     with _opened(Repo, root) as repo, repo.config.edit("local") as config:
         config["cache"] = {"dir": str(cache)}
-        config["remote"] = {"storage": _remote(root, remote_url)}
+        config["remote"] = {"storage": _remote(remote_url)}
 
 
 def add_data(root: Path) -> str:
@@ -101,10 +102,14 @@ def run_stage(workspace: Workspace, name: str) -> bool:
             cause: BaseException | None = error.__cause__
             if isinstance(cause, StageCmdFailedError):
                 kind = BY_EXIT_CODE.get(cause.status, DefectloopError)
-                raise kind(f"Stage {name} failed (its message stands above).", next_step=f"Then: dvc repro {name}") from error
+                raise kind(
+                    f"Stage {name} failed (its message stands above).", next_step=f"Then: dvc repro {name}"
+                ) from error
             raise DefectloopError(f"Stage {name} could not run: {cause or error}.") from error
         except _missing_dependencies() as error:
-            raise BadData(f"Stage {name} can't start: {error}.", next_step="Run the stages before it: defectloop train") from error
+            raise BadData(
+                f"Stage {name} can't start: {error}.", next_step="Run the stages before it: defectloop train"
+            ) from error
 
 
 def _missing_dependencies() -> tuple[type[Exception], ...]:
@@ -113,12 +118,12 @@ def _missing_dependencies() -> tuple[type[Exception], ...]:
     return (DependencyDoesNotExistError,)
 
 
-def _remote(root: Path, url: str) -> dict[str, str]:
-    """A directory inside the workspace is written relative to `.dvc/`, so that the workspace can be moved."""
+def _remote(url: str) -> dict[str, str]:
+    """DVC writes a directory relative to its own configuration, so that the workspace can be moved."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if url.startswith("s3://"):
         return {"url": url} | ({"endpointurl": endpoint} if endpoint else {})
-    return {"url": os.path.relpath(url, root / ".dvc")}
+    return {"url": os.path.abspath(url)}
 
 
 @contextlib.contextmanager
@@ -131,6 +136,7 @@ def _opened(repo_type: Any, root: Path) -> Iterator[Any]:
 def _quiet() -> Iterator[None]:
     """DVC's own remarks stay out of our output; a stage's do not, they come from another process."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    logging.getLogger("dvc").setLevel(logging.WARNING)
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 

@@ -18,7 +18,9 @@ def run(root: Path, *arguments: str, check: bool = True) -> str:
         raise NotReady("git is not installed.", next_step="Install git.") from error
     if check and done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise DefectloopError(f"git {arguments[0]} failed in {root}: {' '.join(said[-3:])}.", next_step=_advice(done.stderr))
+        raise DefectloopError(
+            f"git {arguments[0]} failed in {root}: {' '.join(said[-3:])}.", next_step=_advice(done.stderr)
+        )
     return done.stdout.strip()
 
 

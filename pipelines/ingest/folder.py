@@ -17,16 +17,15 @@ def image_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise BadData(
-            f"No images below {folder} ({', '.join(sorted(SUFFIXES))}).", next_step="Check the path: defectloop ingest FOLDER"
+            f"No images below {folder} ({', '.join(sorted(SUFFIXES))}).",
+            next_step="Check the path: defectloop ingest FOLDER",
         )
     return files
 
 
 def read(folder: Path, slice: str | None = None) -> Source:
     """Each image with the label of its sub-folder; images outside any sub-folder come without a label."""
-    deliveries = [
-        _delivery(path, path.relative_to(folder), slice or "default") for path in image_files(folder)
-    ]
+    deliveries = [_delivery(path, path.relative_to(folder), slice or "default") for path in image_files(folder)]
     return Source(folder.resolve().name, deliveries)
 
 

@@ -28,7 +28,8 @@ def read(manifest: Path, slice: str | None = None) -> Source:
     unknown = sorted(set(rows[0]) - set(COLUMNS)) if rows else []
     if unknown or not rows or "path" not in rows[0]:
         raise BadData(
-            f"{manifest}: " + (f"unknown columns {', '.join(unknown)}." if unknown else "no rows with a column `path`."),
+            f"{manifest}: "
+            + (f"unknown columns {', '.join(unknown)}." if unknown else "no rows with a column `path`."),
             next_step=f"Columns: {', '.join(COLUMNS)}.",
         )
     missing = [row["path"] for row in rows if not (manifest.parent / row["path"]).is_file()]

@@ -1,0 +1,81 @@
+"""What the documents say exists, and what exists the documents say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cli import PANELS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+COMMANDS = sorted(command.__name__ for commands in PANELS.values() for command in commands)
+
+
+def leaf_keys(tree: dict, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, value in tree.items():
+        nested = isinstance(value, dict) and not all(isinstance(item, int | float) for item in value.values())
+        keys += leaf_keys(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
+    return keys
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_names_every_command(command: str) -> None:
+    assert f"`defectloop {command}" in README
+
+
+@pytest.mark.parametrize("command", re.findall(r"defectloop (?!solar)([a-z]+)", README + ARCHITECTURE))
+def test_every_command_that_the_documents_name_exists(command: str) -> None:
+    assert command in COMMANDS
+
+
+@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+def test_every_command_has_an_example_in_its_help(panel: tuple) -> None:
+    for command in panel:
+        assert "Example: defectloop" in (command.__doc__ or ""), command.__name__
+
+
+@pytest.mark.parametrize("key", leaf_keys(yaml.safe_load((ROOT / "params.yaml").read_text())))
+def test_every_parameter_has_a_line_in_the_parameter_page(key: str) -> None:
+    assert f"`{key}`" in (ROOT / "docs" / "params.md").read_text()
+
+
+@pytest.mark.parametrize("key", re.findall(r"^\| `([a-z_.]+)`", (ROOT / "docs" / "params.md").read_text(), re.M))
+def test_every_parameter_in_the_parameter_page_exists(key: str) -> None:
+    assert key in leaf_keys(yaml.safe_load((ROOT / "params.yaml").read_text()))
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`((?:flows|pipelines|models|infra|tests|docs)/[\w./]*)`", README + ARCHITECTURE)))
+)
+def test_every_file_that_the_documents_name_exists(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+def test_every_module_is_on_the_code_map() -> None:
+    modules = [
+        p for floor in ("flows", "pipelines", "models") for p in (ROOT / floor).rglob("*.py") if p.name != "__init__.py"
+    ]
+    rooms = {path.relative_to(ROOT).as_posix() for path in modules}
+    missing = [
+        r
+        for r in sorted(rooms)
+        if f"`{r}`" not in ARCHITECTURE and f"`{Path(r).parent.as_posix()}/`" not in ARCHITECTURE
+    ]
+    assert not missing
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in [
+        ROOT / "README.md",
+        ROOT / "ARCHITECTURE.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
