@@ -72,7 +72,7 @@ def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     small = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
     heat = np.clip(np.asarray(small.resize((width, height), Image.Resampling.BILINEAR)), 0, 1)[..., None]
     colour = np.concatenate([np.full_like(heat, 255), 220 * (1 - heat), np.full_like(heat, 20)], axis=2)
-    opacity = 0.65 * np.clip(heat * 1.5, 0, 1)
+    opacity = 0.7 * np.clip((heat - 0.15) * 1.6, 0, 1)  # what is only lukewarm stays out of the way
     return np.round(rgb * (1 - opacity) + colour * opacity).astype(np.uint8)
 
 

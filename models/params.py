@@ -67,7 +67,6 @@ class Train(Section):
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     flips: tuple[Literal["none", "horizontal", "vertical", "both"], ...]
-    patience: Annotated[int, Field(ge=1)]
     seed: int
     accelerator: str
     devices: int | str

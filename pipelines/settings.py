@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     ledger: str | None = None  # DEFECTLOOP_LEDGER: SQLAlchemy URL
     store: str | None = None  # DEFECTLOOP_STORE: s3://bucket/prefix or a directory
     remote: str | None = None  # DEFECTLOOP_REMOTE: DVC remote, s3://… or a directory
+    artifacts: str | None = None  # DEFECTLOOP_ARTIFACTS: MLflow's artifacts, s3://… or a directory
     tracking: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
 
 

@@ -19,7 +19,7 @@ class Workspace:
     state: Path
     ledger_url: str
     tracking_uri: str
-    artifact_root: str
+    artifact_root: str | None  # None: the tracking server decides
     store_url: str
     remote_url: str
 
@@ -54,7 +54,7 @@ def at(root: Path) -> Workspace:
         state=state,
         ledger_url=places.ledger or f"sqlite:///{state / 'ledger.db'}",
         tracking_uri=places.tracking or f"sqlite:///{state / 'mlflow.db'}",
-        artifact_root=str(state / "mlartifacts"),
+        artifact_root=places.artifacts or (None if places.tracking else str(state / "mlartifacts")),
         store_url=places.store or str(state / "images"),
         remote_url=places.remote or str(state / "dvc-remote"),
     )

@@ -35,7 +35,7 @@ def initialise(root: Path, remote_url: str) -> None:
     with _quiet(), contextlib.closing(Repo.init(str(root), force=True)) as repo, repo.config.edit("repo") as config:
         config["core"] = {"analytics": False, "autostage": False, "check_update": False, "remote": "storage"}
         config["cache"] = {"type": ["reflink", "hardlink", "copy"]}
-        config["remote"] = {"storage": _remote(remote_url)}
+        config["remote"] = {"storage": _remote(remote_url, root)}
 
 
 def share_cache(root: Path, cache: Path, remote_url: str) -> None:
@@ -44,7 +44,7 @@ def share_cache(root: Path, cache: Path, remote_url: str) -> None:
 
     with _opened(Repo, root) as repo, repo.config.edit("local") as config:
         config["cache"] = {"dir": str(cache)}
-        config["remote"] = {"storage": _remote(remote_url)}
+        config["remote"] = {"storage": _remote(remote_url, root)}
 
 
 def add_data(root: Path) -> str:
@@ -95,7 +95,7 @@ def run_stage(workspace: Workspace, name: str) -> bool:
     from dvc.repo import Repo
     from dvc.stage.exceptions import StageCmdFailedError
 
-    with _this_python_first(), _opened(Repo, workspace.root) as repo:
+    with _stage_environment(workspace), _opened(Repo, workspace.root) as repo:
         try:
             return bool(repo.reproduce(targets=[f"{workspace.root / 'dvc.yaml'}:{name}"], single_item=True))
         except ReproductionError as error:
@@ -118,12 +118,13 @@ def _missing_dependencies() -> tuple[type[Exception], ...]:
     return (DependencyDoesNotExistError,)
 
 
-def _remote(url: str) -> dict[str, str]:
-    """DVC writes a directory relative to its own configuration, so that the workspace can be moved."""
+def _remote(url: str, root: Path) -> dict[str, str]:
+    """A directory inside the workspace is written relative to it, so that the workspace can be moved."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if url.startswith("s3://"):
         return {"url": url} | ({"endpointurl": endpoint} if endpoint else {})
-    return {"url": os.path.abspath(url)}
+    # DVC takes a relative path from the current directory and writes it relative to its configuration.
+    return {"url": os.path.relpath(url) if Path(url).is_relative_to(root) else url}
 
 
 @contextlib.contextmanager
@@ -142,11 +143,17 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _this_python_first() -> Iterator[None]:
-    """`python` in `dvc.yaml` shall be the one that runs us, activated or not."""
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+def _stage_environment(workspace: Workspace) -> Iterator[None]:
+    """`python` in `dvc.yaml` shall be the one that runs us, activated or not; a clone's stages share its owner's state."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    ours = {"PATH": path, "DEFECTLOOP_STATE": str(workspace.state)}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        os.environ["PATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

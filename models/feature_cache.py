@@ -1,0 +1,55 @@
+"""Frozen features computed once: blocks of rows on disk, each written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+BLOCK = 64
+
+
+class FeatureCache:
+    """Rows of float32 by name, in `directory`, which belongs to one backbone, one input size and its weights."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._rows: dict[str, np.ndarray] = {}
+        for path in sorted(directory.glob("*.npz")) if directory.exists() else ():
+            with np.load(path) as block:
+                self._rows.update(zip(block["names"].tolist(), block["features"], strict=True))
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        return [name for name in dict.fromkeys(names) if name not in self._rows]
+
+    def compute(
+        self,
+        names: Sequence[str],
+        features_of: Callable[[Sequence[str]], Sequence[np.ndarray]],
+        show: Callable[[int], None],
+    ) -> None:
+        """Compute and keep the rows of `names`, a block at a time; killed half way, the finished blocks stay.
+
+        `show` is told after each block how many are done.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(names), BLOCK):
+            block = list(names[start : start + BLOCK])
+            rows = np.stack(features_of(block)).astype(np.float32)
+            self._write(block, rows)
+            self._rows.update(zip(block, rows, strict=True))
+            show(start + len(block))
+
+    def rows(self, names: Sequence[str]) -> np.ndarray:
+        """float32 [len(names), d]. Every name must have been computed."""
+        return np.stack([self._rows[name] for name in names])
+
+    def _write(self, names: list[str], rows: np.ndarray) -> None:
+        title = hashlib.sha256("\n".join(names).encode()).hexdigest()[:20]
+        partial = self.directory / f".{title}.{os.getpid()}.partial"
+        with partial.open("wb") as sink:
+            np.savez(sink, names=np.array(names), features=rows)
+        partial.replace(self.directory / f"{title}.npz")

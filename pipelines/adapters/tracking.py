@@ -1,0 +1,122 @@
+"""Experiment tracking: MLflow runs. With `model_registry.py` the only importer of mlflow."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from models.errors import DefectloopError, Unreachable
+from pipelines.workspace import Workspace
+
+TRAIN_KEY = "defectloop.train_key"
+PROBE_TIMEOUT_S = 5.0
+_MIGRATED: set[str] = set()
+_guard = threading.Lock()
+
+
+def client(workspace: Workspace) -> Any:
+    """An MlflowClient of the workspace's tracking store. Raises Unreachable within seconds when it does not answer."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    uri = workspace.tracking_uri
+    if uri.startswith(("http://", "https://")):
+        _probe(uri)
+    from mlflow import MlflowClient
+
+    with _guard:
+        if uri not in _MIGRATED:
+            _migrate(workspace)
+            _MIGRATED.add(uri)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def start_run(
+    workspace: Workspace, *, line: str, train_key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+) -> str:
+    """The id of the run of this training: the one that a killed try began, or a new one. Parameters are logged flat."""
+    from mlflow.entities import Param
+
+    mlflow = client(workspace)
+    experiment = experiment_id(workspace, mlflow, line)
+    found = mlflow.search_runs([experiment], f"tags.`{TRAIN_KEY}` = '{train_key}'", order_by=["attributes.start_time"])
+    if found:
+        run_id = found[0].info.run_id
+    else:
+        labels = {TRAIN_KEY: train_key, "mlflow.source.name": "pipelines.train", **tags}
+        run_id = mlflow.create_run(experiment, run_name=name, tags=labels).info.run_id
+    mlflow.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flat(params)])
+    return str(run_id)
+
+
+def experiment_id(workspace: Workspace, mlflow: Any, line: str) -> str:
+    """The line's experiment, made when absent."""
+    from mlflow.exceptions import MlflowException
+
+    found = mlflow.get_experiment_by_name(line)
+    if found is None:
+        try:
+            return str(mlflow.create_experiment(line, artifact_location=_artifact_location(workspace, line)))
+        except MlflowException:  # another process made it between the two calls
+            found = mlflow.get_experiment_by_name(line)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def lightning_logger(workspace: Workspace, line: str, run_id: str) -> Any:
+    """Lightning's logger into an existing run. It reads the tracking URI at import, so it is passed."""
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    return MLFlowLogger(line, tracking_uri=workspace.tracking_uri, run_id=run_id, log_model=False)
+
+
+def run_count(workspace: Workspace, line: str) -> int:
+    """How many trainings of the line were ever begun."""
+    mlflow = client(workspace)
+    return len(mlflow.search_runs([experiment_id(workspace, mlflow, line)], max_results=10_000))
+
+
+def _artifact_location(workspace: Workspace, line: str) -> str | None:
+    return f"{workspace.artifact_root.rstrip('/')}/{line}" if workspace.artifact_root else None
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+    return rows
+
+
+def _migrate(workspace: Workspace) -> None:
+    """Make or migrate the store once, under a lock: processes that meet a fresh SQLite file race on its tables."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    path = workspace.state / "locks" / "mlflow.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            MlflowClient(tracking_uri=workspace.tracking_uri).search_experiments(max_results=1)
+        except (MlflowException, OSError) as error:
+            raise DefectloopError(
+                f"The tracking store {workspace.tracking_uri} can't be opened: {error}.",
+                next_step="Check MLFLOW_TRACKING_URI.",
+            ) from error
+
+
+def _probe(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S):
+            return
+    except (urllib.error.URLError, OSError) as error:
+        raise Unreachable(
+            f"The tracking server {uri} does not answer ({getattr(error, 'reason', error)}).",
+            next_step="Start it, or unset MLFLOW_TRACKING_URI to use the workspace's own store.",
+        ) from error

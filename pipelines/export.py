@@ -1,0 +1,189 @@
+"""Stage `export`: the trained network becomes one sealed ONNX file, or nothing. Writes `artifacts/export/`.
+
+Calibration, thresholds, heatmap scale and projection are fitted on what the exported graph itself answers. The gate
+then holds the finished file against the training network on the whole validation split.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from models import annotations, calibration, examples, images, operating_point
+from models.classification.network import Network
+from models.classification.training import build
+from models.dataset import ImageDataset
+from models.errors import NotReady, Refused
+from models.examples import Examples
+from models.onnx_graphs import Finish, detector, export, with_preprocessing
+from models.params import Params
+from models.preprocessing import session_of
+from models.runtime import INPUT, Detector, DetectorMetadata, as_input
+from models.vocabulary import OperatingPoint, Split
+from pipelines import lineage, stage
+from pipelines.workspace import Workspace
+
+MOST_FOR_PROJECTION = 2000  # training images that the principal axes are taken from
+NORMAL_QUANTILE = 0.995  # of the relevance on good parts: hotter is worth showing
+HEATMAP_THRESHOLD = 0.5
+READERS = 2
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the exported network says before it is finished, for the images of one split."""
+
+    raw_score: np.ndarray  # [n]
+    embedding: np.ndarray  # [n, d]
+    relevance: np.ndarray  # [n, h, w]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The finished file against the training network on the same images."""
+
+    n: int
+    max_score_difference: float
+    verdict_agreement: float  # share of equal verdicts
+    worst_image: str
+
+
+def main(workspace: Workspace) -> None:
+    params = workspace.params()
+    table = annotations.load(workspace.annotations)
+    training, validation = (
+        examples.of_split(table, workspace.data, split) for split in (Split.TRAIN, Split.VALIDATION)
+    )
+    network = load_network(workspace, params)
+    size = params.model.image_size_px
+    graph = with_preprocessing(export(network, size, ("raw_score", "embedding", "relevance")), size)
+    seen = answers(graph, training.files[:: -(-len(training) // MOST_FOR_PROJECTION)])
+    held = answers(graph, validation.files)
+    defective = validation.targets > 0
+    finish = fit_finish(seen, held, defective, params.export.projection_axes)
+    score = finish.calibrator(held.raw_score)
+    point = operating_point.choose(score, defective, params.cost)
+    sealed = detector(graph, finish, describe(workspace, params, finish, point))
+    with stage.output_directory(workspace.artifacts / "export") as out:
+        onnx.save(sealed, out / "detector.onnx")
+        agreement = compare(network, Detector(out / "detector.onnx"), validation, finish, size)
+        require_agreement(agreement, params.export.max_score_difference)
+        ece = calibration.expected_error(score, defective)
+        report = asdict(agreement) | {"expected_calibration_error": ece, "operating_point": asdict(point)}
+        (out / "export.json").write_text(json.dumps(report, indent=1))
+        _write_reliability(calibration.reliability(score, defective), out / "calibration.csv")
+    stage.say(
+        f"export: largest score difference {agreement.max_score_difference:.1e} over {agreement.n} images, "
+        f"pass below {point.pass_below:.2f}, fail from {point.fail_from:.2f}"
+    )
+
+
+def load_network(workspace: Workspace, params: Params) -> Network:
+    import torch
+
+    path = workspace.artifacts / "train" / "detector.ckpt"
+    if not path.exists():
+        raise NotReady(f"There is no {path}.", next_step="defectloop train")
+    network = build(params.model_copy(update={"model": params.model.model_copy(update={"weights": "none"})}))
+    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return network.eval()
+
+
+def answers(graph: onnx.ModelProto, files: list[Path]) -> Answers:
+    session = session_of(graph, threads=1)
+    with ThreadPoolExecutor(READERS) as pool:
+        rows = list(pool.map(lambda path: session.run(None, {INPUT: as_input(images.read(path))}), files))
+    raw, embedding, relevance = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return Answers(raw, embedding, relevance)
+
+
+def fit_finish(seen: Answers, held: Answers, defective: np.ndarray, axes: int) -> Finish:
+    """Calibrator and heatmap scale from the validation split, principal axes from the training split."""
+    centre = seen.embedding.mean(0)
+    _, spread, directions = np.linalg.svd(seen.embedding - centre, full_matrices=False)
+    axes = min(axes, len(spread))
+    scale = np.maximum(spread[:axes] / np.sqrt(len(seen.embedding)), 1e-6)
+    directions = directions[:axes] * np.where(directions[:axes].sum(1) < 0, -1, 1)[:, None]  # a sign that never flips
+    usual = held.relevance[~defective].mean(0)
+    return Finish(
+        calibrator=calibration.fit(held.raw_score, defective),
+        usual=usual,
+        hottest_normal=max(float(np.quantile(held.relevance[~defective] - usual, NORMAL_QUANTILE)), 1e-6),
+        centre=centre,
+        axes=(directions / scale[:, None]).T,
+    )
+
+
+def describe(workspace: Workspace, params: Params, finish: Finish, point: OperatingPoint) -> DetectorMetadata:
+    run = json.loads((workspace.artifacts / "train" / "run.json").read_text())
+    learned = params.model_dump_json(include={"model", "train"})
+    return DetectorMetadata(
+        kind=params.model.kind,
+        line=params.line,
+        classes=("defect",),
+        operating_point=point,
+        calibrator=finish.calibrator,
+        heatmap_threshold=HEATMAP_THRESHOLD,
+        image_size_px=params.model.image_size_px,
+        backbone=params.model.backbone,
+        snapshot=run["snapshot"],
+        git_commit=lineage.git_commit(workspace),
+        mlflow_run_id=run["mlflow_run_id"],
+        params_sha256=hashlib.sha256(learned.encode()).hexdigest(),
+        defectloop_version=metadata.version("defectloop"),
+    )
+
+
+def compare(network: Network, sealed: Detector, held: Examples, finish: Finish, image_size_px: int) -> Agreement:
+    """Score every image of `held` with PyTorch and with the file."""
+    trained = finish.calibrator(np.array(list(_raw_scores(network, held, image_size_px))))
+    exported = np.array([answer.score for answer in sealed.predict_many(map(images.read, held.files))])
+    difference = np.abs(trained - exported)
+    equal = [sealed.verdict(a) == sealed.verdict(b) for a, b in zip(trained, exported, strict=True)]
+    return Agreement(
+        n=len(difference),
+        max_score_difference=float(difference.max()),
+        verdict_agreement=float(np.mean(equal)),
+        worst_image=held.images[int(difference.argmax())],
+    )
+
+
+def require_agreement(agreement: Agreement, max_score_difference: float) -> None:
+    """The gate. Raises Refused with the numbers and the worst image."""
+    if agreement.max_score_difference > max_score_difference or agreement.verdict_agreement < 1:
+        raise Refused(
+            f"The exported file disagrees with the trained network: largest score difference "
+            f"{agreement.max_score_difference:.2e} (allowed {max_score_difference:.0e}), "
+            f"{agreement.verdict_agreement:.1%} of {agreement.n} verdicts alike, worst image {agreement.worst_image}.",
+            next_step="Nothing was exported. Train with train.precision: 32-true, or another backbone.",
+        )
+
+
+def _raw_scores(network: Network, held: Examples, image_size_px: int) -> Iterator[float]:
+    import torch
+
+    dataset = ImageDataset(held.files, held.targets, image_size_px)
+    network = network.to(memory_format=torch.channels_last)  # three times as fast on a CPU
+    with torch.inference_mode():
+        for pixels, _ in torch.utils.data.DataLoader(dataset, batch_size=32):
+            yield from network(pixels.contiguous(memory_format=torch.channels_last))[0].tolist()
+
+
+def _write_reliability(diagram: list[calibration.ReliabilityBin], path: Path) -> None:
+    with path.open("w", newline="") as sink:
+        writer = csv.DictWriter(sink, ["lower", "upper", "n", "mean_score", "share_defective"])
+        writer.writeheader()
+        writer.writerows(asdict(entry) for entry in diagram)
+
+
+if __name__ == "__main__":
+    stage.run_stage(main)

@@ -1,0 +1,77 @@
+"""Stage `train`: learn a detector from the training split of the snapshot. Writes `artifacts/train/`.
+
+A killed training goes on from its last epoch and ends with the same weights as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from models import annotations, examples
+from models.params import Params
+from models.vocabulary import Split
+from pipelines import lineage, stage
+from pipelines.adapters import tracking
+from pipelines.workspace import Workspace
+
+
+def main(workspace: Workspace) -> None:
+    params = workspace.params()
+    table = annotations.load(workspace.annotations)
+    training, validation = (
+        examples.of_split(table, workspace.data, split) for split in (Split.TRAIN, Split.VALIDATION)
+    )
+    snapshot = lineage.data_hash(workspace)
+    key = train_key(params, snapshot)
+    run_id = tracking.start_run(
+        workspace,
+        line=params.line,
+        train_key=key,
+        name=f"{params.model.backbone} {snapshot[:8]}",
+        params=params.model_dump(by_alias=True, include={"model", "train"}),
+        tags={"defectloop.snapshot": snapshot, "mlflow.source.git.commit": lineage.git_commit(workspace)},
+    )
+
+    import torch
+
+    from models.classification.training import train
+
+    work = workspace.state / "work" / "train" / key
+    trained = train(
+        training,
+        validation,
+        params,
+        work=work,
+        cache=workspace.state / "cache" / "features",
+        logger=tracking.lightning_logger(workspace, params.line, run_id),
+        progress=stage.progress,
+    )
+    with stage.output_directory(workspace.artifacts / "train") as out:
+        torch.save(trained.network.state_dict(), out / "detector.ckpt")
+        _write_history(trained.history, out / "history.csv")
+        (out / "run.json").write_text(json.dumps({"mlflow_run_id": run_id, "train_key": key, "snapshot": snapshot}))
+    shutil.rmtree(work, ignore_errors=True)
+    auroc = trained.history[-1].get("val_auroc", float("nan"))
+    stage.say(f"train: {len(training)} images, {params.train.epochs} epochs, validation AUROC {auroc:.3f}")
+
+
+def train_key(params: Params, snapshot: str) -> str:
+    """What makes two trainings the same one: line, data, and the sections model and train."""
+    said = params.model_dump(mode="json", include={"line", "model", "train"}) | {"snapshot": snapshot}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write_history(history: list[dict[str, float]], path: Path) -> None:
+    names = sorted({name for row in history for name in row}, key=lambda name: (name != "epoch", name))
+    with path.open("w", newline="") as sink:
+        writer = csv.DictWriter(sink, names)
+        writer.writeheader()
+        writer.writerows(history)
+
+
+if __name__ == "__main__":
+    stage.run_stage(main)
