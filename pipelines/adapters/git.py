@@ -45,6 +45,19 @@ def has_remote(root: Path, name: str = "origin") -> bool:
     return name in run(root, "remote").split()
 
 
+def is_ancestor(root: Path, earlier: str, later: str) -> bool:
+    done = subprocess.run(["git", "merge-base", "--is-ancestor", earlier, later], cwd=root, capture_output=True)
+    return done.returncode == 0
+
+
+def conclude_merge(root: Path, message: str) -> None:
+    run(root, *_identity(root), "commit", "--quiet", "--message", message)
+
+
+def current_branch(root: Path) -> str:
+    return run(root, "rev-parse", "--abbrev-ref", "HEAD")
+
+
 def _identity(root: Path) -> tuple[str, ...]:
     """Ours where the person has not told git who they are."""
     return () if run(root, "config", "user.email", check=False) else IDENTITY

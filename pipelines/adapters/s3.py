@@ -1,0 +1,64 @@
+"""Images on S3: boto3. The only importer of boto3. Credentials and endpoint are AWS's own environment variables."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from models.errors import NotReady, Unreachable
+
+_ABSENT = ("404", "NoSuchKey", "NotFound")
+
+
+class S3Store:
+    """An `ImageStore` below `s3://bucket/prefix`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.bucket, _, self.prefix = self.url.removeprefix("s3://").partition("/")
+        timeouts = Config(connect_timeout=5, read_timeout=30, retries={"max_attempts": 3, "mode": "standard"})
+        self._s3: Any = boto3.client("s3", config=timeouts)
+
+    def put(self, data: bytes) -> str:
+        image = hashlib.sha256(data).hexdigest()
+        if not self.exists(image):
+            self._call("put_object", Key=self._key(image), Body=data)
+        return image
+
+    def get(self, image: str) -> bytes:
+        try:
+            body: bytes = self._call("get_object", Key=self._key(image))["Body"].read()
+        except KeyError as error:
+            raise NotReady(f"{self.url} has no image {image}.", next_step="Check DEFECTLOOP_STORE.") from error
+        return body
+
+    def exists(self, image: str) -> bool:
+        try:
+            self._call("head_object", Key=self._key(image))
+        except KeyError:
+            return False
+        return True
+
+    def _key(self, image: str) -> str:
+        return "/".join(part for part in (self.prefix, image[:2], image) if part)
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        """KeyError for an absent object, Unreachable for everything else that goes wrong."""
+        try:
+            return getattr(self._s3, method)(Bucket=self.bucket, **arguments)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _ABSENT and method != "put_object":
+                raise KeyError(arguments["Key"]) from error
+            raise self._unreachable(error) from error
+        except BotoCoreError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(
+            f"The image store {self.url} does not answer as it should: {error}.",
+            next_step="Check DEFECTLOOP_STORE, AWS_ENDPOINT_URL and the credentials.",
+        )

@@ -1,0 +1,78 @@
+"""Stage `evaluate`: measure the exported file on the frozen test parts. Writes `artifacts/evaluate/`.
+
+The validation split gives the drift reference: descriptors as the inspection runtime computes them, on parts that the
+detector did not learn from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from models import annotations, descriptors, evaluation, images
+from models.errors import BadData
+from models.evaluation import Evaluation
+from models.runtime import Detector
+from models.vocabulary import Split
+from pipelines import stage
+from pipelines.report import curves, page
+from pipelines.workspace import Workspace
+
+
+def main(workspace: Workspace) -> None:
+    params = workspace.params()
+    table = annotations.load(workspace.annotations)
+    detector = Detector(workspace.artifacts / "export" / "detector.onnx")
+    n_test = sum(split == Split.TEST for split in table["split"].to_pylist())
+    if not n_test:
+        raise BadData("The test split has no images.", next_step="Ingest more: defectloop ingest FOLDER")
+    with stage.progress("test parts", n_test) as show:
+        predictions = evaluation.predict(detector, table, workspace.data, Split.TEST, show)
+    result = evaluation.summarise(predictions, detector.metadata.operating_point, params.evaluate.bootstrap)
+    with stage.output_directory(workspace.artifacts / "evaluate") as out:
+        write_predictions(predictions, detector, out / "predictions.parquet")
+        parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
+        (out / "metrics.json").write_text(json.dumps(flat(result), indent=1))
+        (out / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=1))
+        curves.write(predictions, out / "plots")
+        history = workspace.artifacts / "train" / "history.csv"
+        reliability = workspace.artifacts / "export" / "calibration.csv"
+        curves.draw(predictions, detector.metadata.operating_point, history, reliability, out / "figures")
+        page.write(out, predictions, result, detector, workspace.data, params.evaluate.gallery)
+    whole = result.overall
+    stage.say(
+        f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
+        f"escape rate {whole.escape_rate:.3f}, overkill rate {whole.overkill_rate:.3f}"
+    )
+
+
+def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:
+    """Descriptors of the validation split, one row per image: what production is compared with."""
+    files = [data_dir / row["file"] for row in table.to_pylist() if row["split"] == Split.VALIDATION]
+    decoded = [images.read(path) for path in files]
+    rows = [
+        descriptors.of_inspection(image, answer)
+        for image, answer in zip(decoded, detector.predict_many(decoded), strict=True)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def write_predictions(predictions: pa.Table, detector: Detector, path: Path) -> None:
+    """With the detector's hash and snapshot inside, so that a reader knows whose answers these are."""
+    origin = {b"artefact_sha256": detector.sha256.encode(), b"snapshot": detector.metadata.snapshot.encode()}
+    parquet.write_table(predictions.replace_schema_metadata(origin), path)
+
+
+def flat(result: Evaluation) -> dict:
+    """For `dvc metrics diff`: numbers alone, no intervals."""
+    everything = result.to_dict()
+    for metrics in (everything["overall"], *everything["slices"].values()):
+        del metrics["intervals"]
+    return everything
+
+
+if __name__ == "__main__":
+    stage.run_stage(main)

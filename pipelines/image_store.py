@@ -1,0 +1,69 @@
+"""Where production images are kept: a directory, or S3. Content-addressed, so that a second copy costs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+from models.errors import NotReady, Unreachable
+
+
+class ImageStore(Protocol):
+    """`put` returns the SHA-256 of the bytes once they are durable; `get` raises NotReady for an unknown one."""
+
+    def put(self, data: bytes) -> str: ...
+
+    def get(self, image: str) -> bytes: ...
+
+    def exists(self, image: str) -> bool: ...
+
+
+def open_store(url: str) -> ImageStore:
+    """`s3://bucket/prefix`, or a directory."""
+    if url.startswith("s3://"):
+        from pipelines.adapters.s3 import S3Store
+
+        return S3Store(url)
+    return LocalStore(Path(url))
+
+
+class LocalStore:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def put(self, data: bytes) -> str:
+        image = hashlib.sha256(data).hexdigest()
+        path = self._path(image)
+        if not path.exists():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write(path, data)
+            except OSError as error:
+                raise Unreachable(
+                    f"The image store {self.directory} takes no image: {error.strerror}.",
+                    next_step="Check the space on the disk and its permissions; the image was not inspected.",
+                ) from error
+        return image
+
+    def get(self, image: str) -> bytes:
+        try:
+            return self._path(image).read_bytes()
+        except FileNotFoundError as error:
+            raise NotReady(f"The image store {self.directory} has no image {image}.", next_step="Check DEFECTLOOP_STORE.") from error
+
+    def exists(self, image: str) -> bool:
+        return self._path(image).exists()
+
+    def _path(self, image: str) -> Path:
+        return self.directory / image[:2] / image
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as sink:
+        sink.write(data)
+        sink.flush()
+        os.fsync(sink.fileno())
+    partial.replace(path)

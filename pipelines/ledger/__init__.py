@@ -1,0 +1,1 @@
+"""The durable record of every inspection, review, drift check, retraining request and promotion."""

@@ -1,0 +1,57 @@
+"""Inspections and rejections in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import func, select
+
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Inspection, Rejection
+
+_AT_ONCE = 500  # bound parameters of one statement
+
+
+def add(ledger: Ledger, records: Sequence[Inspection | Rejection]) -> None:
+    """Write them in one transaction: all are on the disk when this returns, or none."""
+    with ledger.writing() as session:
+        session.add_all(records)
+
+
+def known(ledger: Ledger, request_ids: Collection[str]) -> set[str]:
+    """Those of `request_ids` that have an inspection or a rejection."""
+    ids = list(request_ids)
+    found: set[str] = set()
+    with ledger.reading() as session:
+        for start in range(0, len(ids), _AT_ONCE):
+            block = ids[start : start + _AT_ONCE]
+            for table in (Inspection, Rejection):
+                found |= set(session.scalars(select(table.request_id).where(table.request_id.in_(block))))
+    return found
+
+
+def by_request(ledger: Ledger, request_id: str) -> Inspection | None:
+    with ledger.reading() as session:
+        return session.scalar(select(Inspection).where(Inspection.request_id == request_id))
+
+
+def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = None) -> list[Inspection]:
+    """The last `n` inspections of the line, oldest first; only those by one model where one is named."""
+    query = select(Inspection).where(Inspection.line == line).order_by(Inspection.id.desc()).limit(n)
+    if artefact_sha256 is not None:
+        query = query.where(Inspection.artefact_sha256 == artefact_sha256)
+    with ledger.reading() as session:
+        return list(reversed(session.scalars(query).all()))
+
+
+def of_part(ledger: Ledger, line: str, part: str) -> list[Inspection]:
+    query = select(Inspection).where(Inspection.line == line, Inspection.part == part).order_by(Inspection.id)
+    with ledger.reading() as session:
+        return list(session.scalars(query))
+
+
+def count(ledger: Ledger, line: str) -> dict[str, int]:
+    """Inspections of the line by verdict."""
+    query = select(Inspection.verdict, func.count()).where(Inspection.line == line).group_by(Inspection.verdict)
+    with ledger.reading() as session:
+        return {verdict: n for verdict, n in session.execute(query)}

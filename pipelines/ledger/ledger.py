@@ -1,0 +1,114 @@
+"""Open the ledger: SQLite in WAL mode by default, any SQLAlchemy URL otherwise, migrated to the present schema."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from models.errors import Unreachable
+
+HEAD = "0001"  # the newest migration
+MIGRATIONS = Path(__file__).with_name("migrations")
+WRITES = "defectloop_writes"
+
+
+class Ledger:
+    """A database with sessions for reading and for writing. Use as a context manager; safe to share between threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = engine.execution_options(**{WRITES: True})
+
+    @classmethod
+    def open(cls, url: str) -> Ledger:
+        """Connect and migrate. Raises Unreachable with the reason when the database does not answer."""
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            engine = _engine(parsed)
+            _migrate(engine, parsed)
+        except (SQLAlchemyError, OSError) as error:
+            raise Unreachable(
+                f"The ledger {parsed.render_as_string()} can't be opened: {_first_line(error)}.",
+                next_step="Check DEFECTLOOP_LEDGER and the space on the disk.",
+            ) from error
+        return cls(engine)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        with Session(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction, on the disk when the block ends; an error inside undoes all of it."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": 60})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver's own transactions would start too late
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer takes the lock at once: two that both read first could never both go on.
+        writes = connection.get_execution_options().get(WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _migrate(engine: Engine, url: URL) -> None:
+    if _version(engine) == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+
+    name = hashlib.sha256(url.render_as_string(hide_password=True).encode()).hexdigest()[:16]
+    with (Path(tempfile.gettempdir()) / f"defectloop-ledger-{name}.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if _version(engine) != HEAD:
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            with engine.connect() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, HEAD)
+
+
+def _version(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0].rstrip(".")

@@ -1,0 +1,121 @@
+"""Watch production: the latest inspections of the champion against the reference that it was accepted on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from models.errors import NotReady
+from models.params import Monitor
+from pipelines.adapters import model_registry
+from pipelines.ledger import drift_checks, inspections
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import DriftCheck, Inspection, now
+from pipelines.workspace import Workspace
+
+TOP = 5
+
+Columns = Mapping[str, Sequence[float]]
+
+
+def monitor(workspace: Workspace) -> DriftCheck:
+    """Check the champion's window, keep the check, and give a drift the id of the event that will announce it.
+
+    The same window is judged once: without new inspections the last check is returned. Too few inspections are a check
+    that is not judged. Raises NotReady without a champion.
+    """
+    params = workspace.params()
+    champion = model_registry.champion(workspace, params.line)
+    if champion is None:
+        raise NotReady(f"Line {params.line} has no champion yet.", next_step="Train one: defectloop train")
+    rules = params.monitor
+    with Ledger.open(workspace.ledger_url) as ledger:
+        artefact = champion.tags["artefact_sha256"]
+        window = inspections.latest(ledger, params.line, rules.window, artefact_sha256=artefact)
+        last = window[-1].id if window else None
+        if last is not None and (there := drift_checks.of_window(ledger, params.line, champion.version, last)):
+            return there
+        reference = _reference(model_registry.reference(workspace, champion))
+        check = DriftCheck(
+            line=params.line,
+            slice=most_reported(window),
+            checked_at=now(),
+            model_version=champion.version,
+            first_inspection=window[0].id if window else None,
+            last_inspection=last,
+            n=len(window),
+            n_reference=len(next(iter(reference.values()))),
+            judged=False,
+            drifted=False,
+            share_drifted=0.0,
+            columns={},
+            top_descriptors=[],
+            explanation=f"Only {len(window)} inspections by version {champion.version}; {rules.min_window} are needed.",
+            report=None,
+            event_id=None,
+        )
+        if len(window) < rules.min_window:
+            return check
+        path = workspace.state / "reports" / "drift" / f"v{champion.version}-{last}.html"
+        _judge(check, {name: [item.descriptors[name] for item in window] for name in reference}, reference, rules, path)
+        return drift_checks.add(ledger, check)
+
+
+def most_reported(window: Sequence[Inspection]) -> str | None:
+    counts = Counter(item.slice for item in window if item.slice is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _judge(check: DriftCheck, current: Columns, reference: Columns, rules: Monitor, report: Path) -> None:
+    from pipelines.adapters import drift
+
+    varying = [name for name in reference if len({*reference[name], *current[name]}) > 1]
+    found = drift.compare(
+        {name: current[name] for name in varying},
+        {name: reference[name] for name in varying},
+        significance=rules.significance,
+        drift_share=rules.drift_share,
+        report=report,
+    )
+    check.columns = {
+        column.name: described(current[column.name], reference[column.name])
+        | {"p_value": column.p_value, "drifted": column.drifted}
+        for column in found
+    }
+    check.judged = True
+    check.share_drifted = sum(column.drifted for column in found) / len(found)
+    check.drifted = check.share_drifted >= rules.drift_share
+    by_size = sorted(check.columns, key=lambda name: -abs(check.columns[name]["shift"]))
+    check.top_descriptors = [name for name in by_size if check.columns[name]["drifted"]][:TOP]
+    check.explanation = explain(check)
+    check.report = str(report)
+    check.event_id = str(uuid4()) if check.drifted else None
+
+
+def described(current: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+    """Median of both windows, and their distance in units of the reference's spread (median absolute deviation)."""
+    now_median, usual = float(np.median(current)), float(np.median(reference))
+    spread = 1.4826 * float(np.median(np.abs(np.asarray(reference) - usual)))
+    return {"reference": usual, "current": now_median, "shift": (now_median - usual) / max(spread, 1e-9)}
+
+
+def explain(check: DriftCheck) -> str:
+    """The finding in words, its strongest cause first."""
+    share = f"{check.share_drifted:.0%} of {len(check.columns)} descriptors shifted over {check.n} inspections"
+    causes = [
+        f"{name} {'rose' if numbers['shift'] > 0 else 'fell'} from {numbers['reference']:.3g} to {numbers['current']:.3g}"
+        for name, numbers in ((name, check.columns[name]) for name in check.top_descriptors[:3])
+    ]
+    verdict = "Drift" if check.drifted else "No drift"
+    return f"{verdict}: {share}" + (f"; {', '.join(causes)}." if causes else ".")
+
+
+def _reference(path: Path) -> dict[str, list[float]]:
+    from pyarrow import parquet
+
+    table: dict[str, list[float]] = parquet.read_table(path).to_pydict()
+    return table

@@ -1,0 +1,1 @@
+"""Figures and pages that show how good a detector is."""

@@ -1,0 +1,110 @@
+"""`report.html`: one self-contained page with the numbers, the figures and the mistakes a person should look at."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from models import images
+from models.evaluation import Evaluation
+from models.metrics import Metrics
+from models.runtime import Detector
+from models.vocabulary import Label, Verdict
+
+TILE_PX = 220
+COLUMNS = (
+    ("f1", "F1"),
+    ("auroc", "AUROC"),
+    ("escape_rate", "escape rate"),
+    ("overkill_rate", "overkill rate"),
+    ("review_rate", "review rate"),
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One part in the gallery."""
+
+    part: str
+    slice: str
+    label: str
+    score: float
+    verdict: str
+    image: str  # data URI
+    overlay: str  # data URI
+
+
+def write(out: Path, predictions: pa.Table, result: Evaluation, detector: Detector, data: Path, most: int) -> None:
+    """`report.html` in `out`, and the same pictures as files in `gallery/` for MLflow."""
+    (out / "gallery").mkdir()
+    gallery = {
+        title: [_show(row, detector, data, out / "gallery" / folder) for row in chosen]
+        for title, folder, chosen in worst(predictions.to_pylist(), most)
+    }
+    template = Environment(loader=PackageLoader("pipelines.report", "."), autoescape=True, undefined=StrictUndefined)
+    html = template.get_template("page.html").render(
+        meta=detector.metadata,
+        sha256=detector.sha256,
+        rows=[("all", result.overall), *result.slices.items()],
+        columns=COLUMNS,
+        cell=cell,
+        figures={path.stem: _data_uri(path.read_bytes()) for path in sorted((out / "figures").glob("*.png"))},
+        gallery=gallery,
+    )
+    (out / "report.html").write_text(html)
+
+
+def worst(rows: list[dict], most: int) -> list[tuple[str, str, list[dict]]]:
+    """(title, folder, rows) of the mistakes that cost most: escapes, overkill, and what the model could not decide."""
+    escapes = [row for row in rows if row["label"] == Label.DEFECT and row["verdict"] == Verdict.PASS]
+    overkill = [row for row in rows if row["label"] == Label.GOOD and row["verdict"] == Verdict.FAIL]
+    unsure = [row for row in rows if row["verdict"] == Verdict.REVIEW]
+    return [
+        ("Escapes: defective, passed", "escapes", sorted(escapes, key=lambda row: row["score"])[:most]),
+        ("Overkill: good, failed", "overkill", sorted(overkill, key=lambda row: -row["score"])[:most]),
+        ("Most uncertain: sent to review", "review", sorted(unsure, key=lambda row: abs(row["score"] - 0.5))[:most]),
+    ]
+
+
+def cell(metrics: Metrics, name: str) -> str:
+    """A number with its 95 % interval."""
+    value = getattr(metrics, name)
+    low, high = metrics.intervals.get(name, (math.nan, math.nan))
+    if math.isnan(value):
+        return "–"
+    return f"{value:.3f} [{low:.2f}, {high:.2f}]" if not math.isnan(low) else f"{value:.3f}"
+
+
+def _show(row: dict, detector: Detector, data: Path, folder: Path) -> Shown:
+    image = images.read(data / row["file"])
+    overlay = images.overlay(image, detector.predict(image).heatmap)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{row['score']:.3f}-{Path(row['part']).name}.png").write_bytes(
+        images.encode_png(np.hstack([_small(images.to_rgb8(image)), _small(overlay)]))
+    )
+    return Shown(
+        part=row["part"],
+        slice=row["slice"],
+        label=row["label"],
+        score=row["score"],
+        verdict=row["verdict"],
+        image=_data_uri(images.encode_png(_small(images.to_rgb8(image)))),
+        overlay=_data_uri(images.encode_png(_small(overlay))),
+    )
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(image)
+    picture.thumbnail((TILE_PX, TILE_PX))
+    return np.asarray(picture)
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

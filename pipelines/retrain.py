@@ -1,0 +1,62 @@
+"""When to retrain: every request is kept, one is worked on at a time, and neither noise nor a storm of events can pile up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from models.params import Retrain
+from pipelines.ledger import requests
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import RetrainingRequest, now
+
+
+def request(
+    ledger: Ledger, line: str, rules: Retrain, *, trigger: str, event_id: str | None, flow_run_id: str | None, by_hand: bool
+) -> RetrainingRequest:
+    """The request that this trigger leads to: an earlier one that is still open, a new one, or one that is declined.
+
+    The same event always gives the same request. Cool-down and daily budget bind events, not people.
+    """
+
+    def decision(known: list[RetrainingRequest]) -> RetrainingRequest:
+        chosen = choose(known, rules, event_id=event_id, by_hand=by_hand, at=now())
+        if isinstance(chosen, RetrainingRequest):
+            if chosen.state not in requests.CLOSED:
+                chosen.flow_run_id = flow_run_id or chosen.flow_run_id
+            return chosen
+        return RetrainingRequest(
+            line=line,
+            trigger=trigger,
+            event_id=event_id,
+            state="declined" if chosen else "open",
+            opened_at=now(),
+            closed_at=now() if chosen else None,
+            flow_run_id=flow_run_id,
+            outcome=chosen,
+        )
+
+    return requests.decide(ledger, line, decision)
+
+
+def choose(
+    known: Sequence[RetrainingRequest], rules: Retrain, *, event_id: str | None, by_hand: bool, at: datetime
+) -> RetrainingRequest | str:
+    """An existing request, or why a new one is declined ("" when it is not). Pure."""
+    same = [item for item in known if event_id is not None and item.event_id == event_id]
+    if same:
+        return same[-1]
+    unfinished = [item for item in known if item.state not in requests.CLOSED]
+    if unfinished:
+        return unfinished[-1]
+    if by_hand:
+        return ""
+    worked = [item for item in known if item.state != "declined"]
+    if worked and worked[-1].closed_at is not None:
+        again = worked[-1].closed_at + timedelta(minutes=rules.cooldown_minutes)
+        if at < again:
+            return f"cool-down until {again:%Y-%m-%d %H:%M} UTC (retrain.cooldown_minutes)"
+    today = [item for item in worked if item.opened_at > at - timedelta(days=1)]
+    if len(today) >= rules.max_per_day:
+        return f"{len(today)} retrainings within a day already (retrain.max_per_day)"
+    return ""
