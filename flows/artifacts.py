@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from pipelines.gate import Decision
-from pipelines.ledger.drift_checks import DriftCheck
+from pipelines.ledger.tables import DriftCheck
 from pipelines.model_table import model_rows
 from pipelines.predict import ReplayReport
 from pipelines.workspace import Workspace

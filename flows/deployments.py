@@ -61,8 +61,14 @@ def serve(workspace: Workspace) -> None:
     asyncio.run(_serve(f"defectloop {workspace.params().line}", deployments(workspace)))
 
 
+class _Runner(Runner):
+    def handle_sigterm(self, *_: object) -> None:
+        """Stop on the running loop: Prefect's own handler waits for that loop from inside it and never stops (3.8.8)."""
+        self._stopping_task = asyncio.get_running_loop().create_task(self.astop())
+
+
 async def _serve(name: str, served: list[RunnerDeployment]) -> None:
-    runner = Runner(name=name, query_seconds=POLL_S, pause_on_shutdown=False)
+    runner = _Runner(name=name, query_seconds=POLL_S, pause_on_shutdown=False)
     for deployment in served:
         await runner.aadd_deployment(deployment)
     await runner.start()

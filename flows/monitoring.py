@@ -9,8 +9,9 @@ from prefect import flow, task
 
 from flows import artifacts, events
 from pipelines import workspace as workspaces
-from pipelines.ledger.drift_checks import DriftCheck
+from pipelines.ledger import drift_checks
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import DriftCheck
 from pipelines.workspace import Workspace
 
 
@@ -37,13 +38,13 @@ def check_drift(workspace: Workspace) -> DriftCheck:
 def announce(workspace: Workspace) -> int:
     """Send the event of every drift check that has none confirmed yet; returns how many went out."""
     with Ledger.open(workspace.ledger_url) as ledger:
-        waiting = ledger.unannounced_drift(workspace.params().line)
+        waiting = drift_checks.unannounced(ledger, workspace.params().line)
         for check in waiting:
             events.send(
                 events.DRIFT_DETECTED,
                 line=check.line,
-                event_id=UUID(check.event_id),
+                event_id=UUID(check.event_id or ""),
                 payload={"drift_check": check.id, "share_drifted": check.share_drifted, "top": check.top_descriptors},
             )
-            ledger.mark_announced(check.id)
+            drift_checks.mark_announced(ledger, check.id)
     return len(waiting)

@@ -11,18 +11,27 @@ from pathlib import Path
 
 from prefect import flow, runtime, task
 
+from flows import events
 from flows.training import Outcome, train_and_promote
+from models import annotations
+from pipelines import clone, retrain
 from pipelines import workspace as workspaces
+from pipelines.ingest import ingest, reviewed
+from pipelines.ledger import requests, reviews
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import RetrainingRequest, now
+from pipelines.retrain import Reason
+from pipelines.review import campaign
 from pipelines.workspace import Workspace
 
 MANUAL = "manual"
+REASONS = {MANUAL: Reason.PERSON, events.DRIFT_DETECTED: Reason.DRIFT, events.LABELS_COMPLETED: Reason.LABELS}
 POLL_S = 1.0
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """Where a request stands. `state` is the ledger's word: labelling, promoted, refused or cancelled."""
+    """Where a request stands. `state` is the ledger's word: labelling, promoted, refused or declined."""
 
     request_id: int
     state: str
@@ -34,13 +43,92 @@ def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = Non
     """Ask for ground truth of the new production, learn from it in a clone of the workspace, and gate the result."""
     place = workspaces.at(Path(workspace))
     request = accept(place, trigger, event_id)
-    if request.is_closed:
-        return Retraining(request.id, request.state, f"Not started: {request.outcome}")
-    campaign = ask_for_labels(place, request.id)
-    if not wait_for_labels(place, campaign, place.params().retrain.wait_for_labels_s):
-        return Retraining(request.id, "labelling", f"Waiting for ground truth: defectloop review (campaign {campaign})")
-    clone = take_clone(place)
-    labels = ingest_labels(clone, campaign)
-    outcome = train_and_promote(clone)
-    publish(place, clone)
-    return close(place, request.id, labels, outcome)
+    if request.state in requests.CLOSED:
+        return Retraining(request.id, request.state, f"Request {request.id} is {request.state}: {request.outcome}")
+    asked = ask_for_labels(place, request)
+    if not wait_for_labels(place, asked):
+        return Retraining(request.id, "labelling", f"Campaign {asked} waits for ground truth: defectloop review")
+    copy = take_clone(place)
+    ingest_labels(copy)
+    outcome = train_and_promote(copy)
+    publish(place, copy)
+    return close(place, request, outcome)
+
+
+@task
+def accept(workspace: Workspace, trigger: str, event_id: str | None) -> RetrainingRequest:
+    params = workspace.params()
+    with Ledger.open(workspace.ledger_url) as ledger:
+        return retrain.request(
+            ledger,
+            params.line,
+            params.retrain,
+            reason=REASONS[trigger],
+            trigger=trigger,
+            event_id=event_id,
+            flow_run_id=runtime.flow_run.id,
+        )
+
+
+@task
+def ask_for_labels(workspace: Workspace, request: RetrainingRequest) -> int:
+    """The request's campaign, opened when it has none yet."""
+    if request.campaign_id is not None:
+        return request.campaign_id
+    with Ledger.open(workspace.ledger_url) as ledger:
+        opened = campaign.open_campaign(workspace, ledger, workspace.params().retrain.labels)
+        requests.change(ledger, request.id, campaign_id=opened.id, state="labelling")
+    return opened.id
+
+
+@task
+def wait_for_labels(workspace: Workspace, campaign_id: int) -> bool:
+    """Whether the campaign is complete, within the time that `retrain.wait_for_labels_s` gives it."""
+    deadline = time.monotonic() + workspace.params().retrain.wait_for_labels_s
+    with Ledger.open(workspace.ledger_url) as ledger:
+        while reviews.campaign(ledger, campaign_id).completed_at is None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+    return True
+
+
+@task
+def take_clone(workspace: Workspace) -> Workspace:
+    return clone.take_clone(workspace)
+
+
+@task
+def ingest_labels(workspace: Workspace) -> int:
+    """Take in every completed campaign of the line; what is there already is not added again."""
+    line = workspace.params().line
+    with Ledger.open(workspace.ledger_url) as ledger:
+        for completed in reviews.completed(ledger, line):
+            ingest.take_in(workspace, reviewed.read(workspace, ledger, completed.id))
+    return annotations.load(workspace.annotations).num_rows
+
+
+@task
+def publish(workspace: Workspace, copy: Workspace) -> str:
+    return clone.publish(workspace, copy)
+
+
+@task
+def close(workspace: Workspace, request: RetrainingRequest, outcome: Outcome) -> Retraining:
+    state = "promoted" if outcome.promoted else "refused"
+    said = "; ".join(outcome.reasons)
+    with Ledger.open(workspace.ledger_url) as ledger:
+        kept = requests.all_of(ledger, workspace.params().line)
+        campaign_id = next(item.campaign_id for item in kept if item.id == request.id)
+        labels = len(reviews.of_campaign(ledger, campaign_id)) if campaign_id is not None else 0
+        requests.change(
+            ledger,
+            request.id,
+            state=state,
+            closed_at=now(),
+            new_labels=labels,
+            snapshot=outcome.snapshot,
+            version=outcome.version,
+            outcome=said,
+        )
+    return Retraining(request.id, state, f"Version {outcome.version} from {labels} new labels was {state}: {said}")

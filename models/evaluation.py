@@ -83,7 +83,9 @@ def probability_cheaper(challenger: np.ndarray, champion: np.ndarray, seed: int 
     """
     difference = challenger - champion
     random = np.random.default_rng(seed)
-    draws = np.array([difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(_RESAMPLES)])
+    draws = np.array(
+        [difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(_RESAMPLES)]
+    )
     return float((draws < 0).mean() + 0.5 * (draws == 0).mean())
 
 

@@ -51,7 +51,9 @@ class LocalStore:
         try:
             return self._path(image).read_bytes()
         except FileNotFoundError as error:
-            raise NotReady(f"The image store {self.directory} has no image {image}.", next_step="Check DEFECTLOOP_STORE.") from error
+            raise NotReady(
+                f"The image store {self.directory} has no image {image}.", next_step="Check DEFECTLOOP_STORE."
+            ) from error
 
     def exists(self, image: str) -> bool:
         return self._path(image).exists()

@@ -189,7 +189,10 @@ def replay_folder(workspace: Workspace, folder: Path, *, slice: str | None = Non
     source = folder.resolve().as_posix()
     items = [
         Production(
-            read=path.read_bytes, part=path.stem, request_id=f"{source}/{path.relative_to(folder).as_posix()}", slice=slice
+            read=path.read_bytes,
+            part=path.stem,
+            request_id=f"{source}/{path.relative_to(folder).as_posix()}",
+            slice=slice,
         )
         for path in image_files(folder)
     ]

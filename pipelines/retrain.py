@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import Enum
 
 from models.params import Retrain
 from pipelines.ledger import requests
@@ -11,8 +12,21 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import RetrainingRequest, now
 
 
+class Reason(Enum):
+    DRIFT = "drift"
+    LABELS = "labels"  # a campaign is complete: go on with the request that asked for it
+    PERSON = "person"
+
+
 def request(
-    ledger: Ledger, line: str, rules: Retrain, *, trigger: str, event_id: str | None, flow_run_id: str | None, by_hand: bool
+    ledger: Ledger,
+    line: str,
+    rules: Retrain,
+    *,
+    reason: Reason,
+    trigger: str,
+    event_id: str | None,
+    flow_run_id: str | None,
 ) -> RetrainingRequest:
     """The request that this trigger leads to: an earlier one that is still open, a new one, or one that is declined.
 
@@ -20,10 +34,8 @@ def request(
     """
 
     def decision(known: list[RetrainingRequest]) -> RetrainingRequest:
-        chosen = choose(known, rules, event_id=event_id, by_hand=by_hand, at=now())
+        chosen = choose(known, rules, reason=reason, event_id=event_id, at=now())
         if isinstance(chosen, RetrainingRequest):
-            if chosen.state not in requests.CLOSED:
-                chosen.flow_run_id = flow_run_id or chosen.flow_run_id
             return chosen
         return RetrainingRequest(
             line=line,
@@ -40,7 +52,7 @@ def request(
 
 
 def choose(
-    known: Sequence[RetrainingRequest], rules: Retrain, *, event_id: str | None, by_hand: bool, at: datetime
+    known: Sequence[RetrainingRequest], rules: Retrain, *, reason: Reason, event_id: str | None, at: datetime
 ) -> RetrainingRequest | str:
     """An existing request, or why a new one is declined ("" when it is not). Pure."""
     same = [item for item in known if event_id is not None and item.event_id == event_id]
@@ -49,7 +61,9 @@ def choose(
     unfinished = [item for item in known if item.state not in requests.CLOSED]
     if unfinished:
         return unfinished[-1]
-    if by_hand:
+    if reason is Reason.LABELS:
+        return "no request waits for these labels"
+    if reason is Reason.PERSON:
         return ""
     worked = [item for item in known if item.state != "declined"]
     if worked and worked[-1].closed_at is not None:

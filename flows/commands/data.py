@@ -53,7 +53,6 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     report = validate(open_workspace(workspace))
     lines = [f"{report.n_checked} images checked, {len(report.quarantined)} quarantined"]
     lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined]
-    lines += [f"  warning: {warning}" for warning in report.warnings]
     answer(report, "\n".join([*lines, "Next: defectloop snapshot"]), as_json=as_json)
 
 

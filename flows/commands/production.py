@@ -87,12 +87,12 @@ def review(
 
     Example: defectloop review --part cell0815 --label defect --reviewer "quality lab"
     """
-    from flows.reviewing import answer_one, waiting
+    from flows import reviewing
     from models.errors import BadInput
 
     place = open_workspace(workspace)
     if part is None:
-        parts = waiting(place)
+        parts = reviewing.waiting(place)
         listing = "\n".join(f"{item.part}  {item.verdict} {item.score:.2f}" for item in parts) or "Nothing waits."
         answer(parts, listing, as_json=as_json)
         return
@@ -101,7 +101,7 @@ def review(
             f"A review of part {part} needs a label and a reviewer.",
             next_step=f'defectloop review --part {part} --label good --reviewer "…"',
         )
-    progress = answer_one(place, part, label, reviewer, comment)
+    progress = reviewing.answer(place, part, label, reviewer, comment)
     answer(progress, f"{progress.labelled} of {progress.wanted} parts have ground truth.", as_json=as_json)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import sys
@@ -86,6 +87,22 @@ def push_data(root: Path) -> int:
             ) from error
 
 
+def cached_file(root: Path, data_hash: str, name: str) -> Path | None:
+    """A file of any snapshot, from the cache, without checking it out; None when it is not on this machine."""
+    from dvc.repo import Repo
+
+    with _opened(Repo, root) as repo:
+        cache = Path(repo.cache.local.path)
+    listing = cache / data_hash[:2] / data_hash[2:]
+    if not listing.exists():
+        return None
+    for entry in json.loads(listing.read_text()):
+        if entry["relpath"] == name:
+            path = cache / entry["md5"][:2] / entry["md5"][2:]
+            return path if path.exists() else None
+    return None
+
+
 def run_stage(workspace: Workspace, name: str) -> bool:
     """Run one stage of `dvc.yaml` if it is out of date; True when it ran, False when its outputs were already right.
 
@@ -97,7 +114,7 @@ def run_stage(workspace: Workspace, name: str) -> bool:
 
     with _stage_environment(workspace), _opened(Repo, workspace.root) as repo:
         try:
-            return bool(repo.reproduce(targets=[f"{workspace.root / 'dvc.yaml'}:{name}"], single_item=True))
+            return bool(repo.reproduce(targets=[name], single_item=True))
         except ReproductionError as error:
             cause: BaseException | None = error.__cause__
             if isinstance(cause, StageCmdFailedError):
@@ -150,7 +167,8 @@ def _stage_environment(workspace: Workspace) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
-        yield
+        with contextlib.chdir(workspace.root):  # DVC resolves a stage's paths from the current directory
+            yield
     finally:
         for name, value in before.items():
             if value is None:

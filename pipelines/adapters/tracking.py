@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from models.errors import DefectloopError, Unreachable
@@ -27,8 +30,10 @@ def client(workspace: Workspace) -> Any:
     uri = workspace.tracking_uri
     if uri.startswith(("http://", "https://")):
         _probe(uri)
+    import mlflow
     from mlflow import MlflowClient
 
+    mlflow.set_tracking_uri(uri)  # models:/ addresses are resolved by the module, not by the client
     with _guard:
         if uri not in _MIGRATED:
             _migrate(workspace)
@@ -74,6 +79,41 @@ def lightning_logger(workspace: Workspace, line: str, run_id: str) -> Any:
     from lightning.pytorch.loggers import MLFlowLogger
 
     return MLFlowLogger(line, tracking_uri=workspace.tracking_uri, run_id=run_id, log_model=False)
+
+
+def finish_run(
+    workspace: Workspace,
+    run_id: str,
+    *,
+    metrics: Mapping[str, float],
+    dataset: Mapping[str, Any],
+    folders: Mapping[str, Path],
+    files: Sequence[Path],
+) -> None:
+    """Log what an evaluation came to and close the run. Done twice, it leaves the same run.
+
+    `dataset` has name, digest (the snapshot's hash), source and profile; `folders` go below their name, `files` to the root.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+
+    mlflow = client(workspace)
+    known = mlflow.get_run(run_id).data.metrics
+    moment = int(time.time() * 1000)
+    new = [Metric(name, value, moment, 0) for name, value in metrics.items() if known.get(name) != value]
+    mlflow.log_batch(run_id, metrics=new)
+    entity = Dataset(
+        name=dataset["name"],
+        digest=dataset["digest"],
+        source_type="dvc",
+        source=json.dumps(dataset["source"]),
+        profile=json.dumps(dataset["profile"]),
+    )
+    mlflow.log_inputs(run_id, datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])])
+    for name, folder in folders.items():
+        mlflow.log_artifacts(run_id, str(folder), name)
+    for path in files:
+        mlflow.log_artifact(run_id, str(path))
+    mlflow.set_terminated(run_id, "FINISHED")
 
 
 def run_count(workspace: Workspace, line: str) -> int:

@@ -27,6 +27,7 @@ from pipelines.locks import line_lock
 from pipelines.quarantine import Quarantined
 from pipelines.workspace import Workspace
 
+SUFFIXES = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}  # whatever the sender's name says
 AHEAD = 64  # deliveries read and decoded ahead of the one being written down
 
 
@@ -104,10 +105,9 @@ def _described(source: Source, line: str) -> Iterator[tuple[dict[str, Any], byte
 def _describe(delivery: Delivery, source: str, line: str) -> tuple[dict[str, Any], bytes]:
     data = delivery.read()
     sha = hashlib.sha256(data).hexdigest()
-    suffix = Path(delivery.name).suffix.lower() or ".bin"
     row: dict[str, Any] = {
         "image": sha,
-        "file": f"images/{sha[:2]}/{sha}{suffix}",
+        "file": f"images/{sha[:2]}/{sha}.bin",
         "line": line,
         "part": delivery.part,
         "slice": delivery.slice,
@@ -128,7 +128,7 @@ def _describe(delivery: Delivery, source: str, line: str) -> tuple[dict[str, Any
     except UnreadableImage as error:
         row["decode_error"] = error.message
     else:
-        row |= vars(facts)
+        row |= vars(facts) | {"file": f"images/{sha[:2]}/{sha}.{SUFFIXES[facts.format]}"}
     return row, data
 
 

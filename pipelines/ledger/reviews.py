@@ -28,6 +28,13 @@ def campaign(ledger: Ledger, campaign_id: int) -> Campaign:
         return session.get_one(Campaign, campaign_id)
 
 
+def completed(ledger: Ledger, line: str) -> list[Campaign]:
+    """Campaigns of the line that have all their labels, oldest first."""
+    query = select(Campaign).where(Campaign.line == line, Campaign.completed_at.is_not(None)).order_by(Campaign.id)
+    with ledger.reading() as session:
+        return list(session.scalars(query))
+
+
 def open_campaign_of(ledger: Ledger, line: str, part: str) -> CampaignPart | None:
     """Where an open campaign asks about the part; the oldest such campaign."""
     query = (

@@ -104,7 +104,9 @@ def _confusion(axes: Any, predictions: pa.Table) -> None:
     axes.grid(visible=False)
     for row, column in np.ndindex(counts.shape):
         colour = "white" if shares[row, column] > 0.6 else INK
-        axes.text(column, row, f"{counts[row, column]}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour)
+        axes.text(
+            column, row, f"{counts[row, column]}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour
+        )
     axes.set_xticks(range(3), verdicts)
     axes.set_yticks(range(2), truths)
     axes.set(xlabel="verdict", title="Verdicts by ground truth")
@@ -138,8 +140,12 @@ def _scores(axes: Any, truth: np.ndarray, score: np.ndarray, point: OperatingPoi
 def _calibration(axes: Any, path: Path) -> None:
     diagram = _read(path)
     axes.plot([0, 1], [0, 1], color=GRID, zorder=0)
-    axes.scatter(diagram["mean_score"], diagram["share_defective"], s=[4 + 2 * n for n in diagram["n"]], color=INK, alpha=0.8)
-    axes.set(xlabel="mean score", ylabel="share defective", title="Calibration (validation)", xlim=(0, 1), ylim=(0, 1.05))
+    axes.scatter(
+        diagram["mean_score"], diagram["share_defective"], s=[4 + 2 * n for n in diagram["n"]], color=INK, alpha=0.8
+    )
+    axes.set(
+        xlabel="mean score", ylabel="share defective", title="Calibration (validation)", xlim=(0, 1), ylim=(0, 1.05)
+    )
 
 
 def _training(axes: Any, path: Path) -> None:

@@ -88,7 +88,9 @@ def record(
         raise BadInput(f"The label of part {part} has no reviewer.", next_step="Say who stands behind it.")
     seen = inspections.of_part(ledger, line, part)
     if not seen:
-        raise BadInput(f"Part {part} was never inspected on line {line}.", next_step="defectloop review lists what waits.")
+        raise BadInput(
+            f"Part {part} was never inspected on line {line}.", next_step="defectloop review lists what waits."
+        )
     asked = reviews.open_campaign_of(ledger, line, part)
     review = Review(
         line=line,

@@ -1,0 +1,24 @@
+"""What the demo has to remember between two calls, and nothing else keeps: a small file in the workspace's state."""
+
+from __future__ import annotations
+
+import json
+
+from pipelines.workspace import Workspace
+
+
+class Notes:
+    def __init__(self, place: Workspace) -> None:
+        self._path = place.state / "demo.json"
+        self._kept: dict[str, str] = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def get(self, name: str) -> str | None:
+        return self._kept.get(name)
+
+    def keep_once(self, **values: str) -> None:
+        """Keep what is not there yet: the first telling counts."""
+        self._kept = values | self._kept
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(json.dumps(self._kept, indent=1))
+        partial.replace(self._path)

@@ -1,0 +1,84 @@
+"""`defectloop deploy` in the background: the local Prefect server and the runner, as an operator would start them."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flows import home
+from flows.local_server import stop
+from models.errors import Unreachable
+from pipelines.workspace import Workspace
+
+START_TIMEOUT_S = 120.0
+POLL_S = 0.3
+
+
+@contextlib.contextmanager
+def deployed(place: Workspace) -> Iterator[None]:
+    """Serve the workspace's deployments for the length of the block, with what they print in `deploy.log`."""
+    log = place.state / "deploy.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "flows.cli", "deploy", "--workspace", str(place.root)]
+    with log.open("ab") as sink:
+        server = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, cwd=place.root
+        )
+    try:
+        _wait(server, lambda: home.running(place), f"Read {log}.")
+        home.use(place)
+        yield
+    finally:
+        stop(server)
+
+
+def wait_until_serving(line: str) -> None:
+    """Until the runner has registered its deployments and their triggers."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with get_client(sync_client=True) as client:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ObjectNotFound):
+                client.read_deployment_by_name(f"batch_inspection/{line}")  # the last to be registered
+                return
+            time.sleep(POLL_S)
+    raise Unreachable("The runner has not registered its deployments.", next_step="Read deploy.log.")
+
+
+def started_by(flow_run_id: str) -> str:
+    """Who or what created a flow run, in the server's own words: the automation's name, for a trigger."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        creator = client.read_flow_run(flow_run_id).created_by  # type: ignore[arg-type]
+    return str(creator.display_value) if creator else "unknown"
+
+
+def overhead_s(flow_run_id: str) -> float:
+    """The flow's own time: its run time less that of its tasks."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    with get_client(sync_client=True) as client:
+        run: Any = client.read_flow_run(flow_run_id)  # type: ignore[arg-type]
+        chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        tasks = client.read_task_runs(flow_run_filter=chosen, limit=200)
+    whole = run.total_run_time.total_seconds()
+    return round(float(whole - sum(task.total_run_time.total_seconds() for task in tasks)), 2)
+
+
+def _wait(server: subprocess.Popen[bytes], ready: Any, advice: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise Unreachable(f"defectloop deploy ended with code {server.returncode}.", next_step=advice)
+        if ready():
+            return
+        time.sleep(POLL_S)
+    raise Unreachable(f"defectloop deploy did not come up within {START_TIMEOUT_S:.0f} s.", next_step=advice)

@@ -1,0 +1,210 @@
+"""Registered detectors: MLflow's model registry. With `tracking.py` the only importer of mlflow.
+
+A version holds the exported file, byte for byte, and the drift reference it was accepted on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.errors import DefectloopError, NotReady, Unreachable
+from pipelines.adapters import tracking
+from pipelines.workspace import Workspace
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+ARTEFACT = "artefact_sha256"
+FILE, REFERENCE = "model.onnx", "reference.parquet"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered detector. `tags` hold snapshot, git_commit, artefact_sha256, slices and the gate's decision."""
+
+    line: str
+    version: str
+    mlflow_run_id: str
+    source: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...] = ()
+
+
+def champion(workspace: Workspace, line: str) -> ModelVersion | None:
+    """The version that alias `champion` names, None before the first promotion."""
+    mlflow = tracking.client(workspace)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _version(mlflow.get_model_version_by_alias(line, CHAMPION))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise _unreachable(workspace, error) from error
+
+
+def version(workspace: Workspace, line: str, number: str) -> ModelVersion:
+    """One version by number. Raises NotReady when there is none."""
+    mlflow = tracking.client(workspace)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _version(mlflow.get_model_version(line, number))
+    except MlflowException as error:
+        raise NotReady(
+            f"Line {line} has no version {number}.", next_step="defectloop status lists the versions."
+        ) from error
+
+
+def versions(workspace: Workspace, line: str) -> list[ModelVersion]:
+    """Every version of the line, oldest first."""
+    found = tracking.client(workspace).search_model_versions(f"name = '{line}'", max_results=10_000)
+    by_alias: dict[str, list[str]] = {}
+    if found:
+        registered = tracking.client(workspace).get_registered_model(line)
+        for alias, number in registered.aliases.items():
+            by_alias.setdefault(str(number), []).append(alias)
+    listed = [_version(entry, by_alias.get(str(entry.version), [])) for entry in found]
+    return sorted(listed, key=lambda entry: int(entry.version))
+
+
+def register(
+    workspace: Workspace, line: str, artefact: Path, reference: Path, *, run_id: str, tags: Mapping[str, str]
+) -> ModelVersion:
+    """The version of this file, made if there is none yet: one file never becomes two versions."""
+    sha256 = hashlib.sha256(artefact.read_bytes()).hexdigest()
+    mlflow = tracking.client(workspace)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow.create_registered_model(line, description=f"Detectors of line {line}, exported by defectloop.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise _unreachable(workspace, error) from error
+    there = [entry for entry in versions(workspace, line) if entry.tags.get(ARTEFACT) == sha256]
+    if there:
+        return there[0]
+    model_id = _logged_model(workspace, mlflow, line, artefact, reference, run_id, sha256)
+    made = mlflow.create_model_version(
+        line, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, tags={**tags, ARTEFACT: sha256}
+    )
+    return _version(made)
+
+
+def set_alias(workspace: Workspace, line: str, alias: str, number: str) -> None:
+    tracking.client(workspace).set_registered_model_alias(line, alias, number)
+
+
+def drop_alias(workspace: Workspace, line: str, alias: str) -> None:
+    tracking.client(workspace).delete_registered_model_alias(line, alias)
+
+
+def set_tags(workspace: Workspace, line: str, number: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        tracking.client(workspace).set_model_version_tag(line, number, key, value)
+
+
+def download(workspace: Workspace, chosen: ModelVersion) -> Path:
+    """The exported file on this machine, fetched once and checked against its hash."""
+    return _files(workspace, chosen) / FILE
+
+
+def reference(workspace: Workspace, chosen: ModelVersion) -> Path:
+    """The drift reference that belongs to the version."""
+    return _files(workspace, chosen) / REFERENCE
+
+
+def _files(workspace: Workspace, chosen: ModelVersion) -> Path:
+    sha256 = chosen.tags[ARTEFACT]
+    folder = workspace.state / "models" / sha256
+    if folder.exists():
+        return folder
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as partial:
+        try:
+            fetched = Path(
+                download_artifacts(artifact_uri=chosen.source, dst_path=partial, tracking_uri=workspace.tracking_uri)
+            )
+        except (MlflowException, OSError) as error:
+            raise _unreachable(workspace, error) from error
+        found = hashlib.sha256((fetched / FILE).read_bytes()).hexdigest()
+        if found != sha256:
+            raise DefectloopError(
+                f"Version {chosen.version} of line {chosen.line} is not the file that was registered: its hash is {found}, "
+                f"registered was {sha256}.",
+                next_step="Don't use it. Roll back: defectloop rollback",
+            )
+        try:
+            fetched.rename(folder)
+        except OSError:  # another process was faster with the same content
+            shutil.rmtree(fetched, ignore_errors=True)
+    return folder
+
+
+def _logged_model(
+    workspace: Workspace, mlflow: Any, line: str, artefact: Path, reference: Path, run_id: str, sha256: str
+) -> str:
+    """MLflow's ONNX flavour around the exported file, made once; a half-made one of a killed try is completed."""
+    experiment = tracking.experiment_id(workspace, mlflow, line)
+    known = mlflow.search_logged_models([experiment], filter_string=f"tags.{ARTEFACT} = '{sha256}'")
+    if known:
+        model = known[0]
+    else:
+        model = mlflow.create_logged_model(
+            experiment, name="detector", source_run_id=run_id, tags={ARTEFACT: sha256}, model_type="onnx"
+        )
+    if str(model.status) != "READY":
+        with tempfile.TemporaryDirectory() as folder:
+            _save_flavour(Path(folder) / "model", artefact, reference, model.model_id, run_id)
+            mlflow.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+        mlflow.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def _save_flavour(folder: Path, artefact: Path, reference: Path, model_id: str, run_id: str) -> None:
+    import mlflow.onnx
+    import numpy as np
+    import onnx
+    import onnxruntime
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from models import runtime
+
+    image = Schema([TensorSpec(np.dtype("uint16"), (1, -1, -1, -1), runtime.INPUT)])
+    outputs = Schema([TensorSpec(np.dtype("float32"), (-1,), name) for name in runtime.OUTPUTS[:2]])
+    mlflow.onnx.save_model(
+        onnx.load(artefact),
+        str(folder),
+        mlflow_model=Model(model_id=model_id, run_id=run_id),
+        signature=ModelSignature(inputs=image, outputs=outputs),
+        pip_requirements=[f"onnxruntime=={onnxruntime.__version__}"],
+        save_as_external_data=False,
+    )
+    shutil.copyfile(artefact, folder / FILE)  # the very bytes that were evaluated
+    shutil.copyfile(reference, folder / REFERENCE)
+
+
+def _version(entry: Any, aliases: list[str] | None = None) -> ModelVersion:
+    return ModelVersion(
+        line=entry.name,
+        version=str(entry.version),
+        mlflow_run_id=entry.run_id,
+        source=entry.source,
+        tags=dict(entry.tags),
+        aliases=tuple(sorted(aliases if aliases is not None else list(entry.aliases or ()))),
+    )
+
+
+def _unreachable(workspace: Workspace, error: Exception) -> Unreachable:
+    return Unreachable(
+        f"The model registry at {workspace.tracking_uri} does not answer as it should: {error}.",
+        next_step="Check MLFLOW_TRACKING_URI and the server's log.",
+    )

@@ -1,0 +1,89 @@
+"""Decide whether a challenger becomes champion. Reads no files and calls no registry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from models.evaluation import Evaluation
+from models.metrics import Metrics
+from models.params import Promote
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`reasons` are sentences; `numbers` hold each version's evaluation by version, and what compares them."""
+
+    promote: bool
+    reasons: tuple[str, ...]
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A version measured on the frozen test parts. `learned_slices` are those its training split held."""
+
+    version: str
+    evaluation: Evaluation
+    learned_slices: Collection[str]
+
+
+def decide(
+    challenger: Contender, champion: Contender | None, probability_cheaper: float | None, rules: Promote
+) -> Decision:
+    """Absolute floors first; then, against the champion on the same parts, cheaper verdicts and no slice lost.
+
+    `probability_cheaper` is the paired bootstrap's share in which the challenger's verdicts cost less (escape, overkill
+    and review as `cost` weighs them), None without a champion.
+    """
+    against = floors(challenger.evaluation.overall, rules)
+    praise = [_summary(challenger.evaluation.overall)]
+    if champion is not None:
+        against += lost_slices(challenger.evaluation, champion, rules.max_f1_drop)
+        probability = probability_cheaper if probability_cheaper is not None else 0.0
+        said = f"cheaper verdicts than version {champion.version} with probability {probability:.3f}"
+        if probability < rules.min_probability_cheaper:
+            against.append(f"{said} < {rules.min_probability_cheaper:g}")
+        praise.append(said)
+    numbers = {
+        "versions": {
+            contender.version: contender.evaluation.to_dict() for contender in (champion, challenger) if contender
+        },
+        "probability_cheaper": probability_cheaper,
+    }
+    return Decision(promote=not against, reasons=tuple(against or praise), numbers=numbers)
+
+
+def floors(measured: Metrics, rules: Promote) -> list[str]:
+    """What every champion must reach. An undefined number reaches nothing."""
+    found = []
+    if measured.n < rules.min_parts:
+        found.append(f"only {measured.n} test parts, {rules.min_parts} are needed")
+    if not measured.auroc >= rules.min_auroc:
+        found.append(f"AUROC {measured.auroc:.3f} < {rules.min_auroc:.3f}")
+    if not measured.escape_rate <= rules.max_escape_rate:
+        found.append(f"escape rate {measured.escape_rate:.3f} > {rules.max_escape_rate:.3f}")
+    if not measured.overkill_rate <= rules.max_overkill_rate:
+        found.append(f"overkill rate {measured.overkill_rate:.3f} > {rules.max_overkill_rate:.3f}")
+    return found
+
+
+def lost_slices(challenger: Evaluation, champion: Contender, max_f1_drop: float) -> list[str]:
+    """Slices the champion was trained on in which the challenger's F1 falls by more than `max_f1_drop`."""
+    found = []
+    for name in sorted(champion.learned_slices):
+        before, after = champion.evaluation.slices.get(name), challenger.slices.get(name)
+        if before is None or after is None or math.isnan(before.f1):
+            continue
+        if not after.f1 >= before.f1 - max_f1_drop:
+            found.append(f"F1 on {name} falls from {before.f1:.3f} to {after.f1:.3f}, more than {max_f1_drop:g}")
+    return found
+
+
+def _summary(measured: Metrics) -> str:
+    return (
+        f"AUROC {measured.auroc:.3f}, escape rate {measured.escape_rate:.3f}, "
+        f"overkill rate {measured.overkill_rate:.3f} on {measured.n} test parts"
+    )

@@ -1,0 +1,158 @@
+"""Put a version through the gate and change the champion, or record why not. Also the way back.
+
+The decision is in the ledger before the registry changes and marked done after it, so a killed promotion is finished
+by the next one. Decisions of a line come one after the other; a champion that moved meanwhile stops the change.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from models import annotations, evaluation
+from models.errors import NotReady, Refused
+from models.params import Params
+from models.runtime import Detector
+from models.vocabulary import Split
+from pipelines import gate, lineage
+from pipelines.adapters import model_registry
+from pipelines.adapters.model_registry import CHALLENGER, CHAMPION, ModelVersion
+from pipelines.gate import Contender, Decision
+from pipelines.ledger import promotions
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Promotion, now
+from pipelines.locks import line_lock
+from pipelines.workspace import Workspace
+
+LOCK_WAIT_S = 600.0
+
+
+def promote(workspace: Workspace, number: str) -> Decision:
+    """The gate's decision about a version, carried out. Asked again about the same rivals, it gives the same answer."""
+    params = workspace.params()
+    with line_lock(workspace, params.line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
+        version = model_registry.version(workspace, params.line, number)
+        champion = model_registry.champion(workspace, params.line)
+        before = champion.version if champion else None
+        known = promotions.last(ledger, params.line, version=number)
+        if known is not None and _still_holds(known, before):
+            _carry_out(workspace, ledger, known, before)
+            return Decision(known.kind != "refuse", tuple(known.reasons), known.numbers)
+        decision = _decide(workspace, params, version, champion)
+        record = promotions.add(
+            ledger,
+            Promotion(
+                line=params.line,
+                kind="promote" if decision.promote else "refuse",
+                version=number,
+                champion_before=before,
+                reasons=list(decision.reasons),
+                numbers=decision.numbers,
+                state="pending",
+                decided_at=now(),
+            ),
+        )
+        _carry_out(workspace, ledger, record, before)
+    return decision
+
+
+def rollback(workspace: Workspace, to: str | None = None) -> Decision:
+    """Make an earlier version champion again: `to`, or the one before the present champion. Raises NotReady without one."""
+    line = workspace.params().line
+    with line_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
+        champion = model_registry.champion(workspace, line)
+        if champion is None:
+            raise NotReady(f"Line {line} has no champion.", next_step="Train one: defectloop train")
+        target = to or _before(promotions.all_of(ledger, line), champion.version)
+        if target is None:
+            raise NotReady(
+                f"There was no champion before version {champion.version}.", next_step="Name one: --to VERSION"
+            )
+        model_registry.version(workspace, line, target)
+        reason = f"rolled back from version {champion.version} to {target}"
+        record = promotions.add(
+            ledger,
+            Promotion(
+                line=line,
+                kind="rollback",
+                version=target,
+                champion_before=champion.version,
+                reasons=[reason],
+                numbers={},
+                state="pending",
+                decided_at=now(),
+            ),
+        )
+        _carry_out(workspace, ledger, record, champion.version)
+    return Decision(True, (reason,), {})
+
+
+def predictions(workspace: Workspace, version: ModelVersion) -> pa.Table:
+    """What a version answers on the present snapshot's test parts; computed once for each pair of file and snapshot."""
+    sha256, snapshot = version.tags[model_registry.ARTEFACT], lineage.data_hash(workspace)
+    kept = workspace.state / "evaluations" / f"{sha256[:20]}-{snapshot[:20]}.parquet"
+    for path in (workspace.artifacts / "evaluate" / "predictions.parquet", kept):
+        if path.exists():
+            table = parquet.read_table(path)
+            origin = table.schema.metadata or {}
+            if (origin.get(b"artefact_sha256"), origin.get(b"snapshot")) == (sha256.encode(), snapshot.encode()):
+                return table
+    detector = Detector(model_registry.download(workspace, version))
+    table = evaluation.predict(detector, annotations.load(workspace.annotations), workspace.data, Split.TEST)
+    table = table.replace_schema_metadata({b"artefact_sha256": sha256.encode(), b"snapshot": snapshot.encode()})
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(".partial")
+    parquet.write_table(table, partial)
+    partial.replace(kept)
+    return table
+
+
+def _decide(workspace: Workspace, params: Params, version: ModelVersion, champion: ModelVersion | None) -> Decision:
+    challenger, challenger_cost = _measured(workspace, params, version)
+    if champion is None or champion.version == version.version:
+        return gate.decide(challenger, None, None, params.promote)
+    rival, rival_cost = _measured(workspace, params, champion)
+    return gate.decide(challenger, rival, evaluation.probability_cheaper(challenger_cost, rival_cost), params.promote)
+
+
+def _measured(workspace: Workspace, params: Params, version: ModelVersion):  # type: ignore[no-untyped-def]
+    answers = predictions(workspace, version)
+    point = Detector(model_registry.download(workspace, version)).metadata.operating_point
+    result = evaluation.summarise(answers, point, params.evaluate.bootstrap)
+    learned = json.loads(version.tags["slices"])
+    return Contender(version.version, result, learned), evaluation.cost_per_part(answers, point, params.cost)
+
+
+def _still_holds(known: Promotion, champion: str | None) -> bool:
+    """A pending decision is to be finished; a done one stands as long as the champion is the one it left behind."""
+    if known.state == "pending":
+        return champion in (known.champion_before, known.version)
+    return champion == (known.champion_before if known.kind == "refuse" else known.version)
+
+
+def _carry_out(workspace: Workspace, ledger: Ledger, record: Promotion, before: str | None) -> None:
+    line = record.line
+    if record.kind != "refuse":
+        present = model_registry.champion(workspace, line)
+        there = present.version if present else None
+        if there not in (before, record.version):
+            raise Refused(
+                f"The champion of line {line} moved from {before} to {there} while version {record.version} was judged.",
+                next_step=f"Judge it against the new one: defectloop promote {record.version}",
+            )
+        if there != record.version:
+            model_registry.set_alias(workspace, line, CHAMPION, record.version)
+    verdict = "refused" if record.kind == "refuse" else "promoted"
+    model_registry.set_tags(
+        workspace, line, record.version, {"gate": verdict, "gate_reasons": "; ".join(record.reasons)[:4000]}
+    )
+    model_registry.drop_alias(workspace, line, CHALLENGER)
+    if record.state != "done":
+        promotions.mark_done(ledger, record.id)
+
+
+def _before(known: list[Promotion], champion: str) -> str | None:
+    made = [item for item in known if item.version == champion and item.kind != "refuse" and item.state == "done"]
+    return made[-1].champion_before if made else None

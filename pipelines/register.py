@@ -1,0 +1,86 @@
+"""Put the evaluated detector into the registry: its run completed, its file a version, its alias `challenger`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+from models import annotations
+from models.errors import NotReady
+from models.evaluation import Evaluation
+from models.vocabulary import Split
+from pipelines import lineage, snapshot
+from pipelines.adapters import model_registry, tracking
+from pipelines.adapters.model_registry import ModelVersion
+from pipelines.workspace import Workspace
+
+LOGGED = ("f1", "auroc", "average_precision", "precision", "recall", "escape_rate", "overkill_rate", "review_rate")
+
+
+def register(workspace: Workspace) -> ModelVersion:
+    """The version of `artifacts/export/detector.onnx`. Killed anywhere and run again, there is one version and one run."""
+    line = workspace.params().line
+    made = workspace.artifacts
+    for stage in ("train/run.json", "export/detector.onnx", "evaluate/evaluation.json"):
+        if not (made / stage).exists():
+            raise NotReady(f"There is no {made / stage}.", next_step="defectloop train")
+    run = json.loads((made / "train" / "run.json").read_text())
+    result = Evaluation.from_dict(json.loads((made / "evaluate" / "evaluation.json").read_text()))
+    rows = annotations.load(workspace.annotations).to_pylist()
+    taken = snapshot.by_hash(workspace, run["snapshot"])
+    tracking.finish_run(
+        workspace,
+        run["mlflow_run_id"],
+        metrics=final_metrics(result) | export_metrics(workspace),
+        dataset={
+            "name": taken.tag,
+            "digest": taken.data_hash,
+            "source": {"remote": workspace.remote_url, "tag": taken.tag, "git_commit": taken.git_commit},
+            "profile": profile(rows),
+        },
+        folders={"figures": made / "evaluate" / "figures", "gallery": made / "evaluate" / "gallery"},
+        files=[
+            made / "evaluate" / "report.html",
+            made / "evaluate" / "evaluation.json",
+            made / "export" / "export.json",
+            made / "export" / "calibration.csv",
+        ],
+    )
+    learned_slices = sorted({row["slice"] for row in rows if row["split"] == Split.TRAIN})
+    version = model_registry.register(
+        workspace,
+        line,
+        made / "export" / "detector.onnx",
+        made / "evaluate" / "reference.parquet",
+        run_id=run["mlflow_run_id"],
+        tags={
+            "snapshot": taken.tag,
+            "data_hash": taken.data_hash,
+            "git_commit": lineage.git_commit(workspace),
+            "slices": json.dumps(learned_slices),
+        },
+    )
+    if model_registry.CHAMPION not in version.aliases:
+        model_registry.set_alias(workspace, line, model_registry.CHALLENGER, version.version)
+    return version
+
+
+def final_metrics(result: Evaluation) -> dict[str, float]:
+    """Flat names for MLflow's comparison: test_f1, test_mono_f1, …"""
+    numbers = {}
+    for prefix, metrics in (("test", result.overall), *((f"test_{name}", m) for name, m in result.slices.items())):
+        numbers |= {f"{prefix}_{name}": getattr(metrics, name) for name in LOGGED}
+    return {name: value for name, value in numbers.items() if not math.isnan(value)}
+
+
+def export_metrics(workspace: Workspace) -> dict[str, float]:
+    export = json.loads((workspace.artifacts / "export" / "export.json").read_text())
+    return {name: float(export[name]) for name in ("max_score_difference", "expected_calibration_error")}
+
+
+def profile(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Images by split and label."""
+    counts = Counter(f"{row['split']}/{row['label']}" for row in rows)
+    return {"images": len(rows), **dict(sorted(counts.items()))}

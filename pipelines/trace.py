@@ -1,0 +1,102 @@
+"""From a part's verdicts back to model, run, snapshot, commit, and the sources of the training images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from models import annotations
+from models.errors import BadInput
+from models.vocabulary import Split
+from pipelines.adapters import dataset_versions, model_registry
+from pipelines.ledger import inspections, promotions, reviews
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Inspection, Promotion, Review
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model version comes from."""
+
+    version: str
+    mlflow_run_id: str
+    snapshot: str
+    data_hash: str
+    git_commit: str
+    promotion: Promotion | None
+    training_sources: dict[str, int]  # images of the training split by source; empty where the snapshot is out of reach
+
+
+@dataclass(frozen=True)
+class Trace:
+    part: str
+    inspections: list[Inspection]
+    reviews: list[Review]
+    origins: dict[str, Origin]  # by model version
+
+
+def trace(workspace: Workspace, part: str) -> Trace:
+    """Everything that the ledger, the registry and the snapshots say about a part. Raises BadInput for an unknown one."""
+    line = workspace.params().line
+    with Ledger.open(workspace.ledger_url) as ledger:
+        seen = inspections.of_part(ledger, line, part)
+        if not seen:
+            raise BadInput(f"Part {part} was never inspected on line {line}.", next_step="Check the serial number.")
+        said = reviews.of_part(ledger, line, part)
+        origins = {
+            number: _origin(workspace, line, number, promotions.last(ledger, line, version=number))
+            for number in dict.fromkeys(item.model_version for item in seen)
+        }
+    return Trace(part, seen, said, origins)
+
+
+def render(traced: Trace) -> str:
+    """For a terminal: one block per inspection, newest last."""
+    lines = [f"Part {traced.part}"]
+    for item in traced.inspections:
+        origin = traced.origins[item.model_version]
+        lines += [
+            f"  {item.verdict.upper()}  score {item.score:.3f}  {item.inspected_at:%Y-%m-%d %H:%M:%S} UTC  ({item.source})",
+            f"    image      {item.image}",
+            f"    model      version {item.model_version}, file {item.artefact_sha256[:16]}",
+            f"    promotion  {'; '.join(origin.promotion.reasons) if origin.promotion else 'none recorded'}",
+            f"    run        {origin.mlflow_run_id}",
+            f"    snapshot   {origin.snapshot}, {origin.data_hash}",
+            f"    commit     {origin.git_commit}",
+            f"    learned    {_sources(origin.training_sources)}",
+        ]
+    for review in traced.reviews:
+        lines.append(f"  {review.label} according to {review.reviewer}, {review.reviewed_at:%Y-%m-%d %H:%M:%S} UTC")
+    return "\n".join(lines)
+
+
+def _origin(workspace: Workspace, line: str, number: str, promotion: Promotion | None) -> Origin:
+    version = model_registry.version(workspace, line, number)
+    return Origin(
+        version=number,
+        mlflow_run_id=version.mlflow_run_id,
+        snapshot=version.tags["snapshot"],
+        data_hash=version.tags["data_hash"],
+        git_commit=version.tags["git_commit"],
+        promotion=promotion,
+        training_sources=_training_sources(workspace, version.tags["data_hash"]),
+    )
+
+
+def _training_sources(workspace: Workspace, data_hash: str) -> dict[str, int]:
+    path = dataset_versions.cached_file(workspace.root, data_hash, "annotations.parquet")
+    if path is None:
+        return {}
+    counts: Counter[str] = Counter()
+    for row in annotations.load(path).to_pylist():
+        if row["split"] == Split.TRAIN:
+            counts[row["source"]] += 1
+    return dict(counts.most_common())
+
+
+def _sources(counts: dict[str, Any]) -> str:
+    if not counts:
+        return "snapshot not on this machine (git fetch --tags, dvc pull)"
+    return ", ".join(f"{count} images of {source}" for source, count in counts.items())
