@@ -13,7 +13,7 @@ from prefect import flow, runtime, task
 
 from flows import events
 from flows.training import Outcome, train_and_promote
-from models import annotations
+from models import annotation_table
 from pipelines import clone, retrain
 from pipelines import workspace as workspaces
 from pipelines.ingest import ingest, reviewed
@@ -105,7 +105,7 @@ def ingest_labels(workspace: Workspace) -> int:
     with Ledger.open(workspace.ledger_url) as ledger:
         for completed in reviews.completed(ledger, line):
             ingest.take_in(workspace, reviewed.read(workspace, ledger, completed.id))
-    return annotations.load(workspace.annotations).num_rows
+    return annotation_table.load(workspace.annotations).num_rows
 
 
 @task

@@ -1,4 +1,4 @@
-"""What a detector answers on the frozen test parts, and the numbers that follow. Runs the exported file, never a checkpoint."""
+"""What a detector answers on the frozen test parts, and the numbers that follow: the exported file, never a checkpoint."""
 
 from __future__ import annotations
 

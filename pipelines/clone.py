@@ -12,7 +12,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models import annotations
+from models import annotation_table
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
 from pipelines.image_store import open_store
@@ -72,11 +72,11 @@ def _shared_places(workspace: Workspace) -> dict:
 
 def _join(clone: Workspace, theirs: str, line: str) -> None:
     """One commit with both histories: their tree and data, plus the rows that only the clone has."""
-    mine = annotations.load(clone.annotations)
+    mine = annotation_table.load(clone.annotations)
     git.run(clone.root, "merge", "--quiet", "--strategy", "ours", "--no-commit", theirs)
     git.run(clone.root, "checkout", "--quiet", theirs, "--", ".")
     dataset_versions.checkout_data(clone.root)
-    table = annotations.load(clone.annotations)
+    table = annotation_table.load(clone.annotations)
     only_mine = mine.filter(pc.invert(pc.is_in(mine["image"], value_set=table["image"].combine_chunks())))
     store = open_store(clone.store_url)
     for row in only_mine.to_pylist():
@@ -85,7 +85,7 @@ def _join(clone: Workspace, theirs: str, line: str) -> None:
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         partial.write_bytes(store.get(row["image"]))
         partial.replace(path)
-    annotations.save(pa.concat_tables([table, only_mine]), clone.annotations)
+    annotation_table.save(pa.concat_tables([table, only_mine]), clone.annotations)
     dataset_versions.add_data(clone.root)
     git.run(clone.root, "add", "--all")
     git.conclude_merge(clone.root, f"Join what people and automation added to line {line}")

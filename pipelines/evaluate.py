@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from models import annotations, descriptors, evaluation, images
+from models import annotation_table, descriptors, evaluation, images
 from models.errors import BadData
 from models.evaluation import Evaluation
 from models.runtime import Detector
@@ -24,7 +24,7 @@ from pipelines.workspace import Workspace
 
 def main(workspace: Workspace) -> None:
     params = workspace.params()
-    table = annotations.load(workspace.annotations)
+    table = annotation_table.load(workspace.annotations)
     detector = Detector(workspace.artifacts / "export" / "detector.onnx")
     n_test = sum(split == Split.TEST for split in table["split"].to_pylist())
     if not n_test:

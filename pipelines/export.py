@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from models import annotations, calibration, examples, images, operating_point
+from models import annotation_table, calibration, examples, images, operating_point
 from models.classification.network import Network
 from models.classification.training import build
 from models.dataset import ImageDataset
@@ -59,7 +59,7 @@ class Agreement:
 
 def main(workspace: Workspace) -> None:
     params = workspace.params()
-    table = annotations.load(workspace.annotations)
+    table = annotation_table.load(workspace.annotations)
     training, validation = (
         examples.of_split(table, workspace.data, split) for split in (Split.TRAIN, Split.VALIDATION)
     )
@@ -98,7 +98,7 @@ def load_network(workspace: Workspace, params: Params) -> Network:
     return network.eval()
 
 
-def answers(graph: onnx.ModelProto, files: list[Path]) -> Answers:
+def answers(graph: onnx.ModelProto, files: Sequence[Path]) -> Answers:
     session = session_of(graph, threads=1)
     with ThreadPoolExecutor(READERS) as pool:
         rows = list(pool.map(lambda path: session.run(None, {INPUT: as_input(images.read(path))}), files))

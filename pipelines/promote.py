@@ -11,7 +11,7 @@ import json
 import pyarrow as pa
 from pyarrow import parquet
 
-from models import annotations, evaluation
+from models import annotation_table, evaluation
 from models.errors import NotReady, Refused
 from models.params import Params
 from models.runtime import Detector
@@ -100,7 +100,7 @@ def predictions(workspace: Workspace, version: ModelVersion) -> pa.Table:
             if (origin.get(b"artefact_sha256"), origin.get(b"snapshot")) == (sha256.encode(), snapshot.encode()):
                 return table
     detector = Detector(model_registry.download(workspace, version))
-    table = evaluation.predict(detector, annotations.load(workspace.annotations), workspace.data, Split.TEST)
+    table = evaluation.predict(detector, annotation_table.load(workspace.annotations), workspace.data, Split.TEST)
     table = table.replace_schema_metadata({b"artefact_sha256": sha256.encode(), b"snapshot": snapshot.encode()})
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(".partial")

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from models import annotations
+from models import annotation_table
 from models.errors import NotReady
 from models.evaluation import Evaluation
 from models.vocabulary import Split
@@ -28,7 +28,7 @@ def register(workspace: Workspace) -> ModelVersion:
             raise NotReady(f"There is no {made / stage}.", next_step="defectloop train")
     run = json.loads((made / "train" / "run.json").read_text())
     result = Evaluation.from_dict(json.loads((made / "evaluate" / "evaluation.json").read_text()))
-    rows = annotations.load(workspace.annotations).to_pylist()
+    rows = annotation_table.load(workspace.annotations).to_pylist()
     taken = snapshot.by_hash(workspace, run["snapshot"])
     tracking.finish_run(
         workspace,
@@ -69,7 +69,7 @@ def register(workspace: Workspace) -> ModelVersion:
 
 def final_metrics(result: Evaluation) -> dict[str, float]:
     """Flat names for MLflow's comparison: test_f1, test_mono_f1, …"""
-    numbers = {}
+    numbers: dict[str, float] = {}
     for prefix, metrics in (("test", result.overall), *((f"test_{name}", m) for name, m in result.slices.items())):
         numbers |= {f"{prefix}_{name}": getattr(metrics, name) for name in LOGGED}
     return {name: value for name, value in numbers.items() if not math.isnan(value)}

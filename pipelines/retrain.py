@@ -1,4 +1,4 @@
-"""When to retrain: every request is kept, one is worked on at a time, and neither noise nor a storm of events can pile up."""
+"""When to retrain: every request is kept, one is worked on at a time, and a storm of events can't pile up."""
 
 from __future__ import annotations
 

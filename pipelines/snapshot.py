@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models import annotations
+from models import annotation_table
 from models.errors import NotReady
 from pipelines import validate
 from pipelines.adapters import dataset_versions, git
@@ -34,7 +34,7 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
     with line_lock(workspace, line, wait_s=LOCK_WAIT_S):
         validate.require_passed(workspace)
         data_hash = dataset_versions.add_data(workspace.root)
-        n_images = annotations.load(workspace.annotations).num_rows
+        n_images = annotation_table.load(workspace.annotations).num_rows
         title = message or f"Snapshot of {line}: {n_images} images"
         commit = git.commit(workspace.root, ["data.dvc", ".gitignore"], title)
         known = {taken.data_hash: taken for taken in snapshots(workspace)}

@@ -1,4 +1,4 @@
-"""What every stage of `dvc.yaml` shares when it runs as a program: errors, one at a time, the end of its parent, progress."""
+"""What every stage of `dvc.yaml` shares as a program: errors, one at a time, the end of its parent, progress."""
 
 from __future__ import annotations
 

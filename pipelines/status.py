@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models import annotations
+from models import annotation_table
 from pipelines import quarantine, snapshot
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ModelVersion
@@ -37,7 +37,7 @@ def status(workspace: Workspace) -> Status:
         checks, asked = drift_checks.all_of(ledger, line), requests.all_of(ledger, line)
         return Status(
             line=line,
-            images=annotations.load(workspace.annotations).num_rows,
+            images=annotation_table.load(workspace.annotations).num_rows,
             quarantined=len(quarantine.entries(workspace)),
             snapshot=taken[-1] if taken else None,
             champion=model_registry.champion(workspace, line),

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from models import annotations
+from models import annotation_table
 from models.errors import BadInput
 from models.vocabulary import Split
 from pipelines.adapters import dataset_versions, model_registry
@@ -90,7 +90,7 @@ def _training_sources(workspace: Workspace, data_hash: str) -> dict[str, int]:
     if path is None:
         return {}
     counts: Counter[str] = Counter()
-    for row in annotations.load(path).to_pylist():
+    for row in annotation_table.load(path).to_pylist():
         if row["split"] == Split.TRAIN:
             counts[row["source"]] += 1
     return dict(counts.most_common())

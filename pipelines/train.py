@@ -11,7 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
-from models import annotations, examples
+from models import annotation_table, examples
 from models.params import Params
 from models.vocabulary import Split
 from pipelines import lineage, stage
@@ -21,7 +21,7 @@ from pipelines.workspace import Workspace
 
 def main(workspace: Workspace) -> None:
     params = workspace.params()
-    table = annotations.load(workspace.annotations)
+    table = annotation_table.load(workspace.annotations)
     training, validation = (
         examples.of_split(table, workspace.data, split) for split in (Split.TRAIN, Split.VALIDATION)
     )

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models import annotations
+from models import annotation_table
 from models.errors import BadData, NotReady
 from models.params import Validate
 from models.vocabulary import Split
@@ -38,7 +38,7 @@ def validate(workspace: Workspace) -> ValidationReport:
     """
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
-        rows = annotations.load(workspace.annotations).to_pylist()
+        rows = annotation_table.load(workspace.annotations).to_pylist()
         if not rows:
             raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
         _require_files(workspace, rows)
@@ -118,7 +118,7 @@ def _quarantine_failing(
         refused.append(quarantine.put(workspace, row, reason, (workspace.data / row["file"]).read_bytes()))
     if failing:
         kept = [row for row in rows if row["image"] not in reasons]
-        annotations.save(annotations.from_rows(kept), workspace.annotations)
+        annotation_table.save(annotation_table.from_rows(kept), workspace.annotations)
     _drop_unannotated(workspace, {row["file"] for row in rows if row["image"] not in reasons})
     return refused
 

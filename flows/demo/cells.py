@@ -45,7 +45,7 @@ def damaged(place: Workspace) -> Path:
     (folder / "cut-off.png").write_bytes(first[: len(first) // 2])
     (folder / "sent-twice.png").write_bytes(second)
     (folder / "nobody-said.png").write_bytes(turned.getvalue())
-    manifest = folder / "manifest.csv"
+    manifest = folder / "damaged.csv"
     with manifest.open("w", newline="") as sink:
         writer = csv.writer(sink)
         writer.writerow(["path", "label", "slice"])

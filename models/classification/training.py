@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -156,7 +156,9 @@ def _datasets(
             ImageDataset(validation.files, validation.targets, size),
         )
     features = frozen_features(network, params, cache)
-    wanted = [(name, path, view) for view in flips for name, path in zip(training.images, training.files, strict=True)]
+    wanted: list[tuple[str, Path, str]] = [
+        (name, path, view) for view in flips for name, path in zip(training.images, training.files, strict=True)
+    ]
     wanted += [(name, path, "none") for name, path in zip(validation.images, validation.files, strict=True)]
     rows = features(wanted, progress)
     learn, check = rows[: len(flips) * len(training)], rows[len(flips) * len(training) :]
@@ -170,13 +172,13 @@ def _datasets(
 
 def frozen_features(
     network: Network, params: Params, cache: Path
-) -> Callable[[list[tuple[str, Path, str]], Progress], np.ndarray]:
+) -> Callable[[Sequence[tuple[str, Path, str]], Progress], np.ndarray]:
     """A function from (image hash, file, view) to pooled statistics float32 [n, d], computing what `cache` lacks."""
     size = params.model.image_size_px
     known = backbones.fingerprint(params.model.backbone, params.model.weights)
     store = FeatureCache(cache / f"{known}-{size}px")
 
-    def rows(wanted: list[tuple[str, Path, str]], progress: Progress) -> np.ndarray:
+    def rows(wanted: Sequence[tuple[str, Path, str]], progress: Progress) -> np.ndarray:
         by_name = {f"{name}/{view}": (path, view) for name, path, view in wanted}
         names = [f"{name}/{view}" for name, _, view in wanted]
         if missing := store.missing(names):

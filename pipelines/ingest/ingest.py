@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from models import annotations, images
+from models import annotation_table, images
 from models.errors import BadData, UnreadableImage
 from models.vocabulary import Split
 from pipelines import quarantine
@@ -66,7 +66,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked) -
     """
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
-        table = annotations.load(workspace.annotations)
+        table = annotation_table.load(workspace.annotations)
         known = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
         refused_before = {entry.path for entry in quarantine.entries(workspace)}
         rows: list[dict[str, Any]] = []
@@ -85,7 +85,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked) -
                 rows.append(row)
         _decide_splits(rows, table, params.ingest.split)
         if rows:
-            annotations.save(pa.concat_tables([table, annotations.from_rows(rows)]), workspace.annotations)
+            annotation_table.save(pa.concat_tables([table, annotation_table.from_rows(rows)]), workspace.annotations)
     return IngestReport(source.name, len(rows), already, tuple(refused))
 
 

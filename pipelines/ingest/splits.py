@@ -19,17 +19,17 @@ def assign(
 ) -> dict[str, str]:
     """Split of every new part.
 
-    Within a stratum the parts go, in the order of their hashes, each to the split that is furthest behind its share,
-    counting the parts that are there already. So the shares hold in every slice and label, and a slice whose test parts
-    were delivered beforehand gets training and validation parts only until it has caught up.
+    Within a stratum the parts go, in the order of their hashes, each to the split that is relatively emptiest, counting
+    the parts that are there already (Sainte-Laguë's apportionment). So the shares hold in every slice and label at any
+    number of parts, and a slice whose test parts came beforehand shares the next ones out among training and validation.
     """
-    target = {Split.TRAIN: shares.train, Split.VALIDATION: shares.validation, Split.TEST: shares.test}
+    wanted = {Split.TRAIN: shares.train, Split.VALIDATION: shares.validation, Split.TEST: shares.test}
+    target = {name: share for name, share in wanted.items() if share > 0}
     counts = {stratum: Counter(counter) for stratum, counter in (existing or {}).items()}
     assigned: dict[str, str] = {}
     for part, stratum in sorted(dict(parts).items(), key=lambda item: _hash(item[0])):
         there = counts.setdefault(stratum, Counter())
-        total = sum(there.values()) + 1
-        split = max(target, key=lambda name: target[name] * total - there[name])
+        split = min(target, key=lambda name: (there[name] + 0.5) / target[name])
         there[split] += 1
         assigned[part] = split.value
     return assigned

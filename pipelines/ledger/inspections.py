@@ -54,4 +54,4 @@ def count(ledger: Ledger, line: str) -> dict[str, int]:
     """Inspections of the line by verdict."""
     query = select(Inspection.verdict, func.count()).where(Inspection.line == line).group_by(Inspection.verdict)
     with ledger.reading() as session:
-        return {verdict: n for verdict, n in session.execute(query)}
+        return {str(verdict): int(n) for verdict, n in session.execute(query)}

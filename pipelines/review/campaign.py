@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
-from models import annotations
+from models import annotation_table
 from models.errors import BadInput, NotReady
 from models.vocabulary import Label
 from pipelines.ledger import inspections, reviews
@@ -40,7 +40,7 @@ def open_campaign(workspace: Workspace, ledger: Ledger, budget: int) -> Campaign
     Raises NotReady when there is none.
     """
     line = workspace.params().line
-    known = set(annotations.load(workspace.annotations)["part"].to_pylist())
+    known = set(annotation_table.load(workspace.annotations)["part"].to_pylist())
     recent = {item.part: item for item in inspections.latest(ledger, line, LOOK_BACK) if item.part not in known}
     if not recent:
         raise NotReady(

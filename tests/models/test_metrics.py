@@ -48,7 +48,7 @@ def test_intervals_hold_the_number_and_are_repeatable(scored: tuple[np.ndarray, 
 
 def test_undefined_numbers_are_nan_and_none_in_json() -> None:
     measured = measure(np.zeros(3, bool), np.full(3, 0.1), POINT, groups=list("abc"), bootstrap=100)
-    assert math.isnan(measured.recall) and math.isnan(measured.auroc) and math.isnan(measured.f1)
+    assert all(math.isnan(value) for value in (measured.recall, measured.auroc, measured.f1))
     assert measured.to_dict()["auroc"] is None
     assert measured.overkill_rate == 0
 
