@@ -6,6 +6,7 @@ Light on purpose: a command imports what it needs when it runs, so that `--help`
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 
@@ -45,6 +46,7 @@ for panel, commands in PANELS.items():
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is stopped too
     try:
         app()
     except DefectloopError as error:

@@ -18,6 +18,7 @@ from pipelines.workspace import Workspace
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
+ATTACHED = (sys.executable, "-m", "flows.attached")  # what we start shall not outlive us
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def local_server(workspace: Workspace, port: int | None = None) -> Iterator[str]
     log_path = note.with_name("server.log")
     with log_path.open("ab") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            [*ATTACHED, sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
             env=os.environ | {"PREFECT_API_URL": api_url, "PREFECT_UI_API_URL": api_url},
             stdin=subprocess.DEVNULL,
             stdout=log,

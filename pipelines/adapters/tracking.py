@@ -26,7 +26,7 @@ def client(workspace: Workspace) -> Any:
     """An MlflowClient of the workspace's tracking store. Raises Unreachable within seconds when it does not answer."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     uri = workspace.tracking_uri
     if uri.startswith(("http://", "https://")):
         _probe(uri)

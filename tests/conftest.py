@@ -1,0 +1,137 @@
+"""A small production line for tests: grey parts of 64 px, defective ones with a dark scratch, in two materials."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from models import images
+from pipelines import workspace as workspaces
+from pipelines.ingest import ingest
+from pipelines.initialise import init
+from pipelines.workspace import Workspace
+
+LINE = "widgets"
+SMALL = {
+    "validate": {"min_side_px": 16, "min_parts_per_class": {"train": 4, "validation": 2, "test": 2}},
+    "model": {"image_size_px": 64, "hidden": 16, "members": 1},
+    "train": {"epochs": 8, "batch_size": 16, "flips": ["none"]},
+    "evaluate": {"bootstrap": 100, "gallery": 2},
+    "promote": {"min_auroc": 0.6, "min_parts": 5, "max_escape_rate": 0.6, "max_overkill_rate": 0.6},
+    "monitor": {"window": 60, "min_window": 20},
+    "retrain": {"labels": 20, "wait_for_labels_s": 0},
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or changes the places of the person who runs it."""
+    for name in list(os.environ):
+        if name.startswith(("DEFECTLOOP_", "PREFECT_", "MLFLOW_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+
+
+def picture(seed: int, *, defective: bool, bright: bool = False) -> bytes:
+    """PNG bytes of one part; the same seed gives the same part."""
+    random = np.random.default_rng([seed, defective, bright])
+    part = 110 + 60 * bright + 8 * random.standard_normal((64, 64))
+    if defective:
+        row, column = random.integers(10, 40, 2)
+        part[row : row + 14, column : column + 5] = 20
+    return images.encode_png(np.clip(part, 0, 255).astype(np.uint8))
+
+
+def write_parts(folder: Path, n: int, *, first: int = 0, bright: bool = False) -> Path:
+    """A class-per-folder delivery of `n` parts, a third of them defective."""
+    for number in range(first, first + n):
+        defective = number % 3 == 0
+        path = folder / ("scratch" if defective else "good") / f"part{number:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number, defective=defective, bright=bright))
+    return folder
+
+
+def change_params(workspace: Workspace, changes: dict) -> None:
+    path = workspace.root / "params.yaml"
+    values = yaml.safe_load(path.read_text())
+    for section, keys in changes.items():
+        values[section] = values[section] | keys
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def make_workspace(root: Path) -> Workspace:
+    workspace = init(root, LINE)
+    change_params(workspace, SMALL)
+    return workspace
+
+
+def stocked_workspace(root: Path, n: int = 60) -> Workspace:
+    workspace = make_workspace(root / "workspace")
+    ingest.ingest(workspace, str(write_parts(root / "stock", n)), slice="matt")
+    return workspace
+
+
+@pytest.fixture
+def empty_workspace(tmp_path: Path) -> Workspace:
+    return make_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """60 labelled parts, not validated yet."""
+    return stocked_workspace(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def champion_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose first detector is champion. Shared: tests that change the registry take their own."""
+    root = tmp_path_factory.mktemp("champion")
+    place = stocked_workspace(root)
+    make_champion(place)
+    return place.root
+
+
+@pytest.fixture
+def champion_workspace(champion_root: Path) -> Workspace:
+    return workspaces.at(champion_root)
+
+
+def make_champion(place: Workspace) -> None:
+    """Every step from data to champion, without the flow around it."""
+    from pipelines import promote, register, snapshot, validate
+    from pipelines.adapters import dataset_versions
+
+    validate.validate(place)
+    snapshot.snapshot(place)
+    for stage in ("train", "export", "evaluate"):
+        dataset_versions.run_stage(place, stage)
+    version = register.register(place)
+    assert promote.promote(place, version.version).promote
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def defectloop(tmp_path: Path) -> Command:
+    """Run the command line as a user does: `defectloop("ingest", folder, cwd=…)`."""
+
+    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            cwd=cwd or tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+
+from models.errors import Unreachable
+from pipelines.ledger import inspections
+from pipelines.ledger.ledger import HEAD, MIGRATIONS, Ledger
+from pipelines.ledger.tables import Inspection, Record
+
+
+def inspection(request_id: str, part: str = "p1", **changes: object) -> Inspection:
+    values = {
+        "request_id": request_id,
+        "line": "widgets",
+        "part": part,
+        "slice": "matt",
+        "source": "test",
+        "image": "ab" * 32,
+        "captured_at": None,
+        "inspected_at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "model_version": "1",
+        "artefact_sha256": "cd" * 32,
+        "score": 0.25,
+        "raw_score": -1.0,
+        "verdict": "review",
+        "latency_ms": 3.5,
+        "descriptors": {"brightness": 0.5},
+        "regions": [],
+    }
+    return Inspection(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+def test_what_was_added_is_there_after_reopening(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        inspections.add(ledger, [inspection("a")])
+    with Ledger.open(url) as ledger:
+        found = inspections.of_part(ledger, "widgets", "p1")[0]
+    assert found.descriptors == {"brightness": 0.5}
+    assert found.inspected_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_a_block_is_written_whole_or_not_at_all(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        inspections.add(ledger, [inspection("a")])
+        with pytest.raises(IntegrityError):
+            inspections.add(ledger, [inspection("b"), inspection("a")])
+        assert inspections.known(ledger, ["a", "b"]) == {"a"}
+
+
+def test_writers_on_many_threads_lose_nothing(url: str) -> None:
+    with Ledger.open(url) as ledger:
+
+        def write(worker: int) -> None:
+            for number in range(20):
+                inspections.add(ledger, [inspection(f"{worker}-{number}")])
+
+        threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert inspections.count(ledger, "widgets") == {"review": 80}
+
+
+def test_sqlite_runs_in_wal_mode(url: str) -> None:
+    Ledger.open(url)
+    with create_engine(url).connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def test_migrations_lead_to_exactly_the_tables_that_the_code_uses(url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    Ledger.open(url)
+    with create_engine(url).connect() as connection:
+        difference = compare_metadata(MigrationContext.configure(connection), Record.metadata)
+    assert difference == []
+
+
+def test_the_newest_migration_is_the_one_that_the_ledger_asks_for() -> None:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_a_database_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(Unreachable, match="ledger"):
+        Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from models.errors import Unreachable
+from pipelines import snapshot
+from pipelines.adapters import dataset_versions, git
+from pipelines.ingest import ingest
+from pipelines.validate import validate
+from pipelines.workspace import Workspace
+from tests.conftest import write_parts
+
+
+def test_same_data_is_the_same_snapshot(workspace: Workspace) -> None:
+    validate(workspace)
+    first, second = snapshot.snapshot(workspace), snapshot.snapshot(workspace)
+    assert first.created
+    assert not second.created
+    assert (first.tag, first.data_hash, first.git_commit) == (second.tag, second.data_hash, second.git_commit)
+
+
+def test_a_snapshot_can_be_brought_back_from_the_remote_alone(workspace: Workspace, tmp_path: Path) -> None:
+    validate(workspace)
+    snapshot.snapshot(workspace)
+    kept = workspace.annotations.read_bytes()
+    shutil.rmtree(workspace.data)
+    shutil.rmtree(workspace.root / ".dvc" / "cache")
+    dataset_versions.checkout_data(workspace.root)
+    assert workspace.annotations.read_bytes() == kept
+
+
+def test_a_snapshot_costs_what_is_new(workspace: Workspace, tmp_path: Path) -> None:
+    validate(workspace)
+    snapshot.snapshot(workspace)
+    before = {path for path in Path(workspace.remote_url).rglob("*") if path.is_file()}
+    ingest.ingest(workspace, str(write_parts(tmp_path / "more", 3, first=300)))
+    validate(workspace)
+    taken = snapshot.snapshot(workspace)
+    after = {path for path in Path(workspace.remote_url).rglob("*") if path.is_file()}
+    assert taken.number == 2
+    assert len(after - before) == 3 + 2  # three images, the table, the listing
+
+
+def test_the_tag_tells_hash_and_commit(workspace: Workspace) -> None:
+    validate(workspace)
+    taken = snapshot.snapshot(workspace)
+    assert git.run(workspace.root, "rev-list", "-n", "1", taken.tag) == taken.git_commit
+    assert snapshot.by_hash(workspace, taken.data_hash).tag == taken.tag
+
+
+def test_a_remote_that_does_not_answer_is_named_and_the_snapshot_goes_on_later(workspace: Workspace) -> None:
+    validate(workspace)
+    remote = Path(workspace.remote_url)
+    remote.parent.mkdir(parents=True, exist_ok=True)
+    remote.write_text("not a directory")
+    with pytest.raises(Unreachable, match="remote"):
+        snapshot.snapshot(workspace)
+    remote.unlink()
+    taken = snapshot.snapshot(workspace)
+    assert taken.number == 1
+    assert remote.is_dir()
+
+
+def test_the_remote_is_found_after_the_workspace_moved(workspace: Workspace, tmp_path: Path) -> None:
+    from pipelines import workspace as workspaces
+
+    validate(workspace)
+    snapshot.snapshot(workspace)
+    moved = workspaces.at(workspace.root.rename(tmp_path / "elsewhere"))
+    shutil.rmtree(moved.data)
+    shutil.rmtree(moved.root / ".dvc" / "cache")
+    dataset_versions.checkout_data(moved.root)
+    assert moved.annotations.exists()
