@@ -76,5 +76,5 @@ def by_hash(workspace: Workspace, data_hash: str) -> Snapshot:
 
 
 def record_outputs(workspace: Workspace, message: str) -> str:
-    """Commit `dvc.lock`, so that `dvc metrics diff` can compare trainings; returns the commit."""
-    return git.commit(workspace.root, ["dvc.lock"], message)
+    """Commit what a training was made with and came to, so that `dvc metrics diff` can compare; returns the commit."""
+    return git.commit(workspace.root, ["dvc.lock", "dvc.yaml", "params.yaml"], message)

@@ -14,6 +14,7 @@ import yaml
 
 from models import images
 from pipelines import workspace as workspaces
+from pipelines.adapters import git
 from pipelines.ingest import ingest
 from pipelines.initialise import init
 from pipelines.workspace import Workspace
@@ -70,6 +71,7 @@ def change_params(workspace: Workspace, changes: dict) -> None:
 def make_workspace(root: Path) -> Workspace:
     workspace = init(root, LINE)
     change_params(workspace, SMALL)
+    git.commit(workspace.root, ["params.yaml"], "Small numbers")
     return workspace
 
 
@@ -135,3 +137,28 @@ def defectloop(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def own_champion(tmp_path: Path, champion_root: Path) -> Workspace:
+    """A copy of the line with a champion that a test may change: same artifacts, its own ledger and registry."""
+    import json
+    import shutil
+
+    from pipelines import promote, register
+    from pipelines.adapters import tracking
+
+    root = tmp_path / "own"
+    shutil.copytree(
+        champion_root, root, ignore=shutil.ignore_patterns("mlflow.db*", "ledger.db*", "mlartifacts", "models")
+    )
+    place = workspaces.at(root)
+    note = root / "artifacts" / "train" / "run.json"
+    run = json.loads(note.read_text())
+    run["mlflow_run_id"] = tracking.start_run(
+        place, line=LINE, train_key=run["train_key"], name="copied", params={}, tags={}
+    )
+    note.write_text(json.dumps(run))
+    version = register.register(place)
+    assert promote.promote(place, version.version).promote
+    return place

