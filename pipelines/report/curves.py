@@ -157,6 +157,6 @@ def _training(axes: Any, path: Path) -> None:
         right.plot(history["epoch"], history["val_auroc"], color=GOOD, linewidth=1.6, label="val AUROC")
         right.set_ylim(0.5, 1)
         right.grid(visible=False)
-        right.legend(loc="upper right")
+        right.legend(loc="lower right")
     axes.set(xlabel="epoch", ylabel="loss", title="Training")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower left")

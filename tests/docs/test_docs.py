@@ -19,7 +19,9 @@ COMMANDS = sorted(command.__name__ for commands in PANELS.values() for command i
 def leaf_keys(tree: dict, prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, value in tree.items():
-        nested = isinstance(value, dict) and not all(isinstance(item, int | float) for item in value.values())
+        # Below a section, a mapping of numbers alone (shares, counts) is one value.
+        numbers = isinstance(value, dict) and all(isinstance(item, int | float) for item in value.values())
+        nested = isinstance(value, dict) and not (prefix and numbers)
         keys += leaf_keys(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
     return keys
 
@@ -29,7 +31,7 @@ def test_readme_names_every_command(command: str) -> None:
     assert f"`defectloop {command}" in README
 
 
-@pytest.mark.parametrize("command", re.findall(r"defectloop (?!solar)([a-z]+)", README + ARCHITECTURE))
+@pytest.mark.parametrize("command", re.findall(r"(?:^|`|bin/)defectloop ([a-z]+)", README + ARCHITECTURE, re.M))
 def test_every_command_that_the_documents_name_exists(command: str) -> None:
     assert command in COMMANDS
 
@@ -68,6 +70,17 @@ def test_every_module_is_on_the_code_map() -> None:
         if f"`{r}`" not in ARCHITECTURE and f"`{Path(r).parent.as_posix()}/`" not in ARCHITECTURE
     ]
     assert not missing
+
+
+def test_the_environment_example_names_only_variables_that_are_read() -> None:
+    from pipelines.settings import Settings
+
+    page = (ROOT / "infra" / "README.md").read_text()
+    names = {f"DEFECTLOOP_{name.upper()}" for name in Settings.model_fields if name != "tracking"}
+    assert names == set(re.findall(r"`(DEFECTLOOP_[A-Z]+)`", page))
+    for line in (ROOT / "infra" / "shared-servers.env").read_text().splitlines():
+        if not line.startswith("#"):
+            assert line.split("=")[0] in page or line.startswith("AWS_")
 
 
 def test_links_between_documents_lead_somewhere() -> None:
