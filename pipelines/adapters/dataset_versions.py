@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,7 +119,8 @@ def run_stage(workspace: Workspace, name: str) -> bool:
         except ReproductionError as error:
             cause: BaseException | None = error.__cause__
             if isinstance(cause, StageCmdFailedError):
-                kind = BY_EXIT_CODE.get(cause.status, DefectloopError)
+                exited = re.search(r"exited with (\d+)", str(cause))  # DVC keeps the code in the message alone
+                kind = BY_EXIT_CODE.get(int(exited.group(1)) if exited else 1, DefectloopError)
                 raise kind(
                     f"Stage {name} failed (its message stands above).", next_step=f"Then: dvc repro {name}"
                 ) from error

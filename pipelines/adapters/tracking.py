@@ -30,10 +30,9 @@ def client(workspace: Workspace) -> Any:
     uri = workspace.tracking_uri
     if uri.startswith(("http://", "https://")):
         _probe(uri)
-    import mlflow
     from mlflow import MlflowClient
 
-    mlflow.set_tracking_uri(uri)  # models:/ addresses are resolved by the module, not by the client
+    _resolve_addresses_at(uri)
     with _guard:
         if uri not in _MIGRATED:
             _migrate(workspace)
@@ -149,6 +148,18 @@ def _migrate(workspace: Workspace) -> None:
                 f"The tracking store {workspace.tracking_uri} can't be opened: {error}.",
                 next_step="Check MLFLOW_TRACKING_URI.",
             ) from error
+
+
+def _resolve_addresses_at(uri: str) -> None:
+    """`models:/` addresses are resolved by the module, not by the client; it shall not change the environment for that."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def _probe(uri: str) -> None:

@@ -1,0 +1,114 @@
+"""`make demo`, measured by what it writes: the bars that the project promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.adapters import git
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("demo") / ".demo"
+    tell(place)
+    return place
+
+
+def tell(place: Path) -> str:
+    command = [sys.executable, "-m", "flows.cli", "demo", "--workspace", str(place)]
+    done = subprocess.run(command, cwd=place.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def summary(place: Path) -> dict:
+    return json.loads((place / "summary.json").read_text())
+
+
+def test_both_versions_keep_what_is_promised(demo: Path) -> None:
+    first, second = (model["slices"] for model in summary(demo)["models"])
+    assert first["mono"]["f1"] >= 0.75
+    assert second["poly"]["auroc"] >= 0.84
+    assert second["poly"]["f1"] >= first["poly"]["f1"] + 0.15
+    assert second["mono"]["f1"] >= first["mono"]["f1"] - 0.03
+    assert first["mono"]["n"] == second["mono"]["n"] == 268
+    assert first["poly"]["n"] == second["poly"]["n"] == 387
+
+
+def test_steady_production_does_not_drift_and_new_material_does(demo: Path) -> None:
+    mono, poly = summary(demo)["drift_checks"]
+    assert (mono["slice"], mono["drifted"]) == ("mono", False)
+    assert (poly["slice"], poly["drifted"]) == ("poly", True)
+    assert Path(poly["report"]).exists()
+    assert poly["top_descriptors"]
+
+
+def test_retraining_was_started_by_the_automation(demo: Path) -> None:
+    told = summary(demo)["retraining"]
+    assert told["triggered_by"] == "solar-cells: defectloop.drift.detected starts retraining"
+    assert told["deployment"] == "retraining/solar-cells"
+    assert told["event_id"]
+    assert told["flow_run_id"]
+    assert told["new_labels"] == 300
+
+
+def test_the_damaged_delivery_is_in_quarantine_with_its_reasons(demo: Path) -> None:
+    reasons = {entry["path"]: entry["reason"] for entry in summary(demo)["quarantined"]}
+    assert "unreadable" in reasons["damaged/cut-off.png"]
+    assert "duplicate" in reasons["damaged/sent-twice.png"]
+    assert "no label" in reasons["damaged/nobody-said.png"]
+
+
+def test_it_stays_within_memory_and_tells_its_times(demo: Path) -> None:
+    told = summary(demo)
+    assert set(told) == {
+        "models",
+        "drift_checks",
+        "retraining",
+        "quarantined",
+        "timings_s",
+        "peak_memory_mb",
+        "trained",
+    }
+    assert told["peak_memory_mb"] <= 4096
+    assert told["trained"] == 2
+    assert told["timings_s"]["training_flow_overhead"] < 10
+
+
+def test_held_out_parts_were_never_learned_from(demo: Path) -> None:
+    from models import annotation_table
+
+    clone = demo / ".defectloop" / "automation" / "solar-cells"
+    rows = annotation_table.load(clone / "data" / "annotations.parquet").to_pylist()
+    reviewed = [row for row in rows if row["source"].startswith("review campaign")]
+    held = {row["part"] for row in rows if row["split"] == "test"}
+    assert len(reviewed) == 300
+    assert not held & {row["part"] for row in reviewed}
+    assert len(held) == 268 + 387
+
+
+def test_every_version_leads_back_to_a_commit_and_a_snapshot(demo: Path) -> None:
+    tags = git.run(demo, "tag", "--list", "data/solar-cells/*", "--format=%(contents:subject)")
+    for model in summary(demo)["models"]:
+        assert model["data_snapshot"] in tags
+        assert git.run(demo, "cat-file", "-t", model["git_commit"]) == "commit"
+
+
+def test_told_again_it_trains_nothing_and_says_so(demo: Path) -> None:
+    before = summary(demo)
+    started = time.monotonic()
+    said = tell(demo)
+    assert time.monotonic() - started < 30
+    assert "nothing to train" in said
+    after = summary(demo)
+    assert after["trained"] == 0
+    for key in ("models", "drift_checks", "retraining", "quarantined"):
+        assert after[key] == before[key]
