@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -117,7 +118,8 @@ def _decide(workspace: Workspace, params: Params, version: ModelVersion, champio
     return gate.decide(challenger, rival, evaluation.probability_cheaper(challenger_cost, rival_cost), params.promote)
 
 
-def _measured(workspace: Workspace, params: Params, version: ModelVersion):  # type: ignore[no-untyped-def]
+def _measured(workspace: Workspace, params: Params, version: ModelVersion) -> tuple[Contender, np.ndarray]:
+    """The version on the present test parts, and what its verdict on each part costs."""
     answers = predictions(workspace, version)
     point = Detector(model_registry.download(workspace, version)).metadata.operating_point
     result = evaluation.summarise(answers, point, params.evaluate.bootstrap)

@@ -14,8 +14,8 @@ from models.params import Train
 class Classification(lightning.LightningModule):
     """Binary cross-entropy of every member's logit. Batches are (statistics or pixels, target in {0, 1}).
 
-    Each epoch draws its random numbers from the seed and its own number, so that a training that was killed and
-    resumed ends with the same weights, bit for bit.
+    Each batch draws its random numbers from the seed and its own place, so that a training that was killed and resumed
+    ends with the same weights, bit for bit.
     """
 
     def __init__(self, network: Network, params: Train, *, share_defective: float) -> None:
@@ -31,9 +31,12 @@ class Classification(lightning.LightningModule):
             network.backbone.last_stage().requires_grad_(True)
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.params.seed * 1_000_003 + self.current_epoch)
         if self.params.finetune == "last":
             self.learner.backbone.eval()  # the frozen layers' batch statistics stay as they are
+
+    def on_train_batch_start(self, batch: list[torch.Tensor], number: int) -> None:
+        # Not once an epoch: data loaders draw from the same generator, before or after that, resumed or not.
+        torch.manual_seed((self.params.seed * 100_003 + self.current_epoch) * 1_000_003 + number)
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
         inputs, target = batch
