@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from models.errors import BadInput
 from pipelines.workspace import Workspace
 
 
@@ -37,6 +39,24 @@ def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes) -> 
     _write(folder / file, data)
     _write(folder / f"{file}.json", json.dumps(asdict(entry), ensure_ascii=False, indent=1).encode())
     return entry
+
+
+def named(workspace: Workspace, paths: Sequence[str]) -> list[Quarantined]:
+    """The entries of these delivery paths. Raises BadInput when one is unknown, or none is named."""
+    by_path = {entry.path: entry for entry in entries(workspace)}
+    unknown = [path for path in paths if path not in by_path]
+    if unknown or not paths:
+        raise BadInput(
+            f"Quarantine has no {unknown[0]}." if unknown else "No entry is named.",
+            next_step="defectloop quarantine list",
+        )
+    return [by_path[path] for path in dict.fromkeys(paths)]
+
+
+def drop(workspace: Workspace, entry: Quarantined) -> None:
+    """Forget one entry: the note first, so that a kill between leaves no entry without bytes."""
+    for name in (f"{entry.file}.json", entry.file):
+        (workspace.quarantine / name).unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from models import annotation_table
 from models.errors import NotReady
-from pipelines import validate
+from pipelines import data_card, quarantine, validate
 from pipelines.adapters import dataset_versions, git
 from pipelines.locks import line_lock
 from pipelines.workspace import Workspace
@@ -34,9 +34,12 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
     with line_lock(workspace, line, wait_s=LOCK_WAIT_S):
         validate.require_passed(workspace)
         data_hash = dataset_versions.add_data(workspace.root)
-        n_images = annotation_table.load(workspace.annotations).num_rows
+        rows = annotation_table.load(workspace.annotations).to_pylist()
+        n_images = len(rows)
+        card = data_card.render(line, rows, [entry.reason for entry in quarantine.entries(workspace)])
+        (workspace.root / "data-card.md").write_text(card)
         title = message or f"Snapshot of {line}: {n_images} images"
-        commit = git.commit(workspace.root, ["data.dvc", ".gitignore"], title)
+        commit = git.commit(workspace.root, ["data.dvc", "data-card.md", ".gitignore"], title)
         known = {taken.data_hash: taken for taken in snapshots(workspace)}
         created = data_hash not in known
         if created:

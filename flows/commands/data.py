@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,84 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     lines = [f"{report.n_checked} images checked, {len(report.quarantined)} quarantined"]
     lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined]
     answer(report, "\n".join([*lines, "Next: defectloop snapshot"]), as_json=as_json)
+
+
+class QuarantineAction(StrEnum):
+    LIST = "list"
+    RELEASE = "release"
+    DROP = "drop"
+
+
+def quarantine(
+    action: Annotated[QuarantineAction, typer.Argument(help="What to do.")] = QuarantineAction.LIST,
+    paths: Annotated[list[str] | None, typer.Argument(help="Entries, as the list names them.")] = None,
+    label: Annotated[str | None, typer.Option(help="On release: what the part is, good or defect.")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="On release with a label: who says so.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what was refused, take entries back into data/ (the next validate checks them again), or delete them.
+
+    Example: defectloop quarantine release photos/good/a17.png --label good --reviewer "quality lab"
+    """
+    from pipelines import quarantine as stored
+    from pipelines.ingest import released
+
+    place = open_workspace(workspace)
+    if action is QuarantineAction.LIST:
+        entries = stored.entries(place)
+        listing = "\n".join(f"{entry.path}: {entry.reason}" for entry in entries) or "Quarantine is empty."
+        answer(entries, listing, as_json=as_json)
+        return
+    chosen = stored.named(place, paths or [])
+    if action is QuarantineAction.DROP:
+        for entry in chosen:
+            stored.drop(place, entry)
+        answer(chosen, f"{len(chosen)} entries deleted", as_json=as_json)
+        return
+    report = released.release(place, chosen, label=label, reviewer=reviewer)
+    answer(report, f"{report.added} images released\nNext: defectloop validate", as_json=as_json)
+
+
+class SnapshotsAction(StrEnum):
+    LIST = "list"
+    DIFF = "diff"
+    RESTORE = "restore"
+
+
+def snapshots(
+    action: Annotated[SnapshotsAction, typer.Argument(help="What to do.")] = SnapshotsAction.LIST,
+    names: Annotated[list[str] | None, typer.Argument(help="Tag, number, or beginning of the hash.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the snapshots, say what changed between two, or bring data/ back to one.
+
+    Example: defectloop snapshots diff 1 2
+    """
+    from models.errors import BadInput
+    from pipelines import history
+    from pipelines.snapshot import snapshots
+
+    place, given = open_workspace(workspace), names or []
+    wanted = {SnapshotsAction.LIST: 0, SnapshotsAction.DIFF: 2, SnapshotsAction.RESTORE: 1}[action]
+    if len(given) != wanted:
+        raise BadInput(f"{action} takes {wanted} names, got {len(given)}.", next_step="defectloop snapshots --help")
+    if action is SnapshotsAction.LIST:
+        taken = snapshots(place)
+        listing = "\n".join(f"{t.tag}  {t.n_images} images  {t.data_hash}  {t.git_commit[:12]}" for t in taken)
+        answer(taken, listing or "No snapshot yet: defectloop snapshot", as_json=as_json)
+    elif action is SnapshotsAction.DIFF:
+        found = history.diff(place, *given)
+        lines = [f"{found.before} → {found.after}: {len(found.added)} added, {len(found.removed)} removed, "]
+        lines[0] += f"{len(found.relabelled)} relabelled"
+        lines += [f"  + {path}" for path in found.added] + [f"  - {path}" for path in found.removed]
+        lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in found.relabelled]
+        answer(found, "\n".join(lines), as_json=as_json)
+    else:
+        back = history.restore(place, given[0])
+        text = f"data/ is {back.tag} again: {back.n_images} images\nNext: defectloop validate"
+        answer(back, text, as_json=as_json)
 
 
 def snapshot(

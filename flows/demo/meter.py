@@ -11,7 +11,7 @@ INTERVAL_S = 0.5
 
 
 class MemoryMeter:
-    """Sums the resident memory of the process tree; shared pages count once per process, so it errs upwards."""
+    """Sums the memory of the process tree; where the system tells (Linux), a page that several share counts once."""
 
     def __init__(self) -> None:
         self.peak_mb = 0.0
@@ -37,6 +37,7 @@ class MemoryMeter:
 
 def _resident_bytes(process: psutil.Process) -> int:
     try:
-        return int(process.memory_info().rss)
+        memory = process.memory_full_info()
+        return int(getattr(memory, "pss", 0) or memory.rss)
     except psutil.Error:  # it ended between being listed and being asked
         return 0

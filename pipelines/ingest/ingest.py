@@ -58,23 +58,30 @@ def open_source(workspace: Workspace, source: str, slice: str | None) -> Source:
     )
 
 
-def take_in(workspace: Workspace, source: Source, *, track: Track = untracked) -> IngestReport:
+def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, again: bool = False) -> IngestReport:
     """Add what is new of an opened source.
 
     Bytes that are there under another name are quarantined as duplicates; bytes that are no image keep their row, so
-    that the data contract finds and names them.
+    that the data contract finds and names them. What was refused before is passed over, unless `again`.
     """
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
         table = annotation_table.load(workspace.annotations)
         known = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
-        refused_before = {entry.path for entry in quarantine.entries(workspace)}
+        refused_before = {entry.path: entry for entry in quarantine.entries(workspace)}
+        corrected: list[Quarantined] = []
         rows: list[dict[str, Any]] = []
         refused: list[Quarantined] = []
         already = 0
         for row, data in track(_described(source, params.line), len(source.deliveries)):
             path = f"{row['source']}/{row['source_path']}"
-            if known.get(row["image"]) == path or path in refused_before:
+            before = refused_before.get(path)
+            if before is not None and not again and _same_statement(before.row, row):
+                already += 1
+                continue
+            if before is not None:
+                corrected.append(before)  # delivered again with other bytes or another label
+            if known.get(row["image"]) == path:
                 already += 1
             elif row["image"] in known:
                 reason = f"duplicate: the same bytes as {known[row['image']]}"
@@ -86,7 +93,15 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked) -
         _decide_splits(rows, table, params.ingest.split)
         if rows:
             annotation_table.save(pa.concat_tables([table, annotation_table.from_rows(rows)]), workspace.annotations)
+        for entry in corrected:
+            quarantine.drop(workspace, entry)
     return IngestReport(source.name, len(rows), already, tuple(refused))
+
+
+def _same_statement(before: dict[str, Any], row: dict[str, Any]) -> bool:
+    """Whether the sender says the same about the same bytes as when they were refused."""
+    told = ("image", "part", "slice", "label", "defect_types", "labelled_by")
+    return all(before.get(name) == row.get(name) for name in told)
 
 
 def _paths(table: pa.Table) -> list[str]:

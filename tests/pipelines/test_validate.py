@@ -40,6 +40,16 @@ def test_what_was_quarantined_once_is_not_ingested_again(workspace: Workspace, t
     assert ingest.ingest(workspace, str(manifest)).added == 0
 
 
+def test_what_was_quarantined_without_a_label_comes_in_with_one(workspace: Workspace, tmp_path: Path) -> None:
+    manifest = damaged(tmp_path / "bad")
+    ingest.ingest(workspace, str(manifest))
+    validate(workspace)
+    manifest.write_text("path,label,slice\ncut.png,good,matt\nunlabelled.png,good,matt\n")
+    assert ingest.ingest(workspace, str(manifest)).added == 1
+    assert [entry.path for entry in quarantine.entries(workspace)] == ["m/cut.png"]
+    assert validate(workspace).n_valid == 61
+
+
 def test_an_empty_dataset_is_an_error_with_the_next_command(empty_workspace: Workspace) -> None:
     with pytest.raises(BadData) as caught:
         validate(empty_workspace)

@@ -1,0 +1,58 @@
+"""Images that a person takes back from quarantine: the bytes that were kept, what the sender said, and a label if given."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from models.errors import BadInput
+from models.vocabulary import Label
+from pipelines import quarantine
+from pipelines.ingest.deliveries import Delivery, Source
+from pipelines.ingest.ingest import IngestReport, take_in
+from pipelines.quarantine import Quarantined
+from pipelines.workspace import Workspace
+
+
+def release(
+    workspace: Workspace, entries: Sequence[Quarantined], *, label: str | None, reviewer: str | None
+) -> IngestReport:
+    """Ingest them again and forget the entries; the next validation checks them like any other image."""
+    if label is not None and label not in set(Label):
+        raise BadInput(f"There is no label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
+    if label is not None and not reviewer:
+        raise BadInput("A label needs somebody who stands behind it.", next_step='Add --reviewer "…".')
+    by_source: dict[str, list[Quarantined]] = defaultdict(list)
+    for entry in entries:
+        by_source[entry.row["source"]].append(entry)
+    added = already = 0
+    refused: list[Quarantined] = []
+    for source, mine in by_source.items():
+        kept = {entry.file: (workspace.quarantine / entry.file).read_bytes() for entry in mine}
+        deliveries = [_delivery(entry, kept[entry.file], label, reviewer) for entry in mine]
+        report = take_in(workspace, Source(source, deliveries), again=True)
+        added, already = added + report.added, already + report.already_present
+        refused += report.quarantined
+    still = {entry.path for entry in refused}
+    for entry in entries:
+        if entry.path not in still:
+            quarantine.drop(workspace, entry)
+    return IngestReport("quarantine", added, already, tuple(refused))
+
+
+def _delivery(entry: Quarantined, data: bytes, label: str | None, reviewer: str | None) -> Delivery:
+    row = entry.row
+    return Delivery(
+        name=row["source_path"],
+        read=lambda: data,
+        part=row["part"],
+        slice=row["slice"],
+        label=label or row["label"],
+        split=row["split"],
+        defect_types=tuple(row["defect_types"] or ()),
+        defect_probability=row["defect_probability"],
+        labelled_by=reviewer if label else row["labelled_by"],
+        labelled_at=datetime.now(UTC).isoformat(timespec="seconds") if label else row["labelled_at"],
+        licence=row["licence"],
+    )
