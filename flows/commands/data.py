@@ -28,7 +28,12 @@ def init(
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="A folder, a CSV or Parquet manifest, or elpv (the example's images).")],
+    source: Annotated[str, typer.Argument(help="A folder, a manifest, a COCO file, or elpv (the example's images).")],
+    format: Annotated[
+        str, typer.Option(help="auto, folder, mvtec, masks, voc, coco, yolo, manifest or elpv.")
+    ] = "auto",
+    part_from: Annotated[str | None, typer.Option(help="Regular expression that finds the part in a name.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was recognised and write nothing.")] = False,
     workspace: WorkspaceOption = None,
     slice: Annotated[str | None, typer.Option(help="A group worth measuring alone: material, light, camera.")] = None,
     as_json: JsonOption = False,
@@ -37,9 +42,24 @@ def ingest(
 
     Example: defectloop ingest photos/ --slice brushed-steel
     """
-    from pipelines.ingest.ingest import ingest
+    from models.errors import BadInput
+    from pipelines.ingest import formats
+    from pipelines.ingest.ingest import take_in
 
-    report = ingest(open_workspace(workspace), source, slice=slice)
+    place = open_workspace(workspace)
+    if format not in set(formats.Format):
+        raise BadInput(f"There is no format {format!r}.", next_step=f"Formats: {', '.join(formats.Format)}.")
+    shares = place.params().ingest.split
+    chosen, opened = formats.read(source, shares, format=formats.Format(format), slice=slice, part_from=part_from)
+    found = formats.count(chosen, opened)
+    if not as_json or dry_run:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in found.defect_types.items())
+        text = f"{found.format}: {found.images} images of {found.parts} parts, {found.labelled} labelled, "
+        text += f"{found.masks} masks, {found.boxes} boxes" + (f"; {kinds}" if kinds else "")
+        answer(found, text, as_json=as_json)
+    if dry_run:
+        return
+    report = take_in(place, opened)
     text = f"{report.added} added, {report.already_present} already present, {len(report.quarantined)} quarantined"
     answer(report, text + "\nNext: defectloop validate", as_json=as_json)
 

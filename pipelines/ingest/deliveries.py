@@ -7,6 +7,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Box:
+    """Pixels of the image, x and y of the upper left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    defect_type: str | None = None
+
+
+@dataclass(frozen=True)
 class Delivery:
     name: str  # unique in its source
     read: Callable[[], bytes]
@@ -16,6 +27,8 @@ class Delivery:
     split: str | None = None  # respected where the source has an official one
     defect_types: Sequence[str] = ()
     defect_probability: float | None = None
+    mask: Callable[[], bytes] | None = None  # an image of the same size, bright where the defect is
+    boxes: Sequence[Box] | None = None  # None: the source has none; empty: it says that there is none
     labelled_by: str | None = None
     labelled_at: str | None = None
     licence: str | None = None

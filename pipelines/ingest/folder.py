@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from models.errors import BadData
@@ -10,6 +11,11 @@ from pipelines.ingest.deliveries import Delivery, Source
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 GOOD = {"good", "ok", "free", "normal"}
+
+
+def is_good(name: str) -> bool:
+    """Whether a folder's name says that its parts are good: good, ok, MT_Free, …"""
+    return bool(GOOD & set(re.split(r"[^a-z]+", name.lower())))
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -31,7 +37,7 @@ def read(folder: Path, slice: str | None = None) -> Source:
 
 def _delivery(path: Path, relative: Path, slice: str) -> Delivery:
     kind = relative.parts[0] if len(relative.parts) > 1 else None
-    good = kind is not None and kind.lower() in GOOD
+    good = kind is not None and is_good(kind)
     return Delivery(
         name=relative.as_posix(),
         read=path.read_bytes,

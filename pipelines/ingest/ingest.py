@@ -14,20 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from models import annotation_table, images
 from models.errors import BadData, UnreadableImage
 from models.vocabulary import Split
 from pipelines import quarantine
-from pipelines.ingest import elpv, folder, manifest
+from pipelines.ingest import formats
 from pipelines.ingest.deliveries import Delivery, Source, Track, untracked
+from pipelines.ingest.formats import Format
 from pipelines.ingest.splits import assign
 from pipelines.locks import line_lock
 from pipelines.quarantine import Quarantined
 from pipelines.workspace import Workspace
 
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}  # whatever the sender's name says
+MASK_THRESHOLD = 127  # of 255: masks that were saved as JPEG, or drawn soft, are grey at the edges
+Described = tuple[dict[str, Any], bytes, bytes | None]  # row, image, mask
 AHEAD = 64  # deliveries read and decoded ahead of the one being written down
 
 
@@ -39,23 +43,19 @@ class IngestReport:
     quarantined: tuple[Quarantined, ...]
 
 
-def ingest(workspace: Workspace, source: str, *, slice: str | None = None, track: Track = untracked) -> IngestReport:
-    """Ingest `elpv`, a CSV or Parquet manifest, or a folder with one sub-folder per class."""
-    return take_in(workspace, open_source(workspace, source, slice), track=track)
-
-
-def open_source(workspace: Workspace, source: str, slice: str | None) -> Source:
-    path = Path(source)
-    if source == "elpv":
-        return elpv.read(workspace.params().ingest.split, slices=(slice,) if slice else elpv.SLICES)
-    if path.suffix in (".csv", ".parquet") and path.is_file():
-        return manifest.read(path, slice)
-    if path.is_dir():
-        return folder.read(path, slice)
-    raise BadData(
-        f"{source} is no folder, no CSV or Parquet manifest, and not elpv.",
-        next_step="defectloop ingest FOLDER (one sub-folder per class) or defectloop ingest manifest.csv",
-    )
+def ingest(
+    workspace: Workspace,
+    source: str,
+    *,
+    slice: str | None = None,
+    format: Format = Format.AUTO,
+    part_from: str | None = None,
+    track: Track = untracked,
+) -> IngestReport:
+    """Ingest a delivery of any known format (`pipelines.ingest.formats`)."""
+    shares = workspace.params().ingest.split
+    _, opened = formats.read(source, shares, format=format, slice=slice, part_from=part_from)
+    return take_in(workspace, opened, track=track)
 
 
 def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, again: bool = False) -> IngestReport:
@@ -73,7 +73,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         rows: list[dict[str, Any]] = []
         refused: list[Quarantined] = []
         already = 0
-        for row, data in track(_described(source, params.line), len(source.deliveries)):
+        for row, data, mask in track(_described(source, params.line), len(source.deliveries)):
             path = f"{row['source']}/{row['source_path']}"
             before = refused_before.get(path)
             if before is not None and not again and _same_statement(before.row, row):
@@ -87,6 +87,8 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                 reason = f"duplicate: the same bytes as {known[row['image']]}"
                 refused.append(quarantine.put(workspace, row, reason, data))
             else:
+                if mask is not None:
+                    _keep(workspace.data / row["mask"], mask)
                 _keep(workspace.data / row["file"], data)
                 known[row["image"]] = path
                 rows.append(row)
@@ -109,7 +111,7 @@ def _paths(table: pa.Table) -> list[str]:
     return [f"{source}/{path}" for source, path in names]
 
 
-def _described(source: Source, line: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+def _described(source: Source, line: str) -> Iterator[Described]:
     """Read and decode on both cores (Pillow lets go of the interpreter lock), a bounded number ahead."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(source.deliveries), AHEAD):
@@ -117,7 +119,7 @@ def _described(source: Source, line: str) -> Iterator[tuple[dict[str, Any], byte
             yield from pool.map(lambda delivery: _describe(delivery, source.name, line), block)
 
 
-def _describe(delivery: Delivery, source: str, line: str) -> tuple[dict[str, Any], bytes]:
+def _describe(delivery: Delivery, source: str, line: str) -> Described:
     data = delivery.read()
     sha = hashlib.sha256(data).hexdigest()
     row: dict[str, Any] = {
@@ -142,9 +144,31 @@ def _describe(delivery: Delivery, source: str, line: str) -> tuple[dict[str, Any
         facts = images.facts(data)
     except UnreadableImage as error:
         row["decode_error"] = error.message
-    else:
-        row |= vars(facts) | {"file": f"images/{sha[:2]}/{sha}.{SUFFIXES[facts.format]}"}
-    return row, data
+        return row, data, None
+    row |= vars(facts) | {"file": f"images/{sha[:2]}/{sha}.{SUFFIXES[facts.format]}"}
+    if delivery.boxes is not None:
+        row["boxes"] = [vars(box) for box in delivery.boxes]
+    if delivery.mask is None:
+        return row, data, None
+    try:
+        mask = _binary(delivery.mask(), facts)
+    except UnreadableImage as error:
+        row["decode_error"] = f"its mask: {error.message}"
+        return row, data, None
+    named = hashlib.sha256(mask).hexdigest()
+    row["mask"] = f"masks/{named[:2]}/{named}.png"
+    return row, data, mask
+
+
+def _binary(data: bytes, facts: images.ImageFacts) -> bytes:
+    """The mask as PNG of 0 and 255. Raises UnreadableImage for one that does not fit its image."""
+    decoded = images.decode(data)
+    if decoded.shape[:2] != (facts.height_px, facts.width_px):
+        raise UnreadableImage(
+            f"it has {decoded.shape[1]}×{decoded.shape[0]} px, the image {facts.width_px}×{facts.height_px}."
+        )
+    bright = images.to_rgb8(decoded).max(axis=2) > MASK_THRESHOLD
+    return images.encode_png(bright.astype(np.uint8) * 255)
 
 
 def _decide_splits(rows: list[dict[str, Any]], table: pa.Table, shares: Any) -> None:
