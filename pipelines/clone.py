@@ -6,13 +6,13 @@ rows that only automation has, and every part keeps the split it was given.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import annotation_table
+from models.files import write_whole
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
 from pipelines.image_store import open_store
@@ -80,11 +80,7 @@ def _join(clone: Workspace, theirs: str, line: str) -> None:
     only_mine = mine.filter(pc.invert(pc.is_in(mine["image"], value_set=table["image"].combine_chunks())))
     store = open_store(clone.store_url)
     for row in only_mine.to_pylist():
-        path = clone.data / row["file"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(store.get(row["image"]))
-        partial.replace(path)
+        write_whole(clone.data / row["file"], store.get(row["image"]))
     annotation_table.save(pa.concat_tables([table, only_mine]), clone.annotations)
     dataset_versions.add_data(clone.root)
     git.run(clone.root, "add", "--all")

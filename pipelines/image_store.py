@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Protocol
 
 from models.errors import NotReady, Unreachable
+from models.files import write_whole
 
 
 class ImageStore(Protocol):
@@ -38,8 +38,7 @@ class LocalStore:
         path = self._path(image)
         if not path.exists():
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _write(path, data)
+                write_whole(path, data)
             except OSError as error:
                 raise Unreachable(
                     f"The image store {self.directory} takes no image: {error.strerror}.",
@@ -60,12 +59,3 @@ class LocalStore:
 
     def _path(self, image: str) -> Path:
         return self.directory / image[:2] / image
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as sink:
-        sink.write(data)
-        sink.flush()
-        os.fsync(sink.fileno())
-    partial.replace(path)

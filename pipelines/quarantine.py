@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from models.errors import BadInput
+from models.files import write_whole
 from pipelines.workspace import Workspace
 
 
@@ -32,12 +32,11 @@ def entries(workspace: Workspace) -> list[Quarantined]:
 def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes) -> Quarantined:
     """Keep one refused image. The same delivery put twice is one entry."""
     folder = workspace.quarantine
-    folder.mkdir(exist_ok=True)
     path = f"{row['source']}/{row['source_path']}"
     file = f"{row['image'][:16]}-{Path(row['source_path']).name}"
     entry = Quarantined(path=path, reason=reason, image=row["image"], file=file, row=row)
-    _write(folder / file, data)
-    _write(folder / f"{file}.json", json.dumps(asdict(entry), ensure_ascii=False, indent=1).encode())
+    write_whole(folder / file, data)
+    write_whole(folder / f"{file}.json", json.dumps(asdict(entry), ensure_ascii=False, indent=1).encode())
     return entry
 
 
@@ -57,12 +56,3 @@ def drop(workspace: Workspace, entry: Quarantined) -> None:
     """Forget one entry: the note first, so that a kill between leaves no entry without bytes."""
     for name in (f"{entry.file}.json", entry.file):
         (workspace.quarantine / name).unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as sink:
-        sink.write(data)
-        sink.flush()
-        os.fsync(sink.fileno())
-    partial.replace(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from models import annotation_table
 from models.errors import BadData, NotReady
+from models.files import write_whole
 from models.params import Validate
 from models.vocabulary import Split
 from pipelines import quarantine
@@ -152,8 +152,4 @@ def _report_path(workspace: Workspace) -> Path:
 
 
 def _write(workspace: Workspace, report: ValidationReport) -> None:
-    path = _report_path(workspace)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1))
-    partial.replace(path)
+    write_whole(_report_path(workspace), json.dumps(asdict(report), ensure_ascii=False, indent=1).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from models.files import write_whole
 from pipelines.workspace import Workspace
 
 
@@ -18,7 +19,4 @@ class Notes:
     def keep_once(self, **values: str) -> None:
         """Keep what is not there yet: the first telling counts."""
         self._kept = values | self._kept
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(self._kept, indent=1))
-        partial.replace(self._path)
+        write_whole(self._path, json.dumps(self._kept, indent=1).encode())

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from models import annotation_table, images
 from models.errors import BadData, UnreadableImage
+from models.files import write_whole
 from models.vocabulary import Split
 from pipelines import quarantine
 from pipelines.ingest import formats
@@ -195,9 +196,5 @@ def _decide_splits(rows: list[dict[str, Any]], table: pa.Table, shares: Any) -> 
 
 
 def _keep(path: Path, data: bytes) -> None:
-    if path.exists() and path.stat().st_size == len(data):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    if not path.exists() or path.stat().st_size != len(data):
+        write_whole(path, data)
