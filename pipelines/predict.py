@@ -152,10 +152,8 @@ def open_inspector(workspace: Workspace, *, threads: int | None = None) -> Itera
         yield inspector
 
 
-def inspect_file(
-    inspector: Inspector, path: Path, *, part: str | None, slice: str | None, heatmaps: Path | None
-) -> dict:
-    """Inspect one file; what `defectloop inspect` prints. The heatmap picture is written where `heatmaps` says."""
+def inspect_file(inspector: Inspector, path: Path, *, part: str | None, slice: str | None, heatmaps: Path) -> dict:
+    """Inspect one file; what `defectloop inspect` prints. The picture with the heatmap goes into the folder `heatmaps`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -163,23 +161,21 @@ def inspect_file(
     item = Production(read=lambda: data, part=part or path.stem, request_id=str(uuid4()), slice=slice)
     judged = inspector.inspect(item, source="command line")
     record = judged.record
-    answer = {
+    heatmaps.mkdir(parents=True, exist_ok=True)
+    picture = heatmaps / f"{path.stem}-{record.id}.png"
+    shown = images.overlay(images.decode(data), judged.prediction.heatmap)
+    picture.write_bytes(images.encode_png(shown))
+    return {
         "image": str(path),
         "part": record.part,
         "verdict": record.verdict,
         "score": round(record.score, 4),
         "regions": record.regions,
+        "heatmap": str(picture),
         "model_version": record.model_version,
         "latency_ms": record.latency_ms,
         "inspection": record.id,
     }
-    if heatmaps is not None:
-        heatmaps.mkdir(parents=True, exist_ok=True)
-        picture = heatmaps / f"{path.stem}-{record.id}.png"
-        shown = images.overlay(images.decode(data), judged.prediction.heatmap)
-        picture.write_bytes(images.encode_png(shown))
-        answer["heatmap"] = str(picture)
-    return answer
 
 
 def replay_folder(workspace: Workspace, folder: Path, *, slice: str | None = None) -> ReplayReport:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace
+from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace, track
 
 
 def init(
@@ -59,7 +59,7 @@ def ingest(
         answer(found, text, as_json=as_json)
     if dry_run:
         return
-    report = take_in(place, opened)
+    report = take_in(place, opened, track=track)
     text = f"{report.added} added, {report.already_present} already present, {len(report.quarantined)} quarantined"
     answer(report, text + "\nNext: defectloop validate", as_json=as_json)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,15 @@ def open_workspace(directory: Path | None) -> Workspace:
     from pipelines import workspace
 
     return workspace.find(directory or Path.cwd())
+
+
+def track(items: Iterable[Any], total: int) -> Iterator[Any]:
+    """The items, with a progress bar where a person looks on; standard output stays free for the answer."""
+    from rich.console import Console
+    from rich.progress import track as shown
+
+    console = Console(stderr=True)
+    return iter(shown(items, "", total, console=console, transient=True, disable=not console.is_terminal))
 
 
 def answer(result: Any, text: str, *, as_json: bool) -> None:

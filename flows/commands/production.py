@@ -16,7 +16,9 @@ def inspect(
     workspace: WorkspaceOption = None,
     part: Annotated[str | None, typer.Option(help="Serial number of the part; default: the file's name.")] = None,
     slice: Annotated[str | None, typer.Option(help="What the line says about the part: material, recipe.")] = None,
-    heatmaps: Annotated[Path | None, typer.Option(help="Directory for the heatmap pictures.")] = None,
+    heatmaps: Annotated[
+        Path | None, typer.Option(help="Folder for the heatmap pictures; default: the workspace's.")
+    ] = None,
     as_json: JsonOption = True,
 ) -> None:
     """Inspect images with the champion: one JSON line each with verdict, score, regions, heatmap file.
@@ -33,7 +35,9 @@ def inspect(
     with open_inspector(place) as inspector:
         for image in images:
             try:
-                result = inspect_file(inspector, image, part=part, slice=slice, heatmaps=heatmaps)
+                result = inspect_file(
+                    inspector, image, part=part, slice=slice, heatmaps=heatmaps or place.state / "heatmaps"
+                )
             except BadInput as error:
                 unreadable += 1
                 typer.echo(json.dumps({"image": str(image), "error": error.message, "next": error.next_step}))

@@ -165,6 +165,11 @@ def _logged_model(
             _save_flavour(Path(folder) / "model", artefact, reference, model.model_id, run_id)
             mlflow.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
         mlflow.finalize_logged_model(model.model_id, "READY")
+    outputs = mlflow.get_run(run_id).outputs
+    if outputs is None or model.model_id not in {output.model_id for output in outputs.model_outputs}:
+        from mlflow.entities import LoggedModelOutput
+
+        mlflow.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # so that the run's page shows it
     return str(model.model_id)
 
 
