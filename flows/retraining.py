@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import flow, runtime, task
 
 from flows import events
-from flows.training import Outcome, train_and_promote
+from flows.training import LOCK_WAIT_S, Outcome, train_and_promote
 from models import annotation_table
 from pipelines import clone, retrain
 from pipelines import workspace as workspaces
@@ -20,6 +20,7 @@ from pipelines.ingest import ingest, reviewed
 from pipelines.ledger import requests, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import RetrainingRequest, now
+from pipelines.locks import line_lock
 from pipelines.retrain import Reason
 from pipelines.review import campaign
 from pipelines.workspace import Workspace
@@ -48,10 +49,11 @@ def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = Non
     asked = ask_for_labels(place, request)
     if not wait_for_labels(place, asked):
         return Retraining(request.id, "labelling", f"Campaign {asked} waits for ground truth: defectloop review")
-    copy = take_clone(place)
-    ingest_labels(copy)
-    outcome = train_and_promote(copy)
-    publish(place, copy)
+    with line_lock(place, request.line, LOCK_WAIT_S):  # nobody takes a snapshot between our clone and our tag
+        copy = take_clone(place)
+        ingest_labels(copy)
+        outcome = train_and_promote(copy)
+        publish(place, copy)
     return close(place, request, outcome)
 
 
