@@ -114,6 +114,27 @@ def quarantine(
     answer(report, f"{report.added} images released\nNext: defectloop validate", as_json=as_json)
 
 
+def handover(
+    target: Annotated[str, typer.Argument(help="coco, yolo or mvtec.")],
+    directory: Annotated[Path, typer.Argument(help="Where to write; must be empty or absent.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the whole dataset in another tool's format, and say what that format can't hold.
+
+    Example: defectloop handover coco ../bottles-coco
+    """
+    from models.errors import BadInput
+    from pipelines.handover.handover import Target, hand_over
+
+    if target not in set(Target):
+        raise BadInput(f"There is no format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
+    written = hand_over(open_workspace(workspace), Target(target), directory)
+    lines = [f"{written.images} images in {written.directory}"]
+    lines += [f"  not held by {target}: {what}, {n} images" for what, n in written.left_out.items()]
+    answer(written, "\n".join(lines), as_json=as_json)
+
+
 class SnapshotsAction(StrEnum):
     LIST = "list"
     DIFF = "diff"
