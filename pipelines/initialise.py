@@ -11,7 +11,7 @@ from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
 from pipelines.workspace import Workspace
 
-IGNORED = "/data\n/artifacts/\n/quarantine/\n/.defectloop/\n"
+IGNORED = "/data\n/dvc_plots/\n/artifacts/\n/quarantine/\n/.defectloop/\n"
 COMMITTED = ["params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc"]
 
 
