@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipelines.workspace import Workspace
 from tests.conftest import picture
 
 SHARES = SplitShares(train=0.6, validation=0.15, test=0.25)
-REAL = Path(__file__).parents[3] / "shared" / "datasets"
+REAL = Path(os.environ.get("DATASETS", "datasets"))
 
 
 def put(path: Path, data: bytes | str) -> Path:
