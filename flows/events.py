@@ -19,10 +19,11 @@ def resource_id(line: str) -> str:
     return f"defectloop.line.{line}"
 
 
-def send(name: str, *, line: str, event_id: UUID, payload: dict[str, Any]) -> None:
+def send(name: str, *, line: str, event_id: UUID, payload: dict[str, Any], again: str) -> None:
     """Deliver one event over HTTP, which answers only once the server has it (the websocket client does not say).
 
-    The caller chooses `event_id` and keeps it, so that a repeated delivery is recognised. Raises Unreachable.
+    The caller chooses `event_id` and keeps it, so that a repeated delivery is recognised. Raises Unreachable; `again` says
+    how the event gets its next chance.
     """
     resource = Resource({"prefect.resource.id": resource_id(line), "prefect.resource.name": line})
     event = Event(event=name, id=event_id, resource=resource, payload={"line": line, **payload})
@@ -33,5 +34,5 @@ def send(name: str, *, line: str, event_id: UUID, payload: dict[str, Any]) -> No
     except httpx.HTTPError as error:
         raise Unreachable(
             f"The event {name} did not reach Prefect ({error}).",
-            next_step="The drift check is kept; the next `defectloop monitor` sends it again.",
+            next_step=again,
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from uuid import UUID
 
@@ -36,7 +37,13 @@ def check_drift(workspace: Workspace) -> DriftCheck:
 
 @task(retries=3, retry_delay_seconds=[1, 5, 20])  # the server may be restarting
 def announce(workspace: Workspace) -> int:
-    """Send the event of every drift check that has none confirmed yet; returns how many went out."""
+    """Send the event of every drift check that has none confirmed yet; returns how many went out.
+
+    Without a server of its own, or a shared one, Prefect starts a temporary one for the length of the flow: nothing there
+    listens, so the events wait for a run that has one.
+    """
+    if not os.environ.get("PREFECT_API_URL"):
+        return 0
     with Ledger.open(workspace.ledger_url) as ledger:
         waiting = drift_checks.unannounced(ledger, workspace.params().line)
         for check in waiting:
@@ -44,6 +51,7 @@ def announce(workspace: Workspace) -> int:
                 events.DRIFT_DETECTED,
                 line=check.line,
                 event_id=UUID(check.event_id or ""),
+                again="The drift check is kept; the next `defectloop monitor` sends it again.",
                 payload={"drift_check": check.id, "share_drifted": check.share_drifted, "top": check.top_descriptors},
             )
             drift_checks.mark_announced(ledger, check.id)

@@ -78,8 +78,7 @@ def ask_for_labels(workspace: Workspace, request: RetrainingRequest) -> int:
     if request.campaign_id is not None:
         return request.campaign_id
     with Ledger.open(workspace.ledger_url) as ledger:
-        opened = campaign.open_campaign(workspace, ledger, workspace.params().retrain.labels)
-        requests.change(ledger, request.id, campaign_id=opened.id, state="labelling")
+        opened = campaign.open_campaign(workspace, ledger, workspace.params().retrain.labels, request.id)
     return opened.id
 
 

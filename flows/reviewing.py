@@ -8,6 +8,8 @@ from pipelines.ledger.tables import Inspection
 from pipelines.review.campaign import CampaignProgress, record
 from pipelines.workspace import Workspace
 
+AGAIN = "The labels are kept. Go on by hand: defectloop retrain"
+
 
 def waiting(workspace: Workspace) -> list[Inspection]:
     """Parts that an open campaign asks about and nobody has judged."""
@@ -34,4 +36,4 @@ def _announce(workspace: Workspace, line: str, progress: CampaignProgress) -> No
 
     assert progress.completed_event_id is not None
     payload = {"campaign": progress.campaign_id, "labelled": progress.labelled}
-    events.send(events.LABELS_COMPLETED, line=line, event_id=progress.completed_event_id, payload=payload)
+    events.send(events.LABELS_COMPLETED, line=line, event_id=progress.completed_event_id, payload=payload, again=AGAIN)

@@ -65,8 +65,10 @@ def build(name: str, weights: str, image_size_px: int) -> Backbone:
     return Backbone(body if weights == "none" else _load(body, _own_file(weights), in_order=False))
 
 
-def fingerprint(name: str, weights: str) -> str:
-    """Which weights these are, for caches: the file's content where there is one."""
+def fingerprint(name: str, weights: str, seed: int) -> str:
+    """Which weights these are, for caches: the file's content where there is one, the seed where there are none."""
+    if weights == "none":
+        return f"{name}-seed{seed}"
     path = packaged_file(name) if weights == "packaged" else Path(weights)
     content = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else weights
     return f"{name}-{content}"

@@ -18,6 +18,7 @@ class Examples:
     """Images of one split, in the order of their hashes; `targets` float32 [n], 1 where defective."""
 
     images: Sequence[str]
+    parts: Sequence[str]
     files: Sequence[Path]
     targets: np.ndarray
 
@@ -36,6 +37,7 @@ def of_split(table: pa.Table, data_dir: Path, split: Split) -> Examples:
         )
     return Examples(
         images=[row["image"] for row in rows],
+        parts=[row["part"] for row in rows],
         files=[data_dir / row["file"] for row in rows],
         targets=np.array([row["label"] == Label.DEFECT for row in rows], dtype=np.float32),
     )

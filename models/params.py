@@ -147,5 +147,5 @@ def load(path: Path) -> Params:
             for problem in error.errors()
         )
         raise BadParams(
-            f"{path}: {problems}.", next_step="Correct the file; the README's params table lists every key."
+            f"{path}: {problems}.", next_step="Correct the file; docs/params.md lists every key."
         ) from error

@@ -105,7 +105,7 @@ class Detector:
         """Predictions in the order of `images`, which is read on another thread, up to `batch_size` images ahead.
 
         Each image still runs alone: a kernel's sums depend on the batch's size, and the same part must get the same
-        score to the bit however it came in. On CPUs a larger batch gains next to nothing (docs: the benchmark).
+        score to the bit however it came in. On CPUs a larger batch gains next to nothing.
         """
         pending = iter(images)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as reader:

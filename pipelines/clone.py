@@ -6,10 +6,10 @@ rows that only automation has, and every part keeps the split it was given.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from models import annotation_table
 from models.files import write_whole
@@ -31,9 +31,12 @@ def take_clone(workspace: Workspace) -> Workspace:
     """
     line = workspace.params().line
     root = workspace.state / "automation" / line
-    if not (root / ".git" / "HEAD").exists():
+    if not root.exists():
         root.parent.mkdir(parents=True, exist_ok=True)
-        git.run(root.parent, "clone", "--quiet", "--branch", _start(workspace, line), str(workspace.root), line)
+        begun = root.with_name(f".{line}.partial")
+        shutil.rmtree(begun, ignore_errors=True)
+        git.run(root.parent, "clone", "--quiet", "--branch", _start(workspace, line), str(workspace.root), begun.name)
+        begun.rename(root)
     clone = replace(workspaces.at(root), **_shared_places(workspace))
     if git.current_branch(root) != branch(line):
         git.run(root, "checkout", "--quiet", "-B", branch(line))
@@ -70,18 +73,34 @@ def _shared_places(workspace: Workspace) -> dict:
     return {name: getattr(workspace, name) for name in names}
 
 
+def _images_at(clone: Workspace, commit: str) -> set[str]:
+    """The images of the dataset at a commit; none where that one is not on this machine or had no data yet."""
+    pointer = git.run(clone.root, "show", f"{commit}:data.dvc", check=False)
+    data_hash = dataset_versions.hash_in(pointer) if pointer else None
+    path = dataset_versions.cached_file(clone.root, data_hash, "annotations.parquet") if data_hash else None
+    return set(annotation_table.load(path)["image"].to_pylist()) if path else set()
+
+
 def _join(clone: Workspace, theirs: str, line: str) -> None:
     """One commit with both histories: their tree and data, plus the rows that only the clone has."""
     mine = annotation_table.load(clone.annotations)
+    common = _images_at(clone, git.run(clone.root, "merge-base", "HEAD", theirs))
     git.run(clone.root, "merge", "--quiet", "--strategy", "ours", "--no-commit", theirs)
     git.run(clone.root, "checkout", "--quiet", theirs, "--", ".")
     dataset_versions.checkout_data(clone.root)
     table = annotation_table.load(clone.annotations)
-    only_mine = mine.filter(pc.invert(pc.is_in(mine["image"], value_set=table["image"].combine_chunks())))
+    split_of = dict(zip(table["part"].to_pylist(), table["split"].to_pylist(), strict=True))
+    # What was there when both set out and is not in theirs was removed by people: it stays removed.
+    known = common | set(table["image"].to_pylist())
+    only_mine = [
+        row | {"split": split_of.get(row["part"], row["split"])}
+        for row in mine.to_pylist()
+        if row["image"] not in known
+    ]
     store = open_store(clone.store_url)
-    for row in only_mine.to_pylist():
+    for row in only_mine:
         write_whole(clone.data / row["file"], store.get(row["image"]))
-    annotation_table.save(pa.concat_tables([table, only_mine]), clone.annotations)
+    annotation_table.save(pa.concat_tables([table, annotation_table.from_rows(only_mine)]), clone.annotations)
     dataset_versions.add_data(clone.root)
     git.run(clone.root, "add", "--all")
     git.conclude_merge(clone.root, f"Join what people and automation added to line {line}")

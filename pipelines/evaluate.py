@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from models import annotation_table, descriptors, evaluation, images
+from models import annotation_table, calibration, descriptors, evaluation, images
 from models.errors import BadData
 from models.evaluation import Evaluation
 from models.runtime import Detector
@@ -35,12 +35,13 @@ def main(workspace: Workspace) -> None:
     with stage.output_directory(workspace.artifacts / "evaluate") as out:
         write_predictions(predictions, detector, out / "predictions.parquet")
         parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
-        (out / "metrics.json").write_text(json.dumps(flat(result), indent=1))
-        (out / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=1))
+        # On test parts: the calibrator was fitted on the validation split, which would flatter it.
+        error = calibration.expected_error(*curves.score_and_truth(predictions))
+        (out / "metrics.json").write_text(json.dumps(flat(result) | {"calibration_error": error}, indent=1))
+        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | {"calibration_error": error}, indent=1))
         curves.write(predictions, out / "plots")
         history = workspace.artifacts / "train" / "history.csv"
-        reliability = workspace.artifacts / "export" / "calibration.csv"
-        curves.draw(predictions, detector.metadata.operating_point, history, reliability, out / "figures")
+        curves.draw(predictions, detector.metadata.operating_point, history, out / "figures")
         page.write(out, predictions, result, detector, workspace.data, params.evaluate.gallery)
     whole = result.overall
     stage.say(
@@ -50,13 +51,12 @@ def main(workspace: Workspace) -> None:
 
 
 def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:
-    """Descriptors of the validation split, one row per image: what production is compared with."""
-    files = [data_dir / row["file"] for row in table.to_pylist() if row["split"] == Split.VALIDATION]
-    decoded = [images.read(path) for path in files]
-    rows = [
-        descriptors.of_inspection(image, answer)
-        for image, answer in zip(decoded, detector.predict_many(decoded), strict=True)
-    ]
+    """Slice and descriptors of the validation split, one row per image: what production is compared with."""
+    held = [row for row in table.to_pylist() if row["split"] == Split.VALIDATION]
+    rows = []
+    for row in held:
+        image = images.read(data_dir / row["file"])
+        rows.append({"slice": row["slice"]} | descriptors.of_inspection(image, detector.predict(image)))
     return pa.Table.from_pylist(rows)
 
 

@@ -6,7 +6,6 @@ then holds the finished file against the training network on the whole validatio
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from models.classification.training import build
 from models.dataset import ImageDataset
 from models.errors import NotReady, Refused
 from models.examples import Examples
+from models.metrics import by_part
 from models.onnx_graphs import Finish, detector, export, with_preprocessing
 from models.params import Params
 from models.preprocessing import session_of
@@ -69,18 +69,17 @@ def main(workspace: Workspace) -> None:
     seen = answers(graph, training.files[:: -(-len(training) // MOST_FOR_PROJECTION)])
     held = answers(graph, validation.files)
     defective = validation.targets > 0
-    finish = fit_finish(seen, held, defective, params.export.projection_axes)
-    score = finish.calibrator(held.raw_score)
-    point = operating_point.choose(score, defective, params.cost)
+    truth, raw = by_part(defective, held.raw_score, np.array(validation.parts))  # a verdict is about a part
+    finish = fit_finish(seen, held, defective, calibration.fit(raw, truth), params.export.projection_axes)
+    score = finish.calibrator(raw)
+    point = operating_point.choose(score, truth, params.cost)
     sealed = detector(graph, finish, describe(workspace, params, finish, point))
     with stage.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
         agreement = compare(network, Detector(out / "detector.onnx"), validation, finish, size)
         require_agreement(agreement, params.export.max_score_difference)
-        ece = calibration.expected_error(score, defective)
-        report = asdict(agreement) | {"expected_calibration_error": ece, "operating_point": asdict(point)}
+        report = asdict(agreement) | {"operating_point": asdict(point)}
         (out / "export.json").write_text(json.dumps(report, indent=1))
-        _write_reliability(calibration.reliability(score, defective), out / "calibration.csv")
     stage.say(
         f"export: largest score difference {agreement.max_score_difference:.1e} over {agreement.n} images, "
         f"pass below {point.pass_below:.2f}, fail from {point.fail_from:.2f}"
@@ -106,8 +105,10 @@ def answers(graph: onnx.ModelProto, files: Sequence[Path]) -> Answers:
     return Answers(raw, embedding, relevance)
 
 
-def fit_finish(seen: Answers, held: Answers, defective: np.ndarray, axes: int) -> Finish:
-    """Calibrator and heatmap scale from the validation split, principal axes from the training split."""
+def fit_finish(
+    seen: Answers, held: Answers, defective: np.ndarray, calibrator: calibration.Calibrator, axes: int
+) -> Finish:
+    """Heatmap scale from the validation split, principal axes from the training split."""
     centre = seen.embedding.mean(0)
     _, spread, directions = np.linalg.svd(seen.embedding - centre, full_matrices=False)
     axes = min(axes, len(spread))
@@ -115,7 +116,7 @@ def fit_finish(seen: Answers, held: Answers, defective: np.ndarray, axes: int) -
     directions = directions[:axes] * np.where(directions[:axes].sum(1) < 0, -1, 1)[:, None]  # a sign that never flips
     usual = held.relevance[~defective].mean(0)
     return Finish(
-        calibrator=calibration.fit(held.raw_score, defective),
+        calibrator=calibrator,
         usual=usual,
         hottest_normal=max(float(np.quantile(held.relevance[~defective] - usual, NORMAL_QUANTILE)), 1e-6),
         centre=centre,
@@ -176,13 +177,6 @@ def _raw_scores(network: Network, held: Examples, image_size_px: int) -> Iterato
     with torch.inference_mode():
         for pixels, _ in torch.utils.data.DataLoader(dataset, batch_size=32):
             yield from network(pixels.contiguous(memory_format=torch.channels_last))[0].tolist()
-
-
-def _write_reliability(diagram: list[calibration.ReliabilityBin], path: Path) -> None:
-    with path.open("w", newline="") as sink:
-        writer = csv.DictWriter(sink, ["lower", "upper", "n", "mean_score", "share_defective"])
-        writer.writeheader()
-        writer.writerows(asdict(entry) for entry in diagram)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ def restore(workspace: Workspace, name: str) -> Snapshot:
         if workspace.annotations.exists():
             present = dataset_versions.add_data(workspace.root)
             if present not in {taken.data_hash for taken in snapshot.snapshots(workspace)}:
+                git.run(workspace.root, "checkout", "--quiet", "HEAD", "--", "data.dvc")
                 raise Refused(
                     "data/ holds what no snapshot does.",
                     next_step="defectloop validate && defectloop snapshot, then again",

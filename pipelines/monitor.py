@@ -18,6 +18,7 @@ from pipelines.ledger.tables import DriftCheck, Inspection, now
 from pipelines.workspace import Workspace
 
 TOP = 5
+FEWEST = 20  # rows of a slice's reference: fewer say too little about it alone
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -39,7 +40,7 @@ def monitor(workspace: Workspace) -> DriftCheck:
         last = window[-1].id if window else None
         if last is not None and (there := drift_checks.of_window(ledger, params.line, champion.version, last)):
             return there
-        reference = _reference(model_registry.reference(workspace, champion))
+        reference = comparable(_reference(model_registry.reference(workspace, champion)), window)
         check = DriftCheck(
             line=params.line,
             slice=most_reported(window),
@@ -63,6 +64,21 @@ def monitor(workspace: Workspace) -> DriftCheck:
         path = workspace.state / "reports" / "drift" / f"v{champion.version}-{last}.html"
         _judge(check, {name: [item.descriptors[name] for item in window] for name in reference}, reference, rules, path)
         return drift_checks.add(ledger, check)
+
+
+def comparable(reference: Mapping[str, list], window: Sequence[Inspection]) -> dict[str, list[float]]:
+    """The descriptors of those slices that the window reports, where the reference knows every one of them.
+
+    A champion of two materials was accepted on both; a day that runs one of them alone is no drift. A window with a
+    slice that the reference does not know, or reports none, is held against all of it.
+    """
+    known = reference.get("slice", [])
+    reported = {item.slice for item in window}
+    chosen = [number for number, name in enumerate(known) if name in reported]
+    columns = {name: values for name, values in reference.items() if name != "slice"}
+    if not reported or not reported <= set(known) or len(chosen) < FEWEST:
+        return columns
+    return {name: [values[number] for number in chosen] for name, values in columns.items()}
 
 
 def most_reported(window: Sequence[Inspection]) -> str | None:
@@ -114,8 +130,8 @@ def explain(check: DriftCheck) -> str:
     return f"{verdict}: {share}" + (f"; {', '.join(causes)}." if causes else ".")
 
 
-def _reference(path: Path) -> dict[str, list[float]]:
+def _reference(path: Path) -> dict[str, list]:
     from pyarrow import parquet
 
-    table: dict[str, list[float]] = parquet.read_table(path).to_pydict()
+    table: dict[str, list] = parquet.read_table(path).to_pydict()
     return table

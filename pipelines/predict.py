@@ -98,8 +98,7 @@ class Inspector:
         """All of them on every core, committed in one transaction."""
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="inspect") as pool:
             judged = list(pool.map(lambda item: self._judge(item, source), items))
-        inspections.add(self.ledger, [entry if isinstance(entry, Rejection) else entry.record for entry in judged])
-        return judged
+        return inspections.add_new(self.ledger, judged, lambda e: e if isinstance(e, Rejection) else e.record)
 
     def _load(self) -> tuple[Detector, str]:
         champion = model_registry.champion(self.workspace, self.line)

@@ -6,6 +6,7 @@ by the next one. Decisions of a line come one after the other; a champion that m
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -38,7 +39,8 @@ def promote(workspace: Workspace, number: str) -> Decision:
         champion = model_registry.champion(workspace, params.line)
         before = champion.version if champion else None
         known = promotions.last(ledger, params.line, version=number)
-        if known is not None and _still_holds(known, before):
+        judged_under = _judged_under(workspace, params)
+        if known is not None and _still_holds(known, before, judged_under):
             _carry_out(workspace, ledger, known, before)
             return Decision(known.kind != "refuse", tuple(known.reasons), known.numbers)
         decision = _decide(workspace, params, version, champion)
@@ -50,7 +52,7 @@ def promote(workspace: Workspace, number: str) -> Decision:
                 version=number,
                 champion_before=before,
                 reasons=list(decision.reasons),
-                numbers=decision.numbers,
+                numbers=decision.numbers | {"judged_under": judged_under},
                 state="pending",
                 decided_at=now(),
             ),
@@ -66,6 +68,12 @@ def rollback(workspace: Workspace, to: str | None = None) -> Decision:
         champion = model_registry.champion(workspace, line)
         if champion is None:
             raise NotReady(f"Line {line} has no champion.", next_step="Train one: defectloop train")
+        begun = promotions.last(ledger, line)
+        if begun is not None and (begun.kind, begun.state) == ("rollback", "pending") and to in (None, begun.version):
+            _carry_out(
+                workspace, ledger, begun, begun.champion_before
+            )  # a killed rollback: finish it, and no second one
+            return Decision(True, tuple(begun.reasons), begun.numbers)
         target = to or _before(promotions.all_of(ledger, line), champion.version)
         if target is None:
             raise NotReady(
@@ -127,11 +135,19 @@ def _measured(workspace: Workspace, params: Params, version: ModelVersion) -> tu
     return Contender(version.version, result, learned), evaluation.cost_per_part(answers, point, params.cost)
 
 
-def _still_holds(known: Promotion, champion: str | None) -> bool:
-    """A pending decision is to be finished; a done one stands as long as the champion is the one it left behind."""
+def _still_holds(known: Promotion, champion: str | None, judged_under: str) -> bool:
+    """A pending decision is to be finished. A done one stands as long as the champion is the one it left behind, and a
+    refusal only as long as rules and test parts are the same."""
     if known.state == "pending":
         return champion in (known.champion_before, known.version)
-    return champion == (known.champion_before if known.kind == "refuse" else known.version)
+    if known.kind == "refuse":
+        return champion == known.champion_before and known.numbers.get("judged_under") == judged_under
+    return champion == known.version
+
+
+def _judged_under(workspace: Workspace, params: Params) -> str:
+    rules = params.model_dump_json(include={"promote", "cost", "evaluate"})
+    return hashlib.sha256(f"{rules} {lineage.data_hash(workspace)}".encode()).hexdigest()[:16]
 
 
 def _carry_out(workspace: Workspace, ledger: Ledger, record: Promotion, before: str | None) -> None:

@@ -27,13 +27,16 @@ def register(workspace: Workspace) -> ModelVersion:
         if not (made / stage).exists():
             raise NotReady(f"There is no {made / stage}.", next_step="defectloop train")
     run = json.loads((made / "train" / "run.json").read_text())
-    result = Evaluation.from_dict(json.loads((made / "evaluate" / "evaluation.json").read_text()))
+    evaluated = json.loads((made / "evaluate" / "evaluation.json").read_text())
+    result = Evaluation.from_dict(evaluated)
     rows = annotation_table.load(workspace.annotations).to_pylist()
     taken = snapshot.by_hash(workspace, run["snapshot"])
     tracking.finish_run(
         workspace,
         run["mlflow_run_id"],
-        metrics=final_metrics(result) | export_metrics(workspace),
+        metrics=final_metrics(result)
+        | export_metrics(workspace)
+        | {"test_calibration_error": evaluated["calibration_error"]},
         dataset={
             "name": taken.tag,
             "digest": taken.data_hash,
@@ -45,7 +48,6 @@ def register(workspace: Workspace) -> ModelVersion:
             made / "evaluate" / "report.html",
             made / "evaluate" / "evaluation.json",
             made / "export" / "export.json",
-            made / "export" / "calibration.csv",
         ],
     )
     learned_slices = sorted({row["slice"] for row in rows if row["split"] == Split.TRAIN})
@@ -77,7 +79,7 @@ def final_metrics(result: Evaluation) -> dict[str, float]:
 
 def export_metrics(workspace: Workspace) -> dict[str, float]:
     export = json.loads((workspace.artifacts / "export" / "export.json").read_text())
-    return {name: float(export[name]) for name in ("max_score_difference", "expected_calibration_error")}
+    return {"max_score_difference": float(export["max_score_difference"])}
 
 
 def profile(rows: list[dict[str, Any]]) -> dict[str, int]:

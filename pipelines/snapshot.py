@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models import annotation_table
-from models.errors import NotReady
+from models.errors import DefectloopError, NotReady, Unreachable
 from pipelines import data_card, quarantine, validate
 from pipelines.adapters import dataset_versions, git
 from pipelines.locks import line_lock
@@ -50,7 +50,13 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
             taken = known[data_hash]
         dataset_versions.push_data(workspace.root)
         if git.has_remote(workspace.root):
-            git.run(workspace.root, "push", "--quiet", "origin", "HEAD", taken.tag)
+            try:
+                git.run(workspace.root, "push", "--quiet", "origin", "HEAD", taken.tag)
+            except DefectloopError as error:
+                raise Unreachable(
+                    f"Snapshot {taken.tag} is taken, but git's remote does not accept it: {error.message}",
+                    next_step="Check `git push origin HEAD`; the next `defectloop snapshot` goes on with it.",
+                ) from error
     return taken
 
 

@@ -32,7 +32,7 @@ def main(workspace: Workspace) -> None:
         line=params.line,
         train_key=key,
         name=f"{params.model.backbone} {snapshot[:8]}",
-        params=params.model_dump(by_alias=True, include={"model", "train", "export", "cost"}),
+        params=params.model_dump(by_alias=True, include={"model", "train"}),
         tags={"defectloop.snapshot": snapshot, "mlflow.source.git.commit": lineage.git_commit(workspace)},
     )
 

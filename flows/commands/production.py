@@ -61,7 +61,11 @@ def replay(
 
     report = replay_folder(open_workspace(workspace), source, slice=slice)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
-    answer(report, f"{report.inspected} inspected ({counts}), {report.already_known} known before", as_json=as_json)
+    text = f"{report.inspected} inspected ({counts}), {report.already_known} known before"
+    refused = (
+        f", {report.rejected} could not be read: kept in the image store and the ledger" if report.rejected else ""
+    )
+    answer(report, text + refused, as_json=as_json)
 
 
 def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -72,11 +76,13 @@ def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
     from flows import home
 
     place = open_workspace(workspace)
-    home.use(place)
+    server = home.use(place)
     from flows.monitoring import monitoring
 
     check = monitoring(str(place.root))
-    answer(check, check.explanation, as_json=as_json)
+    unheard = check.drifted and server is None
+    waits = "\nNobody listens yet; announced by the next check while this runs: defectloop deploy" if unheard else ""
+    answer(check, check.explanation + waits, as_json=as_json)
 
 
 def review(
@@ -122,6 +128,8 @@ def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     outcome = retraining(str(place.root))
     answer(outcome, outcome.message, as_json=as_json)
+    if outcome.state in ("refused", "declined"):
+        raise typer.Exit(4)
 
 
 def trace(

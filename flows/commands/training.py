@@ -32,17 +32,21 @@ def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
 def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Measure the exported detector on the frozen test parts and write the report.
 
-    Runs the DVC stages train, export and evaluate as far as they are out of date.
+    Takes a snapshot of the validated data, then runs the DVC stages train, export and evaluate where out of date.
 
     Example: defectloop evaluate && xdg-open artifacts/evaluate/report.html
     """
     import json
 
     from pipelines.adapters.dataset_versions import run_stage
+    from pipelines.locks import line_lock
+    from pipelines.snapshot import snapshot
 
     place = open_workspace(workspace)
-    for stage in ("train", "export", "evaluate"):
-        run_stage(place, stage)
+    with line_lock(place, place.params().line, wait_s=600.0):
+        snapshot(place)  # what is learned from has a name
+        for stage in ("train", "export", "evaluate"):
+            run_stage(place, stage)
     metrics = json.loads((place.artifacts / "evaluate" / "metrics.json").read_text())
     report = place.artifacts / "evaluate" / "report.html"
     answer(

@@ -175,7 +175,7 @@ def frozen_features(
 ) -> Callable[[Sequence[tuple[str, Path, str]], Progress], np.ndarray]:
     """A function from (image hash, file, view) to pooled statistics float32 [n, d], computing what `cache` lacks."""
     size = params.model.image_size_px
-    known = backbones.fingerprint(params.model.backbone, params.model.weights)
+    known = backbones.fingerprint(params.model.backbone, params.model.weights, params.train.seed)
     store = FeatureCache(cache / f"{known}-{size}px")
 
     def rows(wanted: Sequence[tuple[str, Path, str]], progress: Progress) -> np.ndarray:

@@ -25,7 +25,12 @@ def pointer_hash(pointer: Path) -> str:
     """The hash in a `.dvc` file. Raises NotReady when there is none."""
     if not pointer.exists():
         raise NotReady(f"There is no {pointer}.", next_step="Take a snapshot: defectloop snapshot")
-    return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])
+    return hash_in(pointer.read_text())
+
+
+def hash_in(pointer: str) -> str:
+    """The hash in the text of a `.dvc` file."""
+    return str(yaml.safe_load(pointer)["outs"][0]["md5"])
 
 
 def initialise(root: Path, remote_url: str) -> None:

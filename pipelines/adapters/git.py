@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,15 @@ IDENTITY = ("-c", "user.name=defectloop", "-c", "user.email=defectloop@localhost
 def run(root: Path, *arguments: str, check: bool = True) -> str:
     """Standard output of `git ARGUMENTS` in `root`, stripped. Raises DefectloopError with git's own words."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=root,
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},  # a remote that asks for a password must not wait for ever
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     except FileNotFoundError as error:
         raise NotReady("git is not installed.", next_step="Install git.") from error
     if check and done.returncode:

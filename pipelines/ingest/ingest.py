@@ -96,14 +96,18 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         _decide_splits(rows, table, params.ingest.split)
         if rows:
             annotation_table.save(pa.concat_tables([table, annotation_table.from_rows(rows)]), workspace.annotations)
+        refused_again = {entry.path for entry in refused}
         for entry in corrected:
-            quarantine.drop(workspace, entry)
+            if entry.path not in refused_again:
+                quarantine.drop(workspace, entry)
     return IngestReport(source.name, len(rows), already, tuple(refused))
 
 
 def _same_statement(before: dict[str, Any], row: dict[str, Any]) -> bool:
     """Whether the sender says the same about the same bytes as when they were refused."""
-    told = ("image", "part", "slice", "label", "defect_types", "labelled_by")
+    if "its mask" in (before.get("decode_error") or ""):
+        return False  # whether the mask is another one now can't be told from the row
+    told = ("image", "part", "slice", "label", "defect_types", "boxes", "labelled_by")
     return all(before.get(name) == row.get(name) for name in told)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from models.errors import BadInput
 from models.vocabulary import Label
 from pipelines import quarantine
-from pipelines.ingest.deliveries import Delivery, Source
+from pipelines.ingest.deliveries import Box, Delivery, Source
 from pipelines.ingest.ingest import IngestReport, take_in
 from pipelines.quarantine import Quarantined
 from pipelines.workspace import Workspace
@@ -30,7 +31,7 @@ def release(
     refused: list[Quarantined] = []
     for source, mine in by_source.items():
         kept = {entry.file: (workspace.quarantine / entry.file).read_bytes() for entry in mine}
-        deliveries = [_delivery(entry, kept[entry.file], label, reviewer) for entry in mine]
+        deliveries = [_delivery(entry, kept[entry.file], workspace.data, label, reviewer) for entry in mine]
         report = take_in(workspace, Source(source, deliveries), again=True)
         added, already = added + report.added, already + report.already_present
         refused += report.quarantined
@@ -41,8 +42,9 @@ def release(
     return IngestReport("quarantine", added, already, tuple(refused))
 
 
-def _delivery(entry: Quarantined, data: bytes, label: str | None, reviewer: str | None) -> Delivery:
+def _delivery(entry: Quarantined, data: bytes, data_dir: Path, label: str | None, reviewer: str | None) -> Delivery:
     row = entry.row
+    mask = data_dir / row["mask"] if row.get("mask") else None
     return Delivery(
         name=row["source_path"],
         read=lambda: data,
@@ -55,4 +57,6 @@ def _delivery(entry: Quarantined, data: bytes, label: str | None, reviewer: str 
         labelled_by=reviewer if label else row["labelled_by"],
         labelled_at=datetime.now(UTC).isoformat(timespec="seconds") if label else row["labelled_at"],
         licence=row["licence"],
+        mask=mask.read_bytes if mask else None,
+        boxes=None if row.get("boxes") is None else [Box(**box) for box in row["boxes"]],
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import make_transient
 
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, Rejection
 
+T = TypeVar("T")
 _AT_ONCE = 500  # bound parameters of one statement
 
 
@@ -16,6 +20,22 @@ def add(ledger: Ledger, records: Sequence[Inspection | Rejection]) -> None:
     """Write them in one transaction: all are on the disk when this returns, or none."""
     with ledger.writing() as session:
         session.add_all(records)
+
+
+def add_new(ledger: Ledger, entries: Sequence[T], record_of: Callable[[T], Inspection | Rejection]) -> list[T]:
+    """Write those that the ledger does not know, and return them: another process may have been faster with some."""
+    left = list(entries)
+    while True:
+        try:
+            add(ledger, [record_of(entry) for entry in left])
+            return left
+        except IntegrityError:
+            there = known(ledger, [record_of(entry).request_id for entry in left])
+            if not there:
+                raise  # it is something else
+            for entry in left:
+                make_transient(record_of(entry))
+            left = [entry for entry in left if record_of(entry).request_id not in there]
 
 
 def known(ledger: Ledger, request_ids: Collection[str]) -> set[str]:
@@ -28,11 +48,6 @@ def known(ledger: Ledger, request_ids: Collection[str]) -> set[str]:
             for table in (Inspection, Rejection):
                 found |= set(session.scalars(select(table.request_id).where(table.request_id.in_(block))))
     return found
-
-
-def by_request(ledger: Ledger, request_id: str) -> Inspection | None:
-    with ledger.reading() as session:
-        return session.scalar(select(Inspection).where(Inspection.request_id == request_id))
 
 
 def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = None) -> list[Inspection]:

@@ -39,7 +39,7 @@ class Ledger:
         try:
             engine = _engine(parsed)
             _migrate(engine, parsed)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, ImportError) as error:
             raise Unreachable(
                 f"The ledger {parsed.render_as_string()} can't be opened: {_first_line(error)}.",
                 next_step="Check DEFECTLOOP_LEDGER and the space on the disk.",

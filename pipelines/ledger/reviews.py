@@ -7,11 +7,22 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Campaign, CampaignPart, Inspection, Review, now
+from pipelines.ledger.tables import Campaign, CampaignPart, Inspection, RetrainingRequest, Review, now
 
 
-def add_campaign(ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, str]]) -> Campaign:
-    """Open a campaign for these inspections, each with the reason it was chosen for."""
+def asked_parts(ledger: Ledger, line: str) -> set[str]:
+    """Every part that a campaign of the line ever asked about, or that somebody judged."""
+    asked = select(CampaignPart.part).join(Campaign, Campaign.id == CampaignPart.campaign_id)
+    with ledger.reading() as session:
+        judged = set(session.scalars(select(Review.part).where(Review.line == line)))
+        return judged | set(session.scalars(asked.where(Campaign.line == line)))
+
+
+def add_campaign(
+    ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, str]], request_id: int | None = None
+) -> Campaign:
+    """Open a campaign for these inspections, each with the reason it was chosen for, in one transaction with the
+    retraining request that needs it."""
     campaign = Campaign(line=line, wanted=len(chosen), opened_at=now())
     with ledger.writing() as session:
         session.add(campaign)
@@ -20,6 +31,9 @@ def add_campaign(ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, s
             CampaignPart(campaign_id=campaign.id, part=item.part, inspection_id=item.id, chosen_for=reason)
             for item, reason in chosen
         )
+        if request_id is not None:
+            request = session.get_one(RetrainingRequest, request_id)
+            request.campaign_id, request.state = campaign.id, "labelling"
     return campaign
 
 

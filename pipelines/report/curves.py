@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from models import calibration
 from models.vocabulary import Label, OperatingPoint
 
 GOOD, DEFECT, INK, GRID = "#2a9d8f", "#d1495b", "#264653", "#e5e9ec"
@@ -33,7 +34,7 @@ def write(predictions: pa.Table, folder: Path) -> None:
     _table(folder / "confusion.csv", ("truth", "verdict"), pairs)
 
 
-def draw(predictions: pa.Table, point: OperatingPoint, history: Path, reliability: Path, folder: Path) -> None:
+def draw(predictions: pa.Table, point: OperatingPoint, history: Path, folder: Path) -> None:
     """confusion.png, curves.png, scores.png, calibration.png and training.png."""
     import matplotlib as mpl
 
@@ -63,13 +64,18 @@ def draw(predictions: pa.Table, point: OperatingPoint, history: Path, reliabilit
             ("confusion", lambda axes: _confusion(axes, predictions), (3.6, 2.4)),
             ("curves", lambda axes: _curves(axes, predictions), (4.2, 3.2)),
             ("scores", lambda axes: _scores(axes, truth, score, point), (4.2, 3.2)),
-            ("calibration", lambda axes: _calibration(axes, reliability), (3.4, 3.2)),
+            ("calibration", lambda axes: _calibration(axes, score, truth), (3.4, 3.2)),
             ("training", lambda axes: _training(axes, history), (4.2, 3.2)),
         ):
             figure, axes = plt.subplots(figsize=size, layout="constrained")
             paint(axes)
             figure.savefig(folder / f"{name}.png", metadata={"Software": None})
             plt.close(figure)
+
+
+def score_and_truth(predictions: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    truth, score = _truth_and_score(predictions)
+    return score, truth
 
 
 def _truth_and_score(predictions: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -137,15 +143,17 @@ def _scores(axes: Any, truth: np.ndarray, score: np.ndarray, point: OperatingPoi
     axes.legend(loc="center right")
 
 
-def _calibration(axes: Any, path: Path) -> None:
-    diagram = _read(path)
+def _calibration(axes: Any, score: np.ndarray, truth: np.ndarray) -> None:
+    diagram = calibration.reliability(score, truth)
     axes.plot([0, 1], [0, 1], color=GRID, zorder=0)
     axes.scatter(
-        diagram["mean_score"], diagram["share_defective"], s=[4 + 2 * n for n in diagram["n"]], color=INK, alpha=0.8
+        [entry.mean_score for entry in diagram],
+        [entry.share_defective for entry in diagram],
+        s=[4 + entry.n for entry in diagram],
+        color=INK,
+        alpha=0.8,
     )
-    axes.set(
-        xlabel="mean score", ylabel="share defective", title="Calibration (validation)", xlim=(0, 1), ylim=(0, 1.05)
-    )
+    axes.set(xlabel="mean score", ylabel="share defective", title="Calibration", xlim=(0, 1), ylim=(0, 1.05))
 
 
 def _training(axes: Any, path: Path) -> None:

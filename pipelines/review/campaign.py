@@ -34,20 +34,21 @@ class CampaignProgress:
     completed_event_id: UUID | None = None
 
 
-def open_campaign(workspace: Workspace, ledger: Ledger, budget: int) -> Campaign:
-    """Choose up to `budget` parts of recent production that the dataset does not hold yet, and ask about them.
+def open_campaign(workspace: Workspace, ledger: Ledger, budget: int, request_id: int | None = None) -> Campaign:
+    """Choose up to `budget` parts of recent production that neither the dataset holds nor anybody was asked about.
 
     Raises NotReady when there is none.
     """
     line = workspace.params().line
     known = set(annotation_table.load(workspace.annotations)["part"].to_pylist())
+    known |= reviews.asked_parts(ledger, line)
     recent = {item.part: item for item in inspections.latest(ledger, line, LOOK_BACK) if item.part not in known}
     if not recent:
         raise NotReady(
             f"Line {line} has no inspected part that is not in the dataset yet.",
             next_step="Inspect production: defectloop replay FOLDER",
         )
-    return reviews.add_campaign(ledger, line, choose(list(recent.values()), budget))
+    return reviews.add_campaign(ledger, line, choose(list(recent.values()), budget), request_id)
 
 
 def choose(candidates: Sequence[Inspection], budget: int, seed: int = 0) -> list[tuple[Inspection, str]]:

@@ -92,6 +92,16 @@ def test_an_entry_that_is_released_as_it_was_fails_again_and_is_kept_again(
     assert [entry.path for entry in quarantine.entries(workspace)] == ["raw/a.png"]
 
 
+def test_releasing_a_duplicate_keeps_it_in_quarantine(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "raw" / "good").mkdir(parents=True)
+    (tmp_path / "raw" / "good" / "again.png").write_bytes(picture(1, defective=False))
+    ingest.ingest(workspace, str(tmp_path / "raw"))
+    entries = quarantine.entries(workspace)
+    assert released.release(workspace, entries, label=None, reviewer=None).added == 0
+    assert quarantine.entries(workspace) == entries
+    assert (workspace.quarantine / entries[0].file).exists()
+
+
 def test_dropping_an_unknown_entry_is_an_error(workspace: Workspace) -> None:
     with pytest.raises(BadInput, match=r"no raw/b\.png"):
         quarantine.named(workspace, ["raw/b.png"])

@@ -11,6 +11,7 @@ from pipelines.monitor import described
 from pipelines.predict import Production, replay
 from pipelines.workspace import Workspace
 from tests.conftest import picture
+from tests.pipelines.test_ledger import inspection
 
 
 def columns(seed: int, n: int, shift: float = 0.0, moved: int = 0) -> dict[str, list[float]]:
@@ -46,6 +47,22 @@ def test_a_shift_is_told_in_medians_and_spreads() -> None:
     assert numbers["reference"] == 1.0
     assert numbers["current"] == 3.0
     assert numbers["shift"] == pytest.approx(2 / 1.4826)
+
+
+def window(*slices: str | None) -> list:
+    return [inspection(str(number), slice=name) for number, name in enumerate(slices)]
+
+
+def test_a_window_of_one_known_slice_is_held_against_that_slice_alone() -> None:
+    reference = {"slice": ["matt"] * 50 + ["gloss"] * 30, "brightness": [0.1] * 50 + [0.9] * 30}
+    assert monitor.comparable(reference, window("gloss", "gloss")) == {"brightness": [0.9] * 30}
+    assert len(monitor.comparable(reference, window("gloss", "matt"))["brightness"]) == 80
+
+
+@pytest.mark.parametrize("slices", [("velvet",), ("gloss", "velvet"), (None,)])
+def test_a_window_with_an_unknown_slice_is_held_against_everything(slices: tuple) -> None:
+    reference = {"slice": ["matt"] * 50 + ["gloss"] * 30, "brightness": [0.1] * 50 + [0.9] * 30}
+    assert len(monitor.comparable(reference, window(*slices))["brightness"]) == 80
 
 
 @pytest.mark.slow

@@ -65,6 +65,17 @@ def test_a_replay_done_twice_adds_nothing(own_champion: Workspace, tmp_path: Pat
     assert (second.inspected, second.rejected, second.already_known) == (0, 0, 71)
 
 
+def test_two_inspections_of_one_request_at_once_are_one(own_champion: Workspace) -> None:
+    data = picture(7100, defective=False)
+    with open_inspector(own_champion) as inspector:
+        pair = [item(data, part=f"p{n}", request=f"same-{n}") for n in range(3)]
+        inspector.inspect_many(pair[:1], "one process")
+        judged = inspector.inspect_many(pair, "another")
+    assert [entry.record.part for entry in judged] == ["p1", "p2"]
+    with Ledger.open(own_champion.ledger_url) as ledger:
+        assert sum(inspections.count(ledger, LINE).values()) == 3
+
+
 def test_defects_score_higher_than_good_parts(own_champion: Workspace) -> None:
     with open_inspector(own_champion) as inspector:
         scores = {

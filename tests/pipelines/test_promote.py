@@ -10,7 +10,7 @@ from pipelines.adapters import model_registry
 from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
 from pipelines.workspace import Workspace
-from tests.conftest import LINE
+from tests.conftest import LINE, change_params
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +89,29 @@ def test_rollback_returns_to_the_champion_before_and_is_recorded(own_champion: W
     assert decisions(own_champion)[1:] == [("rollback", "1", "done"), ("rollback", number, "done")]
 
 
+def test_a_rollback_that_was_killed_is_finished_and_not_done_twice(
+    own_champion: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = another_version(own_champion)
+    model_registry.set_alias(own_champion, LINE, "champion", second)
+    with monkeypatch.context() as patched:
+        patched.setattr(promote.promotions, "mark_done", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            promote.rollback(own_champion, "1")
+    promote.rollback(own_champion)
+    assert champion(own_champion) == "1"
+    assert decisions(own_champion)[-1] == ("rollback", "1", "done")
+    assert len(decisions(own_champion)) == 2
+
+
+def test_a_refusal_is_judged_again_when_the_rules_change(own_champion: Workspace) -> None:
+    number = another_version(own_champion)
+    assert not promote.promote(own_champion, number).promote
+    change_params(own_champion, {"promote": {"min_probability_cheaper": 0.5}})
+    assert promote.promote(own_champion, number).promote
+    assert champion(own_champion) == number
+
+
 def test_rollback_without_an_earlier_champion_says_so(own_champion: Workspace) -> None:
     with pytest.raises(NotReady, match="no champion before"):
         promote.rollback(own_champion)
@@ -114,7 +137,7 @@ def test_the_run_holds_what_a_data_scientist_compares(own_champion: Workspace) -
     run = mlflow.get_run(version.mlflow_run_id)
     assert run.info.status == "FINISHED"
     assert [output.model_id for output in run.outputs.model_outputs] == [version.source.removeprefix("models:/")]
-    assert {"test_f1", "test_matt_auroc", "expected_calibration_error"} <= set(run.data.metrics)
+    assert {"test_f1", "test_matt_auroc", "test_calibration_error"} <= set(run.data.metrics)
     assert run.inputs.dataset_inputs[0].dataset.digest == version.tags["data_hash"]
     files = {entry.path for entry in mlflow.list_artifacts(version.mlflow_run_id)}
     assert {"report.html", "figures", "gallery"} <= files

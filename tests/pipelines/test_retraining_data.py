@@ -65,6 +65,18 @@ def test_a_campaign_asks_for_its_budget_and_never_for_known_parts(snapped: Works
     assert known not in asked
 
 
+def test_nobody_is_asked_about_the_same_part_twice(snapped: Workspace) -> None:
+    with Ledger.open(snapped.ledger_url) as ledger:
+        inspected(snapped, ledger, 30)
+        campaign.open_campaign(snapped, ledger, 20)
+        first = {item.part for item in reviews.waiting(ledger, LINE)}
+        answer(ledger, snapped)
+        campaign.open_campaign(snapped, ledger, 20)
+        second = {item.part for item in reviews.waiting(ledger, LINE)}
+    assert len(second) == 10
+    assert not first & second
+
+
 def test_the_label_that_completes_a_campaign_and_no_other_names_the_event(snapped: Workspace) -> None:
     with Ledger.open(snapped.ledger_url) as ledger:
         inspected(snapped, ledger, 10)
@@ -143,6 +155,18 @@ def test_what_people_and_automation_added_meanwhile_is_joined(snapped: Workspace
     joined = parts(learn(snapped))
     assert set(joined) == set(learned) | set(parts(snapped))
     assert {part: joined[part] for part in learned} == learned
+
+
+def test_what_people_removed_meanwhile_stays_removed(snapped: Workspace) -> None:
+    ask_and_answer(snapped)
+    learn(snapped)
+    rows = annotation_table.load(snapped.annotations).to_pylist()
+    annotation_table.save(annotation_table.from_rows(rows[1:]), snapped.annotations)
+    validate.validate(snapped)
+    snapshot.snapshot(snapped)
+    joined = parts(learn(snapped))
+    assert rows[0]["part"] not in joined
+    assert len(joined) == 59 + 12
 
 
 def test_a_join_that_was_killed_half_way_is_done_again(
