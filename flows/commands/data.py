@@ -60,7 +60,8 @@ def ingest(
     if dry_run:
         return
     report = take_in(place, opened, track=track)
-    text = f"{report.added} added, {report.already_present} already present, {len(report.quarantined)} quarantined"
+    text = f"{report.added} added, {report.relabelled} relabelled, {report.already_present} already present, "
+    text += f"{len(report.quarantined)} quarantined"
     answer(report, text + "\nNext: defectloop validate", as_json=as_json)
 
 

@@ -33,6 +33,7 @@ from pipelines.workspace import Workspace
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}  # whatever the sender's name says
 MASK_THRESHOLD = 127  # of 255: masks that were saved as JPEG, or drawn soft, are grey at the edges
 Described = tuple[dict[str, Any], bytes, bytes | None]  # row, image, mask
+LABEL = ("label", "defect_types", "defect_probability", "labelled_by", "labelled_at")
 AHEAD = 64  # deliveries read and decoded ahead of the one being written down
 
 
@@ -42,6 +43,7 @@ class IngestReport:
     added: int
     already_present: int
     quarantined: tuple[Quarantined, ...]
+    relabelled: int = 0  # there already, and the same sender now says something else about them
 
 
 def ingest(
@@ -73,7 +75,8 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         corrected: list[Quarantined] = []
         rows: list[dict[str, Any]] = []
         refused: list[Quarantined] = []
-        already = 0
+        there = {row["image"]: row for row in table.to_pylist()}
+        already = relabelled = 0
         for row, data, mask in track(_described(source, params.line), len(source.deliveries)):
             path = f"{row['source']}/{row['source_path']}"
             before = refused_before.get(path)
@@ -83,7 +86,11 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
             if before is not None:
                 corrected.append(before)  # delivered again with other bytes or another label
             if known.get(row["image"]) == path:
-                already += 1
+                if row["image"] in there and _corrects(there[row["image"]], row):
+                    there[row["image"]] |= {name: row[name] for name in LABEL}
+                    relabelled += 1
+                else:
+                    already += 1
             elif row["image"] in known:
                 reason = f"duplicate: the same bytes as {known[row['image']]}"
                 refused.append(quarantine.put(workspace, row, reason, data))
@@ -94,13 +101,13 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                 known[row["image"]] = path
                 rows.append(row)
         _decide_splits(rows, table, params.ingest.split)
-        if rows:
-            annotation_table.save(pa.concat_tables([table, annotation_table.from_rows(rows)]), workspace.annotations)
+        if rows or relabelled:
+            annotation_table.save(annotation_table.from_rows([*there.values(), *rows]), workspace.annotations)
         refused_again = {entry.path for entry in refused}
         for entry in corrected:
             if entry.path not in refused_again:
                 quarantine.drop(workspace, entry)
-    return IngestReport(source.name, len(rows), already, tuple(refused))
+    return IngestReport(source.name, len(rows), already, tuple(refused), relabelled)
 
 
 def _same_statement(before: dict[str, Any], row: dict[str, Any]) -> bool:
@@ -109,6 +116,12 @@ def _same_statement(before: dict[str, Any], row: dict[str, Any]) -> bool:
         return False  # whether the mask is another one now can't be told from the row
     told = ("image", "part", "slice", "label", "defect_types", "boxes", "labelled_by")
     return all(before.get(name) == row.get(name) for name in told)
+
+
+def _corrects(before: dict[str, Any], row: dict[str, Any]) -> bool:
+    """Whether the sender changed its mind about the label; silence is no change."""
+    said = (row["label"], list(row["defect_types"]))
+    return row["label"] is not None and said != (before["label"], list(before["defect_types"] or ()))
 
 
 def _paths(table: pa.Table) -> list[str]:

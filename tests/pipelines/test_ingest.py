@@ -56,6 +56,26 @@ def test_the_test_split_does_not_change_when_the_dataset_grows(workspace: Worksp
     assert frozen() == before
 
 
+def test_a_label_that_the_sender_corrects_is_taken_over_and_the_split_stays(
+    empty_workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(1, defective=True))
+    manifest = tmp_path / "m.csv"
+
+    def deliver(label: str) -> tuple[ingest.IngestReport, dict]:
+        manifest.write_text(f"path,label,labelled_by\na.png,{label},lab\n")
+        report = ingest.ingest(empty_workspace, str(manifest))
+        return report, annotation_table.load(empty_workspace.annotations).to_pylist()[0]
+
+    _, before = deliver("good")
+    report, after = deliver("defect")
+    assert (report.added, report.relabelled) == (0, 1)
+    assert (after["label"], after["split"]) == ("defect", before["split"])
+    silent, kept = deliver("")
+    assert (silent.relabelled, silent.already_present) == (0, 1)
+    assert kept["label"] == "defect"
+
+
 def test_a_folder_without_images_is_an_error_that_names_it(empty_workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(BadData, match=r"No images below .*nothing"):
