@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 
+from models.vocabulary import Split
 from pipelines.image_store import open_store
 from pipelines.ingest.deliveries import Delivery, Source
 from pipelines.ledger import reviews
 from pipelines.ledger.ledger import Ledger
+from pipelines.review import campaign
 from pipelines.workspace import Workspace
 
 
 def read(workspace: Workspace, ledger: Ledger, campaign_id: int) -> Source:
-    """Every judged part of the campaign, each with its latest label."""
+    """Every judged part of the campaign, each with its latest label.
+
+    Parts that were sought out are for training alone: thresholds, calibration and the drift reference must rest on parts
+    as they come, and a validation split of doubtful ones would make ordinary production look like drift.
+    """
     store = open_store(workspace.store_url)
+    reasons = reviews.chosen_for(ledger, campaign_id)
     deliveries = [
         Delivery(
             name=item.part,
@@ -21,6 +28,7 @@ def read(workspace: Workspace, ledger: Ledger, campaign_id: int) -> Source:
             part=item.part,
             slice=item.slice or "default",
             label=review.label,
+            split=Split.TRAIN.value if reasons.get(item.part) == campaign.SOUGHT else None,
             labelled_by=review.reviewer,
             labelled_at=review.reviewed_at.isoformat(timespec="seconds"),
         )

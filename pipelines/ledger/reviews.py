@@ -105,6 +105,13 @@ def of_campaign(ledger: Ledger, campaign_id: int) -> list[tuple[Review, Inspecti
     return [latest[part] for part in sorted(latest)]
 
 
+def chosen_for(ledger: Ledger, campaign_id: int) -> dict[str, str]:
+    """Why the campaign asked about each of its parts."""
+    query = select(CampaignPart.part, CampaignPart.chosen_for).where(CampaignPart.campaign_id == campaign_id)
+    with ledger.reading() as session:
+        return {str(part): str(reason) for part, reason in session.execute(query)}
+
+
 def of_part(ledger: Ledger, line: str, part: str) -> list[Review]:
     query = select(Review).where(Review.line == line, Review.part == part).order_by(Review.id)
     with ledger.reading() as session:

@@ -19,6 +19,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, Inspection, Review, now
 from pipelines.workspace import Workspace
 
+SOUGHT = "uncertain and unlike the others"
 RANDOM_SHARE = 0.5  # chosen blindly, so that the labels also say how common defects are
 LOOK_BACK = 5000  # latest inspections that a campaign chooses from
 _EVENTS = UUID("6d5a4a3c-6f55-4d3b-9f0d-4d6f6f7de001")
@@ -66,7 +67,7 @@ def choose(candidates: Sequence[Inspection], budget: int, seed: int = 0) -> list
     position = _standardised([_projection(candidates[number]) for number in rest])
     picked = _farthest(position, doubt, budget - len(blind))
     return [(candidates[number], "random") for number in blind] + [
-        (candidates[rest[number]], "uncertain and unlike the others") for number in picked
+        (candidates[rest[number]], SOUGHT) for number in picked
     ]
 
 

@@ -140,6 +140,19 @@ def test_labels_reach_a_published_snapshot_and_the_person_s_checkout_is_untouche
     assert len(rows) == 12
 
 
+def test_parts_that_were_sought_out_are_for_training_alone(snapped: Workspace) -> None:
+    with Ledger.open(snapped.ledger_url) as ledger:
+        inspected(snapped, ledger, 60)
+        asked = campaign.open_campaign(snapped, ledger, 40)
+        reasons = reviews.chosen_for(ledger, asked.id)
+        answer(ledger, snapped)
+    splits = parts(learn(snapped))
+    sought = {splits[part] for part, reason in reasons.items() if reason == campaign.SOUGHT}
+    blind = {splits[part] for part, reason in reasons.items() if reason != campaign.SOUGHT}
+    assert sought == {"train"}
+    assert "validation" in blind
+
+
 def test_learning_twice_changes_nothing(snapped: Workspace) -> None:
     ask_and_answer(snapped)
     first = git.head(learn(snapped).root)
