@@ -50,6 +50,12 @@ SCHEMA = pa.schema(
         pa.field("format", pa.string()),  # PNG, JPEG, TIFF, BMP, WEBP
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("decode_error", pa.string()),  # why the bytes are no image, null where they are
+        pa.field("brightness", pa.float64()),  # this and the next four: models.descriptors.describe, white is 1
+        pa.field("contrast", pa.float64()),
+        pa.field("sharpness", pa.float64()),
+        pa.field("noise", pa.float64()),
+        pa.field("saturation", pa.float64()),
+        pa.field("fingerprint", pa.binary()),  # what near duplicates are found by, null where the bytes are no image
     ]
 )
 

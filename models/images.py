@@ -51,6 +51,11 @@ def facts(data: bytes) -> ImageFacts:
     return _decode(data)[1]
 
 
+def decode_with_facts(data: bytes) -> tuple[np.ndarray, ImageFacts]:
+    """`decode` and `facts` for the price of one."""
+    return _decode(data)
+
+
 def encode_png(array: np.ndarray) -> bytes:
     """H×W, H×W×1 or H×W×3 as PNG; uint16 is kept for grey."""
     squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array

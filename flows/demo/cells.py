@@ -24,7 +24,7 @@ def cells(place: Workspace, slice: str, *splits: str) -> Source:
 def production(place: Workspace, slice: str, *splits: str) -> list[Production]:
     """The same cells as they come off the line: without a label, in the order of their numbers."""
     return [
-        Production(read=cell.read, part=cell.part, request_id=f"demo/{slice}/{cell.part}", slice=slice)
+        Production(read=cell.read, part=str(cell.part), request_id=f"demo/{slice}/{cell.part}", slice=slice)
         for cell in cells(place, slice, *splits).deliveries
     ]
 
@@ -32,7 +32,7 @@ def production(place: Workspace, slice: str, *splits: str) -> list[Production]:
 def truth(place: Workspace) -> dict[str, str]:
     """What each cell is, by part: what the lab would answer."""
     source = elpv.read(place.params().ingest.split)
-    return {cell.part: cell.label for cell in source.deliveries if cell.label is not None}
+    return {str(cell.part): cell.label for cell in source.deliveries if cell.label is not None}
 
 
 def damaged(place: Workspace) -> Path:

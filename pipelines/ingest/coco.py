@@ -58,7 +58,6 @@ def _delivery(notes: Path, name: str, found: list[dict], names: dict, slice: str
     return Delivery(
         name=name,
         read=file.read_bytes,
-        part=Path(name).with_suffix("").as_posix(),
         slice=slice or "default",
         label=(Label.DEFECT if found else Label.GOOD).value,
         defect_types=tuple(dict.fromkeys(box.defect_type or "" for box in boxes)),

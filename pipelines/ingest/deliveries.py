@@ -21,7 +21,7 @@ class Box:
 class Delivery:
     name: str  # unique in its source
     read: Callable[[], bytes]
-    part: str
+    part: str | None = None  # None: nobody said which images show one part; ingest groups near duplicates
     slice: str = "default"
     label: str | None = None
     split: str | None = None  # respected where the source has an official one
@@ -32,6 +32,7 @@ class Delivery:
     labelled_by: str | None = None
     labelled_at: str | None = None
     licence: str | None = None
+    synthetic: bool = False  # made, not photographed: goes to the training split
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,6 @@ def _delivery(path: Path, relative: Path, slice: str) -> Delivery:
     return Delivery(
         name=relative.as_posix(),
         read=path.read_bytes,
-        part=relative.with_suffix("").as_posix(),
         slice=slice,
         label=None if kind is None else (Label.GOOD if good else Label.DEFECT).value,
         defect_types=() if kind is None or good else (kind,),

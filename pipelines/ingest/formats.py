@@ -99,7 +99,7 @@ def count(format: Format, source: Source) -> Recognised:
         format=format,
         images=len(items),
         labelled=sum(item.label is not None for item in items),
-        parts=len({item.part for item in items}),
+        parts=len({item.part or item.name for item in items}),
         masks=sum(item.mask is not None for item in items),
         boxes=sum(len(item.boxes or ()) for item in items),
         defect_types=dict(Counter(kind for item in items for kind in item.defect_types).most_common()),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from models import annotation_table, images
+from models import annotation_table, descriptors, images
 from models.errors import BadData, UnreadableImage
 from models.files import write_whole
 from models.vocabulary import Split
@@ -144,7 +144,7 @@ def _describe(delivery: Delivery, source: str, line: str) -> Described:
         "image": sha,
         "file": f"images/{sha[:2]}/{sha}.bin",
         "line": line,
-        "part": delivery.part,
+        "part": delivery.part or Path(delivery.name).with_suffix("").as_posix(),
         "slice": delivery.slice,
         "split": delivery.split,
         "label": delivery.label,
@@ -155,15 +155,15 @@ def _describe(delivery: Delivery, source: str, line: str) -> Described:
         "source": source,
         "source_path": delivery.name,
         "licence": delivery.licence,
-        "synthetic": False,
+        "synthetic": delivery.synthetic,
         "size_bytes": len(data),
     }
     try:
-        facts = images.facts(data)
+        pixels, facts = images.decode_with_facts(data)
     except UnreadableImage as error:
         row["decode_error"] = error.message
         return row, data, None
-    row |= vars(facts) | {"file": f"images/{sha[:2]}/{sha}.{SUFFIXES[facts.format]}"}
+    row |= vars(facts) | descriptors.describe(pixels) | {"file": f"images/{sha[:2]}/{sha}.{SUFFIXES[facts.format]}"}
     if delivery.boxes is not None:
         row["boxes"] = [vars(box) for box in delivery.boxes]
     if delivery.mask is None:

@@ -58,7 +58,7 @@ def _delivery(folder: Path, row: dict[str, Any], slice: str | None) -> Delivery:
     return Delivery(
         name=row["path"],
         read=(folder / row["path"]).read_bytes,
-        part=row.get("part") or Path(row["path"]).with_suffix("").as_posix(),
+        part=row.get("part"),
         slice=row.get("slice") or slice or "default",
         label=row.get("label"),
         split=row.get("split"),

@@ -38,7 +38,6 @@ def _delivery(path: Path, mask: Path, folder: Path, slice: str | None) -> Delive
     return Delivery(
         name=path.relative_to(folder).as_posix(),
         read=path.read_bytes,
-        part=path.relative_to(folder).with_suffix("").as_posix(),
         slice=slice or "default",
         label=(Label.GOOD if good else Label.DEFECT).value,
         defect_types=() if good else (kind,),

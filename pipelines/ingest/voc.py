@@ -50,7 +50,6 @@ def _delivery(path: Path, notes: Path | None, folder: Path, slice: str | None) -
     return Delivery(
         name=path.relative_to(folder).as_posix(),
         read=path.read_bytes,
-        part=path.stem,
         slice=slice or "default",
         label=label,
         defect_types=tuple(dict.fromkeys(box.defect_type or "defect" for box in found or ())),

@@ -59,9 +59,7 @@ def _delivery(path: Path, folder: Path, names: list[str], slice: str | None) -> 
             "mask": (lambda: _filled(polygons, width, height)) if polygons else None,
             "labelled_by": f"YOLO {notes.name}",
         }
-    return Delivery(
-        name=relative.as_posix(), read=path.read_bytes, part=path.stem, slice=slice or "default", split=split, **said
-    )
+    return Delivery(name=relative.as_posix(), read=path.read_bytes, slice=slice or "default", split=split, **said)
 
 
 def _parse(notes: Path, names: list[str], width: int, height: int) -> tuple[list[Box], list[list[tuple[float, float]]]]:
