@@ -55,7 +55,6 @@ SCHEMA = pa.schema(
         pa.field("sharpness", pa.float64()),
         pa.field("noise", pa.float64()),
         pa.field("saturation", pa.float64()),
-        pa.field("fingerprint", pa.binary()),  # what near duplicates are found by, null where the bytes are no image
     ]
 )
 

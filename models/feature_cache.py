@@ -1,4 +1,4 @@
-"""Frozen features computed once: blocks of rows on disk, each written whole or not at all."""
+"""What is computed once about images (features, fingerprints): blocks of rows on disk, each whole or not there."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ BLOCK = 64
 
 
 class FeatureCache:
-    """Rows of float32 by name, in `directory`, which belongs to one backbone, one input size and its weights."""
+    """Rows of one shape by name, in `directory`, which belongs to one way of computing them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, dtype: type[np.generic] = np.float32) -> None:
         self.directory = directory
+        self.dtype = dtype
         self._rows: dict[str, np.ndarray] = {}
         for path in sorted(directory.glob("*.npz")) if directory.exists() else ():
             with np.load(path) as block:
@@ -35,16 +36,20 @@ class FeatureCache:
 
         `show` is told after each block how many are done.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(names), BLOCK):
             block = list(names[start : start + BLOCK])
-            rows = np.stack(features_of(block)).astype(np.float32)
-            self._write(block, rows)
-            self._rows.update(zip(block, rows, strict=True))
+            self.keep(block, np.stack(features_of(block)))
             show(start + len(block))
 
+    def keep(self, names: Sequence[str], rows: np.ndarray) -> None:
+        """Write one block of rows that were computed elsewhere."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        rows = rows.astype(self.dtype)
+        self._write(list(names), rows)
+        self._rows.update(zip(names, rows, strict=True))
+
     def rows(self, names: Sequence[str]) -> np.ndarray:
-        """float32 [len(names), d]. Every name must have been computed."""
+        """[len(names), …]. Every name must have been computed."""
         return np.stack([self._rows[name] for name in names])
 
     def _write(self, names: list[str], rows: np.ndarray) -> None:

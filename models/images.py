@@ -70,6 +70,16 @@ def to_rgb8(image: np.ndarray) -> np.ndarray:
     return np.repeat(eight, 3, axis=2) if eight.shape[2] == 1 else eight
 
 
+def grey(image: np.ndarray) -> np.ndarray:
+    """Float32 H×W in [0, 1] of uint8 or uint16 pixels, by ITU-R BT.601."""
+    scale = np.float32(1 / np.iinfo(image.dtype).max)
+    if image.shape[2] == 1:
+        return image[..., 0] * scale
+    return (
+        image[..., 0] * np.float32(0.299) + image[..., 1] * np.float32(0.587) + image[..., 2] * np.float32(0.114)
+    ) * scale
+
+
 def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """The image with the heatmap over it, RGB uint8: cold areas stay as they are, hot ones turn yellow to red."""
     rgb = to_rgb8(image).astype(np.float32)

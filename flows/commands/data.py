@@ -62,6 +62,7 @@ def ingest(
     report = take_in(place, opened, track=track)
     text = f"{report.added} added, {report.relabelled} relabelled, {report.already_present} already present, "
     text += f"{len(report.quarantined)} quarantined"
+    text += f"; {report.grouped} share a part with a look-alike" if report.grouped else ""
     answer(report, text + "\nNext: defectloop validate", as_json=as_json)
 
 

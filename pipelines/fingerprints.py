@@ -1,0 +1,36 @@
+"""Fingerprints of a workspace's images, kept in its state: ingest makes them on the way, missing ones are made anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from models import images, near_duplicates
+from models.feature_cache import FeatureCache
+from pipelines.workspace import Workspace
+
+VERSION = "1"  # of `near_duplicates.fingerprint`: another way of computing them gets another folder
+
+
+def opened(workspace: Workspace) -> FeatureCache:
+    return FeatureCache(workspace.state / "cache" / "fingerprints" / VERSION, np.int8)
+
+
+def of(
+    workspace: Workspace, rows: Sequence[dict[str, Any]], show: Callable[[int], None] = lambda done: None
+) -> np.ndarray:
+    """int8 [len(rows), 32, 32] of readable images; `rows` need `image` and `file`."""
+    kept = opened(workspace)
+    file_of = {row["image"]: workspace.data / row["file"] for row in rows}
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+
+        def computed(names: Sequence[str]) -> list[np.ndarray]:
+            return list(pool.map(lambda name: near_duplicates.fingerprint(images.read(file_of[name])), names))
+
+        kept.compute(kept.missing([row["image"] for row in rows]), computed, show)
+    side = near_duplicates.SIDE
+    return kept.rows([row["image"] for row in rows]) if rows else np.zeros((0, side, side), np.int8)

@@ -1,0 +1,106 @@
+"""One delivered image as a row of the annotations: read, decoded, measured, its mask made binary. Writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import descriptors, images, near_duplicates
+from models.errors import UnreadableImage
+from models.vocabulary import Split
+from pipelines.ingest.deliveries import Delivery, Source
+
+SUFFIXES = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}  # whatever the sender's name says
+MASK_THRESHOLD = 127  # of 255: masks that were saved as JPEG, or drawn soft, are grey at the edges
+AHEAD = 64  # deliveries read and decoded ahead of the one being written down: what bounds the memory
+
+
+@dataclass(frozen=True)
+class Described:
+    """`fingerprint` is int8 [32, 32], None for bytes that are no image; `alone` says that nobody stated a part."""
+
+    row: dict[str, Any]
+    data: bytes
+    mask: bytes | None
+    fingerprint: np.ndarray | None
+    alone: bool
+
+
+def described(source: Source, line: str) -> Iterator[Described]:
+    """In the order of delivery, a bounded number ahead, on all cores (Pillow and NumPy let go of the interpreter lock)."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        waiting: deque[Future[Described]] = deque()
+        try:
+            for delivery in source.deliveries:
+                waiting.append(pool.submit(describe, delivery, source.name, line))
+                if len(waiting) >= AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def describe(delivery: Delivery, source: str, line: str) -> Described:
+    data = delivery.read()
+    sha = hashlib.sha256(data).hexdigest()
+    alone = (
+        delivery.part is None and delivery.split is None
+    )  # an official split is not to be pulled over by a look-alike
+    row: dict[str, Any] = {
+        "image": sha,
+        "file": f"images/{sha[:2]}/{sha}.bin",
+        "line": line,
+        "part": delivery.part or Path(delivery.name).with_suffix("").as_posix(),
+        "slice": delivery.slice,
+        "split": Split.TRAIN.value if delivery.synthetic else delivery.split,
+        "label": delivery.label,
+        "defect_types": list(delivery.defect_types),
+        "defect_probability": delivery.defect_probability,
+        "labelled_by": delivery.labelled_by,
+        "labelled_at": delivery.labelled_at,
+        "source": source,
+        "source_path": delivery.name,
+        "licence": delivery.licence,
+        "synthetic": delivery.synthetic,
+        "size_bytes": len(data),
+    }
+    try:
+        pixels, facts = images.decode_with_facts(data)
+    except UnreadableImage as error:
+        row["decode_error"] = error.message
+        return Described(row, data, None, None, alone)
+    row |= vars(facts) | descriptors.describe(pixels) | {"file": f"images/{sha[:2]}/{sha}.{SUFFIXES[facts.format]}"}
+    if delivery.boxes is not None:
+        row["boxes"] = [vars(box) for box in delivery.boxes]
+    fingerprint = near_duplicates.fingerprint(pixels)
+    if delivery.mask is None:
+        return Described(row, data, None, fingerprint, alone)
+    try:
+        mask = _binary(delivery.mask(), facts)
+    except UnreadableImage as error:
+        row["decode_error"] = f"its mask: {error.message}"
+        return Described(row, data, None, None, alone)
+    named = hashlib.sha256(mask).hexdigest()
+    row["mask"] = f"masks/{named[:2]}/{named}.png"
+    return Described(row, data, mask, fingerprint, alone)
+
+
+def _binary(data: bytes, facts: images.ImageFacts) -> bytes:
+    """The mask as PNG of 0 and 255. Raises UnreadableImage for one that does not fit its image."""
+    decoded = images.decode(data)
+    if decoded.shape[:2] != (facts.height_px, facts.width_px):
+        raise UnreadableImage(
+            f"it has {decoded.shape[1]}×{decoded.shape[0]} px, the image {facts.width_px}×{facts.height_px}."
+        )
+    bright = images.to_rgb8(decoded).max(axis=2) > MASK_THRESHOLD
+    return images.encode_png(bright.astype(np.uint8) * 255)
