@@ -26,7 +26,16 @@ app = typer.Typer(
 )
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Data": (data.init, data.ingest, data.validate, data.quarantine, data.snapshot, data.snapshots, data.handover),
+    "Data": (
+        data.init,
+        data.ingest,
+        data.audit,
+        data.validate,
+        data.quarantine,
+        data.snapshot,
+        data.snapshots,
+        data.handover,
+    ),
     "Models": (training.train, training.evaluate, training.promote, training.rollback),
     "Production": (
         production.inspect,

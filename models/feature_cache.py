@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from models import weights
+from models.params import Params
+
 BLOCK = 64
 
 
@@ -58,3 +61,9 @@ class FeatureCache:
         with partial.open("wb") as sink:
             np.savez(sink, names=np.array(names), features=rows)
         partial.replace(self.directory / f"{title}.npz")
+
+
+def features_kept(params: Params, cache: Path) -> FeatureCache:
+    """Pooled features of the backbone, its weights and input size that `params` name; rows are IMAGE/VIEW."""
+    known = weights.fingerprint(params.model.backbone, params.model.weights, params.train.seed)
+    return FeatureCache(cache / f"{known}-{params.model.image_size_px}px")

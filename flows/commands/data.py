@@ -79,6 +79,20 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     answer(report, "\n".join([*lines, "Next: defectloop snapshot"]), as_json=as_json)
 
 
+def audit(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Look for duplicates, leaks, label errors and gaps in the whole of data/; write a page of pictures. Changes nothing.
+
+    Example: defectloop audit --workspace bottles
+    """
+    from pipelines.audit.audit import audit
+
+    place = open_workspace(workspace)
+    report = audit(place, judge_labels=True)
+    lines = [f"{report.images} images, {len(report.findings)} findings"]
+    lines += [f"  {item.severity:8} {item.title}" for item in report.findings]
+    answer(report, "\n".join([*lines, f"Pictures: {place.root / report.page}"]), as_json=as_json)
+
+
 class QuarantineAction(StrEnum):
     LIST = "list"
     RELEASE = "release"

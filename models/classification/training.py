@@ -25,7 +25,7 @@ from models.classification.lightning_module import Classification
 from models.classification.network import Network, Pooled
 from models.dataset import ImageDataset, flip
 from models.examples import Examples
-from models.feature_cache import FeatureCache
+from models.feature_cache import features_kept
 from models.onnx_graphs import export, with_preprocessing
 from models.params import Params
 from models.preprocessing import session_of
@@ -175,8 +175,7 @@ def frozen_features(
 ) -> Callable[[Sequence[tuple[str, Path, str]], Progress], np.ndarray]:
     """A function from (image hash, file, view) to pooled statistics float32 [n, d], computing what `cache` lacks."""
     size = params.model.image_size_px
-    known = backbones.fingerprint(params.model.backbone, params.model.weights, params.train.seed)
-    store = FeatureCache(cache / f"{known}-{size}px")
+    store = features_kept(params, cache)
 
     def rows(wanted: Sequence[tuple[str, Path, str]], progress: Progress) -> np.ndarray:
         by_name = {f"{name}/{view}": (path, view) for name, path, view in wanted}

@@ -1,0 +1,1 @@
+"""What is wrong, or only odd, about a dataset, and what to do about it."""

@@ -1,0 +1,181 @@
+"""Look at the whole dataset for what a contract on single rows can't see, and write `artifacts/audit/`. Changes no data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models import annotation_table, images, near_duplicates
+from models.errors import BadData
+from models.files import write_whole
+from models.vocabulary import Label
+from pipelines import fingerprints, quarantine, stage
+from pipelines.audit import (
+    amounts,
+    duplicates,
+    embeddings,
+    file_facts,
+    ground_truth,
+    label_errors,
+    leaks,
+    outliers,
+    page,
+    set_aside,
+)
+from pipelines.audit.finding import Case, Finding, Severity
+from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ORDER = list(Severity)
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    annotations_sha256: str
+    images: int
+    labels_judged: int  # by the embedding model; the others have no features yet
+    findings: tuple[Finding, ...]  # the gravest first
+    page: str  # below the workspace
+
+
+def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
+    """The findings on the present data; taken from the last report where nothing changed since.
+
+    With `judge_labels` missing features are computed first, so that every label is judged; without, those are judged
+    whose features a training left behind. Raises BadData when there are no images.
+    """
+    sha256 = hashlib.sha256(workspace.annotations.read_bytes()).hexdigest() if workspace.annotations.exists() else ""
+    key = f"{sha256} {_quarantine_state(workspace)} {workspace.params().validate_.model_dump_json()}"
+    last = _last(workspace, key)
+    table = annotation_table.load(workspace.annotations)
+    if not len(table):
+        raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
+    frame = _frame(table.to_pandas())
+    readable = frame[frame["decode_error"].isna()].reset_index(drop=True)
+    labelled = readable[readable["truth"].notna() & ~readable["synthetic"]]
+    names, files = labelled["image"].tolist(), [workspace.data / name for name in labelled["file"]]
+    if judge_labels:
+        embeddings.compute(workspace, names, files)
+    places, features = embeddings.kept(workspace, names)
+    if last is not None and last.labels_judged == len(places) and (workspace.root / last.page).exists():
+        return last
+    readable = _with_file_facts(workspace, readable)
+    judged = labelled.iloc[places]
+    found = [
+        *set_aside.findings(frame, quarantine.entries(workspace)),
+        *duplicates.findings(readable, _near_duplicates(workspace, readable)),
+        *ground_truth.findings(readable, _masks(workspace, readable)),
+        *leaks.findings(readable),
+        *label_errors.findings(judged["image"].tolist(), judged["truth"].tolist(), judged["part"].tolist(), features),
+        *amounts.findings(readable, workspace.params().validate_.min_parts_per_class),
+        *outliers.findings(readable),
+    ]
+    found.sort(key=lambda item: ORDER.index(item.severity))
+    report = AuditReport(sha256, len(frame), len(places), tuple(found), "artifacts/audit/report.html")
+    _write(workspace, report, key, dict(zip(frame["image"], frame["file"], strict=True)), frame)
+    return report
+
+
+def last_findings(workspace: Workspace) -> list[dict[str, Any]]:
+    """Severity, title and count of every finding on exactly the present table; empty where it was not audited."""
+    path = _report_path(workspace)
+    if not path.exists() or not workspace.annotations.exists():
+        return []
+    report = json.loads(path.read_text())["report"]
+    if report["annotations_sha256"] != hashlib.sha256(workspace.annotations.read_bytes()).hexdigest():
+        return []
+    return [{name: item[name] for name in ("severity", "title", "count")} for item in report["findings"]]
+
+
+def _frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The annotations with what the checks share: `truth` (the type of a defect, else the label), size, folder."""
+    frame["decode_error"] = frame["decode_error"].astype(object).where(frame["decode_error"].notna(), None)
+    one_type = frame["defect_types"].map(lambda kinds: kinds[0] if kinds is not None and len(kinds) == 1 else None)
+    frame["defect_types"] = frame["defect_types"].map(lambda kinds: list(kinds) if kinds is not None else [])
+    frame["truth"] = one_type.where((frame["label"] == Label.DEFECT) & one_type.notna(), frame["label"])
+    frame["size_px"] = (
+        frame["width_px"].astype("Int64").astype(str) + "×" + frame["height_px"].astype("Int64").astype(str)
+    )
+    frame["folder"] = frame["source_path"].map(lambda path: Path(path).parent.as_posix())
+    return frame
+
+
+def _with_file_facts(workspace: Workspace, readable: pd.DataFrame) -> pd.DataFrame:
+    facts = _in_parallel(lambda name: file_facts.read(workspace.data / name), readable["file"], "file headers")
+    for column in ("compression", "camera", "exposure"):
+        readable[column] = [fact[column] for fact in facts]
+    return readable
+
+
+def _near_duplicates(workspace: Workspace, readable: pd.DataFrame) -> list[near_duplicates.Pair]:
+    rows = readable[["image", "file"]].to_dict("records")
+    with stage.progress("fingerprints", len(rows)) as show:
+        prints = fingerprints.of(workspace, rows, show)
+    return near_duplicates.find(prints)
+
+
+def _masks(workspace: Workspace, readable: pd.DataFrame) -> dict[str, ground_truth.MaskFacts]:
+    rows = readable[readable["mask"].notna()].to_dict("records")
+
+    def measured(row: dict[str, Any]) -> ground_truth.MaskFacts:
+        mask = images.read(workspace.data / row["mask"])[..., 0] > 0
+        return ground_truth.measure(mask, None if row["boxes"] is None else list(row["boxes"]))
+
+    return dict(zip((row["image"] for row in rows), _in_parallel(measured, rows, "masks"), strict=True))
+
+
+def _in_parallel(work: Callable[[Any], Any], items: Iterable[Any], title: str) -> list[Any]:
+    items = list(items)
+    done = []
+    with stage.progress(title, len(items)) as show, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for number, result in enumerate(pool.map(work, items, chunksize=16), start=1):
+            done.append(result)
+            if number % 100 == 0:
+                show(number)
+    return done
+
+
+def _quarantine_state(workspace: Workspace) -> str:
+    notes = sorted(path.name for path in workspace.quarantine.glob("*.json")) if workspace.quarantine.exists() else []
+    return hashlib.sha256("\n".join(notes).encode()).hexdigest()[:16]
+
+
+def _last(workspace: Workspace, key: str) -> AuditReport | None:
+    path = _report_path(workspace)
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text())
+    if content["key"] != key:
+        return None
+    report = content["report"]
+    found = tuple(_finding(item) for item in report["findings"])
+    return AuditReport(**report | {"findings": found})
+
+
+def _finding(item: dict[str, Any]) -> Finding:
+    cases = tuple(Case(tuple(case["images"]), case["caption"]) for case in item["cases"])
+    return Finding(**item | {"severity": Severity(item["severity"]), "cases": cases})
+
+
+def _write(workspace: Workspace, report: AuditReport, key: str, file_of: dict[str, str], frame: pd.DataFrame) -> None:
+    out = workspace.artifacts / "audit"
+    names: Sequence[str] = [f"{row.source}/{row.source_path}" for row in frame.itertuples()]
+    name_of = dict(zip(frame["image"], names, strict=True))
+    html = page.render(
+        workspace.params().line, report.images, report.findings, lambda image: workspace.data / file_of[image], name_of
+    )
+    write_whole(out / "report.html", html.encode())
+    content = {"key": key, "report": asdict(report)}
+    write_whole(_report_path(workspace), json.dumps(content, ensure_ascii=False, indent=1).encode())
+
+
+def _report_path(workspace: Workspace) -> Path:
+    return workspace.artifacts / "audit" / "report.json"

@@ -1,0 +1,86 @@
+"""Near duplicates: pairs that straddle a split, that carry different labels, or that are taken for different parts. Pure."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from models.near_duplicates import Pair
+from pipelines.audit.finding import Case, Finding, Severity, counted, finding
+
+SAME_IMAGE = 0.97  # correlation from which two labels for one image are a contradiction, not a change of the part
+
+
+def findings(frame: pd.DataFrame, pairs: list[Pair]) -> list[Finding]:
+    """`pairs` by place in `frame`, most alike first; `frame` has image, part, split, truth, synthetic."""
+    part, split, truth, image = (frame[name].to_numpy() for name in ("part", "split", "truth", "image"))
+    straddling: list[Case] = []
+    contradicting: list[Case] = []
+    apart: list[Case] = []
+    together: list[Case] = []
+    for pair in pairs:
+        a, b = pair.first, pair.second
+        case = Case((image[a], image[b]), caption(pair))
+        if split[a] and split[b] and split[a] != split[b]:
+            straddling.append(_told(case, f"{split[a]} and {split[b]}"))
+        if truth[a] and truth[b] and truth[a] != truth[b] and pair.similarity >= SAME_IMAGE:
+            contradicting.append(_told(case, f"{truth[a]} and {truth[b]}"))
+        (together if part[a] == part[b] else apart).append(case)
+    found = []
+    if straddling:
+        found.append(
+            finding(
+                "duplicates-across-splits",
+                Severity.PROBLEM,
+                f"{counted(len(straddling), 'pair', 'pairs')} of near duplicates in different splits",
+                "What was learned is tested again: the measured numbers are better than production will be.",
+                "Say which images show one part (--part-from, a manifest's column part) and ingest anew, or drop some.",
+                straddling,
+            )
+        )
+    if contradicting:
+        found.append(
+            finding(
+                "same-image-different-labels",
+                Severity.PROBLEM,
+                f"{counted(len(contradicting), 'pair shows', 'pairs show')} the same image under different labels",
+                "At least one of the two labels is wrong.",
+                "Decide which, and ingest the corrected delivery again.",
+                contradicting,
+            )
+        )
+    if apart:
+        found.append(
+            finding(
+                "near-duplicates",
+                Severity.WARNING,
+                f"{counted(len(apart), 'pair', 'pairs')} of near duplicates taken for different parts",
+                "Re-encoded, re-exposed, turned or mirrored copies count twice in every number. Sister parts look so too.",
+                "Look at them; where they show one part, say so (--part-from, or a manifest's column part).",
+                apart,
+            )
+        )
+    if together:
+        members = frame["part"].value_counts()
+        several = members[members > 1]
+        found.append(
+            finding(
+                "repeated-parts",
+                Severity.NOTE,
+                f"{int(several.sum())} images show {counted(len(several), 'part', 'parts')} several times",
+                f"The part with the most has {int(members.max())} images. They stay in one split together.",
+                "",
+                together,
+                int(several.sum()),
+            )
+        )
+    return found
+
+
+def caption(pair: Pair) -> str:
+    turns, mirrored = pair.transform
+    ways = [f"turned {turns * 90}°"] * bool(turns) + ["mirrored"] * mirrored
+    return f"{pair.similarity:.2f} alike" + (f", {' and '.join(ways)}" if ways else "")
+
+
+def _told(case: Case, what: str) -> Case:
+    return Case(case.images, f"{what}: {case.caption}")

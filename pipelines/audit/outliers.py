@@ -1,0 +1,75 @@
+"""Images that are unlike the others of their slice: in size, in bit depth, in how they look. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pipelines.audit.finding import Case, Finding, Severity, counted, finding
+
+RARE = 0.05  # share below which a value is odd
+FAR = 4.0  # times as far from the slice's median as the 5 % of images that are farthest on that side
+SMALLEST = 0.005  # of full scale: differences below it are nothing to look at
+LOOKS = ("brightness", "contrast", "sharpness", "noise", "saturation")
+
+
+def findings(frame: pd.DataFrame) -> list[Finding]:
+    found = []
+    for column, name in (("size_px", "size"), ("bit_depth", "bit depth"), ("channels", "number of channels")):
+        odd = _rare(frame, column)
+        if odd:
+            found.append(
+                finding(
+                    f"odd-{column.replace('_', '-')}",
+                    Severity.WARNING,
+                    f"{counted(len(odd), 'image has', 'images have')} another {name} than the rest of their slice",
+                    f"The usual {name} is {', '.join(map(str, _usual(frame, column)))}.",
+                    "A cropped image, another camera, or a screenshot? Drop them, or give them a slice of their own.",
+                    odd,
+                )
+            )
+    looks = _far(frame)
+    if looks:
+        found.append(
+            finding(
+                "odd-looks",
+                Severity.WARNING,
+                f"{counted(len(looks), 'image looks', 'images look')} unlike the rest of the slice",
+                f"{FAR:.0f} times as far from the median as the outermost 5 % of images: dark, blown out, or another thing.",
+                "Look at them; drop what is no picture of a part.",
+                looks,
+            )
+        )
+    return found
+
+
+def _rare(frame: pd.DataFrame, column: str) -> list[Case]:
+    """Only where one value is usual: images that are cropped freely have no odd size."""
+    cases = []
+    for _, members in frame.groupby("slice"):
+        shares = members[column].value_counts(normalize=True)
+        if len(shares) and shares.iloc[0] >= 1 - RARE * 2:
+            rare = members[members[column].map(shares) < RARE]
+            cases += [Case((image,), str(value)) for image, value in zip(rare["image"], rare[column], strict=True)]
+    return cases
+
+
+def _usual(frame: pd.DataFrame, column: str) -> list[str]:
+    return sorted({str(members[column].mode()[0]) for _, members in frame.groupby("slice") if len(members)})
+
+
+def _far(frame: pd.DataFrame) -> list[Case]:
+    worst: dict[str, tuple[float, str]] = {}
+    for _, members in frame.groupby("slice"):
+        for column in LOOKS:
+            numbers = members[column].to_numpy(dtype=float)
+            if np.isnan(numbers).all():
+                continue
+            low, middle, high = np.nanquantile(numbers, [0.05, 0.5, 0.95])  # sides apart: most looks are skewed
+            for image, value in zip(members["image"], numbers, strict=True):
+                spread = max(high - middle if value > middle else middle - low, SMALLEST)
+                distance = abs(value - middle) / spread
+                if distance > FAR and distance > worst.get(image, (0.0, ""))[0]:
+                    worst[image] = (distance, f"{column} {value:.3f}, usual {middle:.3f}")
+    ordered = sorted(worst.items(), key=lambda item: -item[1][0])
+    return [Case((image,), text) for image, (_, text) in ordered]
