@@ -42,12 +42,30 @@ class PartsPerClass(Section):
     test: Count
 
 
+Severity = Literal["critical", "warning", "off"]
+
+
+class Severities(Section):
+    readable: Literal["critical"]  # what can't be decoded can't be learned from
+    label: Literal["critical"]
+    label_source: Severity
+    label_age: Severity
+    size: Severity
+    bit_depth: Severity
+    looks: Severity
+    parts_per_class: Severity
+
+
 class Validate(Section):
     classes: tuple[str, ...]
+    label_source: str | None
+    max_label_age_days: Positive | None
     min_side_px: Count
     max_side_px: Count
     bit_depths: tuple[int, ...]
+    looks_reach: Annotated[float, Field(gt=1)]
     min_parts_per_class: PartsPerClass
+    severity: Severities
 
 
 class Model(Section):

@@ -5,20 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyarrow import compute
 
 from models import annotation_table
 from models.errors import BadData, NotReady
 from models.files import write_whole
-from models.params import Validate
+from models.params import PartsPerClass
+from models.usual import LOOKS
 from models.vocabulary import Split
-from pipelines import quarantine
-from pipelines.adapters import data_contract
+from pipelines import learned_looks, quarantine
+from pipelines.adapters.data_contract import Contract, Failure
+from pipelines.audit import audit
+from pipelines.learned_looks import LearnedLooks
 from pipelines.locks import line_lock
 from pipelines.quarantine import Quarantined
 from pipelines.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A rule of severity warning that some images break; they stay."""
+
+    reason: str
+    n_images: int
+    examples: tuple[str, ...]  # delivery paths, at most five
 
 
 @dataclass(frozen=True)
@@ -26,31 +46,47 @@ class ValidationReport:
     passed: bool
     n_checked: int
     n_valid: int
-    failures: tuple[str, ...]  # of the table as a whole
+    failures: tuple[str, ...]  # of the table as a whole, critical
+    warnings: tuple[Warned, ...]
     quarantined: tuple[Quarantined, ...]  # by this run
+    looks: LearnedLooks
+    audit: tuple[str, ...]  # "severity: title" of what looking at the whole dataset found
+    docs: str  # Data Docs and the audit's page, below the workspace
+    audit_page: str
     annotations_sha256: str  # of the table that is left
 
 
 def validate(workspace: Workspace) -> ValidationReport:
-    """Check every row, quarantine what fails, then check that enough is left.
+    """Check every row, quarantine what fails, check that enough is left, and audit that.
 
-    Writes `artifacts/validate/report.json`. Raises BadData when the table as a whole does not hold.
+    Writes `artifacts/validate/report.json` and Data Docs beside it. Raises BadData when the table as a whole does not hold.
     """
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
-        rows = annotation_table.load(workspace.annotations).to_pylist()
-        if not rows:
+        table = annotation_table.load(workspace.annotations)
+        if not len(table):
             raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
-        _require_files(workspace, rows)
-        refused = _quarantine_failing(workspace, rows, data_contract.check_rows(rows, params.validate_))
-        left = [row for row in rows if row["image"] not in {entry.image for entry in refused}]
-        failures = enough(left, params.validate_)
+        _require_files(workspace, table)
+        contract = Contract(params.validate_)
+        looks = learned_looks.learned(workspace, table, params.validate_.looks_reach)
+        of_images = contract.check_images(_frame(table), looks.ranges)
+        left, refused = _quarantine_failing(workspace, table, [one for one in of_images if one.severity == "critical"])
+        of_dataset = enough(left, params.validate_.min_parts_per_class, contract)
+        docs = contract.write_docs(workspace.artifacts / "validate" / "data_docs")
+        failures = [one.reason for one in of_dataset if one.severity == "critical"]
+        warnings = [one for one in (*of_images, *of_dataset) if one.severity == "warning"]
+        looked = audit.audit(workspace) if len(left) else None
         report = ValidationReport(
             passed=not failures,
-            n_checked=len(rows),
+            n_checked=len(table),
             n_valid=len(left),
             failures=tuple(failures),
+            warnings=tuple(_warned(left, warnings)),
             quarantined=tuple(refused),
+            looks=looks,
+            audit=tuple(f"{one.severity}: {one.title}" for one in looked.findings) if looked else (),
+            docs=docs.relative_to(workspace.root).as_posix(),
+            audit_page=looked.page if looked else "",
             annotations_sha256=_sha256(workspace.annotations),
         )
         _write(workspace, report)
@@ -69,30 +105,78 @@ def require_passed(workspace: Workspace) -> None:
         raise NotReady("The data changed since its last passed validation.", next_step="defectloop validate")
 
 
-def enough(rows: list[dict[str, Any]], rules: Validate) -> list[str]:
-    """What is missing to learn and to test: parts per class and split. Classes are those that occur, and at least two."""
-    parts: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row in rows:
-        parts[(row["label"], row["split"])].add(row["part"])
-    labels = sorted({row["label"] for row in rows})
+def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract) -> list[Failure]:
+    """What is missing to learn and to test: parts per class and split, and young labels. Synthetic images don't count."""
+    import pandas as pd
+
+    real = table.filter(compute.invert(table["synthetic"]))
+    labels = sorted(real["label"].unique().to_pylist())
     if len(labels) < 2:
-        return [f"only one class ({', '.join(labels) or 'none'}) among {len(rows)} labelled images"]
-    wanted = rules.min_parts_per_class
-    counts = [
-        {"class": label, "split": split.value, "parts": len(parts[(label, split)]), "min_parts": getattr(wanted, split)}
+        only = f"only one class ({', '.join(labels) or 'none'}) among {len(real)} labelled images"
+        return [Failure("parts_per_class", "critical", only, ())]
+    parts = real.select(["label", "split", "part"]).to_pandas().groupby(["label", "split"])["part"].nunique()
+    counts = pd.DataFrame(
+        {
+            "key": f"{label}/{split}",
+            "class": label,
+            "split": split.value,
+            "parts": int(parts.get((label, split.value), 0)),
+            "needed": getattr(wanted, split),
+        }
         for label in labels
         for split in Split
-    ]
-    by_key = {f"{count['class']}/{count['split']}": count for count in counts}
-    return [
-        f"{key}: {by_key[key]['parts']} parts, {by_key[key]['min_parts']} needed"
-        for failure in data_contract.check_counts(counts)
-        for key in failure.rows or (failure.reason,)
-    ]
+    )
+    counts["missing"] = counts["needed"] - counts["parts"]
+    said = {
+        row["key"]: f"{row['key']}: {row['parts']} parts, {row['needed']} needed" for row in counts.to_dict("records")
+    }
+    found = []
+    for failure in contract.check_dataset(counts, _age_days(real["labelled_at"].to_pylist())):
+        reasons = [said[key] for key in failure.rows if key in said] or [failure.reason]
+        found += [Failure(failure.rule, failure.severity, reason, ()) for reason in reasons]
+    return found
 
 
-def _require_files(workspace: Workspace, rows: list[dict[str, Any]]) -> None:
-    missing = [row["file"] for row in rows if not (workspace.data / row["file"]).exists()]
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """The columns that the contract asks about; texts as objects, so that what is not said is None."""
+    import pandas as pd
+
+    columns = [
+        "image",
+        "slice",
+        "decode_error",
+        "label",
+        "labelled_by",
+        "width_px",
+        "height_px",
+        "bit_depth",
+        "accepted_by",
+    ]
+    frame = table.select([*columns, *LOOKS]).to_pandas()
+    now = datetime.now(UTC)
+    frame["label_age_days"] = pd.Series(
+        [_days_since(moment, now) for moment in table["labelled_at"].to_pylist()], dtype=float
+    )
+    return frame
+
+
+def _days_since(moment: str | None, now: datetime) -> float | None:
+    """None for what nobody said and for what is no ISO 8601."""
+    try:
+        said = datetime.fromisoformat(moment or "")
+    except ValueError:
+        return None
+    return (now - (said if said.tzinfo else said.replace(tzinfo=UTC))).total_seconds() / 86400
+
+
+def _age_days(moments: Sequence[str | None]) -> float | None:
+    now = datetime.now(UTC)
+    ages = [age for age in (_days_since(moment, now) for moment in set(moments)) if age is not None]
+    return min(ages, default=None)
+
+
+def _require_files(workspace: Workspace, table: pa.Table) -> None:
+    missing = [file for file in table["file"].to_pylist() if not (workspace.data / file).exists()]
     if missing:
         raise BadData(
             f"{len(missing)} images are annotated but absent (first: data/{missing[0]}).",
@@ -101,9 +185,9 @@ def _require_files(workspace: Workspace, rows: list[dict[str, Any]]) -> None:
 
 
 def _quarantine_failing(
-    workspace: Workspace, rows: list[dict[str, Any]], failures: list[data_contract.Failure]
-) -> list[Quarantined]:
-    """Copy the failing images to quarantine, then drop their rows, then their files: killed between, nothing is lost."""
+    workspace: Workspace, table: pa.Table, failures: list[Failure]
+) -> tuple[pa.Table, list[Quarantined]]:
+    """What is left, and what went. Copies to quarantine, then drops rows, then files: killed between, nothing is lost."""
     unchecked = [failure.reason for failure in failures if not failure.rows]
     if unchecked:
         raise BadData(f"The data contract {'; '.join(unchecked)}.", next_step="Correct params.yaml, section validate.")
@@ -111,16 +195,31 @@ def _quarantine_failing(
     for failure in failures:
         for image in failure.rows:
             reasons[image].append(failure.reason)
-    failing = [row for row in rows if row["image"] in reasons]
+    fails = compute.is_in(table["image"], pa.array(list(reasons), pa.string()))
     refused = []
-    for row in failing:
+    for row in table.filter(fails).to_pylist():
         reason = "; ".join(reasons[row["image"]]) + (f" ({row['decode_error']})" if row["decode_error"] else "")
         refused.append(quarantine.put(workspace, row, reason, (workspace.data / row["file"]).read_bytes()))
-    if failing:
-        kept = [row for row in rows if row["image"] not in reasons]
-        annotation_table.save(annotation_table.from_rows(kept), workspace.annotations)
-    _drop_unannotated(workspace, {row["file"] for row in rows if row["image"] not in reasons})
-    return refused
+    left = table.filter(compute.invert(fails))
+    if refused:
+        annotation_table.save(left, workspace.annotations)
+    _drop_unannotated(workspace, set(left["file"].to_pylist()))
+    return left, refused
+
+
+def _warned(table: pa.Table, failures: list[Failure]) -> list[Warned]:
+    paths = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
+    found = []
+    for failure in failures:
+        kept = [image for image in failure.rows if image in paths]
+        if kept or not failure.rows:
+            found.append(Warned(failure.reason, len(kept), tuple(paths[image] for image in kept[:5])))
+    return found
+
+
+def _paths(table: pa.Table) -> list[str]:
+    names = zip(table["source"].to_pylist(), table["source_path"].to_pylist(), strict=True)
+    return [f"{source}/{name}" for source, name in names]
 
 
 def _drop_unannotated(workspace: Workspace, files: set[str]) -> None:
@@ -136,10 +235,10 @@ def _complaint(failures: list[str], refused: list[Quarantined]) -> str:
     return f"Too little to learn from: {'; '.join(failures)}.{lacking}"
 
 
-def _remedy(left: list[dict[str, Any]], refused: list[Quarantined]) -> str:
+def _remedy(left: pa.Table, refused: list[Quarantined]) -> str:
     if any("no label" in entry.reason for entry in refused):
         return "Label them (one sub-folder per class, or a manifest's column `label`) and ingest them again."
-    labels = {row["label"] for row in left}
+    labels = left["label"].unique()
     return f"Ingest more {'parts' if len(labels) > 1 else 'parts of the other class'}: defectloop ingest FOLDER"
 
 

@@ -73,9 +73,17 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     """
     from pipelines.validate import validate
 
-    report = validate(open_workspace(workspace))
+    place = open_workspace(workspace)
+    report = validate(place)
     lines = [f"{report.n_checked} images checked, {len(report.quarantined)} quarantined"]
     lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined]
+    lines += [
+        f"  warning     {one.reason}: {one.n_images} images {' '.join(one.examples[:1])}".rstrip()
+        for one in report.warnings
+    ]
+    lines += [f"  audit       {one}" for one in report.audit]
+    lines += [f"  no usual looks known of slice {name}" for name in report.looks.without]
+    lines += [f"Data Docs: {place.root / report.docs}", f"Pictures: {place.root / report.audit_page}"]
     answer(report, "\n".join([*lines, "Next: defectloop snapshot"]), as_json=as_json)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from models.usual import LOOKS, usual_range
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
 RARE = 0.05  # share below which a value is odd
 FAR = 4.0  # times as far from the slice's median as the 5 % of images that are farthest on that side
-SMALLEST = 0.005  # of full scale: differences below it are nothing to look at
-LOOKS = ("brightness", "contrast", "sharpness", "noise", "saturation")
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
@@ -59,16 +58,17 @@ def _usual(frame: pd.DataFrame, column: str) -> list[str]:
 
 
 def _far(frame: pd.DataFrame) -> list[Case]:
+    """Farthest first, each image with the descriptor that it is farthest in."""
     worst: dict[str, tuple[float, str]] = {}
     for _, members in frame.groupby("slice"):
         for column in LOOKS:
             numbers = members[column].to_numpy(dtype=float)
-            if np.isnan(numbers).all():
+            usual = usual_range(numbers, 1.0)
+            if usual is None:
                 continue
-            low, middle, high = np.nanquantile(numbers, [0.05, 0.5, 0.95])  # sides apart: most looks are skewed
+            middle = float(np.nanmedian(numbers))
             for image, value in zip(members["image"], numbers, strict=True):
-                spread = max(high - middle if value > middle else middle - low, SMALLEST)
-                distance = abs(value - middle) / spread
+                distance = (value - middle) / ((usual[1] if value > middle else usual[0]) - middle)
                 if distance > FAR and distance > worst.get(image, (0.0, ""))[0]:
                     worst[image] = (distance, f"{column} {value:.3f}, usual {middle:.3f}")
     ordered = sorted(worst.items(), key=lambda item: -item[1][0])

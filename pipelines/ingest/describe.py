@@ -71,6 +71,7 @@ def describe(delivery: Delivery, source: str, line: str) -> Described:
         "source": source,
         "source_path": delivery.name,
         "licence": delivery.licence,
+        "accepted_by": delivery.accepted_by,
         "synthetic": delivery.synthetic,
         "size_bytes": len(data),
     }

@@ -19,7 +19,11 @@ from pipelines.workspace import Workspace
 def release(
     workspace: Workspace, entries: Sequence[Quarantined], *, label: str | None, reviewer: str | None
 ) -> IngestReport:
-    """Ingest them again and forget the entries; the next validation checks them like any other image."""
+    """Ingest them again and forget the entries.
+
+    The next validation checks them like any other image, unless a `reviewer` stands behind them: then it asks only for
+    what nobody can wave through, that they can be read and have a label.
+    """
     if label is not None and label not in set(Label):
         raise BadInput(f"There is no label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
     if label is not None and not reviewer:
@@ -57,6 +61,8 @@ def _delivery(entry: Quarantined, data: bytes, data_dir: Path, label: str | None
         labelled_by=reviewer if label else row["labelled_by"],
         labelled_at=datetime.now(UTC).isoformat(timespec="seconds") if label else row["labelled_at"],
         licence=row["licence"],
+        accepted_by=reviewer or row.get("accepted_by"),
+        synthetic=bool(row.get("synthetic")),
         mask=mask.read_bytes if mask else None,
         boxes=None if row.get("boxes") is None else [Box(**box) for box in row["boxes"]],
     )
