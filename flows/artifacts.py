@@ -10,6 +10,7 @@ from pipelines.gate import Decision
 from pipelines.ledger.tables import DriftCheck
 from pipelines.model_table import model_rows
 from pipelines.predict import ReplayReport
+from pipelines.validate import ValidationReport
 from pipelines.workspace import Workspace
 
 
@@ -20,6 +21,20 @@ def metrics_table(workspace: Workspace, version: str, decision: Decision) -> Non
         table=model_rows(decision.numbers),
         description=f"Version {version} was {verdict}: {'; '.join(decision.reasons)}",
     )
+
+
+def validation(workspace: Workspace, report: ValidationReport) -> None:
+    """What validation came to, with links to the Data Docs and to the audit's pictures."""
+    rows = [{"says": "critical", "what": entry.path, "why": entry.reason} for entry in report.quarantined[:100]]
+    rows += [{"says": "warning", "what": f"{one.n_images} images", "why": one.reason} for one in report.warnings]
+    rows += [{"says": "audit", "what": "dataset", "why": one} for one in report.audit]
+    create_table_artifact(
+        key="validation",
+        table=rows,
+        description=f"{report.n_valid} of {report.n_checked} images hold; usual looks from {report.looks.origin}",
+    )
+    report_link(workspace, "data-docs", workspace.root / report.docs)
+    report_link(workspace, "audit", workspace.root / report.audit_page)
 
 
 def drift_table(check: DriftCheck) -> None:

@@ -38,6 +38,7 @@ def train_and_promote(workspace: Workspace) -> Outcome:
     """The body that `training` and `retraining` share. Holds the line's lock from the first step to the last."""
     with line_lock(workspace, workspace.params().line, wait_s=LOCK_WAIT_S):
         checked = stages.validate(workspace)
+        artifacts.validation(workspace, checked)
         taken = stages.snapshot(workspace)
         trained = stages.train(workspace)
         stages.export(workspace)

@@ -9,8 +9,11 @@ from typing import Any
 from models.vocabulary import Label, Split
 
 
-def render(line: str, rows: Sequence[dict[str, Any]], refused: Sequence[str]) -> str:
-    """Markdown; the same rows give the same text. `refused` are the reasons of what lies in quarantine."""
+def render(line: str, rows: Sequence[dict[str, Any]], refused: Sequence[str], issues: Sequence[str] = ()) -> str:
+    """Markdown; the same rows give the same text. `refused` are the reasons of what lies in quarantine.
+
+    `issues` are what the audit found, in words.
+    """
     parts = {(row["slice"], row["split"], row["label"], row["part"]) for row in rows}
     counts = Counter((slice, split, label) for slice, split, label, _ in parts)
     header = [f"{split} {label}" for split in Split for label in Label]
@@ -34,6 +37,8 @@ def render(line: str, rows: Sequence[dict[str, Any]], refused: Sequence[str]) ->
         _counts(Counter(row["source"] for row in rows)),
         "## Licences",
         _counts(Counter(row["licence"] or "not said" for row in rows)),
+        "## Known issues",
+        "\n".join(f"- {issue}" for issue in issues) or "None known.",
         "## In quarantine, not part of this data",
         _counts(Counter(reason.split(":")[0].split(" (")[0] for reason in refused)),
     ]

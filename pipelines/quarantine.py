@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,6 +51,16 @@ def named(workspace: Workspace, paths: Sequence[str]) -> list[Quarantined]:
             next_step="defectloop quarantine list",
         )
     return [by_path[path] for path in dict.fromkeys(paths)]
+
+
+def because(workspace: Workspace, text: str) -> list[Quarantined]:
+    """The entries whose reason holds the text."""
+    return [entry for entry in entries(workspace) if text in entry.reason]
+
+
+def counted(found: Sequence[Quarantined]) -> dict[str, int]:
+    """How many there are of each reason, the most frequent first; what differs from image to image is cut off."""
+    return dict(Counter(entry.reason.split(" (")[0].split(": the same")[0] for entry in found).most_common())
 
 
 def drop(workspace: Workspace, entry: Quarantined) -> None:

@@ -43,7 +43,12 @@ def register(workspace: Workspace) -> ModelVersion:
             "source": {"remote": workspace.remote_url, "tag": taken.tag, "git_commit": taken.git_commit},
             "profile": profile(rows),
         },
-        folders={"figures": made / "evaluate" / "figures", "gallery": made / "evaluate" / "gallery"},
+        folders={
+            "figures": made / "evaluate" / "figures",
+            "gallery": made / "evaluate" / "gallery",
+            "data_docs": made / "validate" / "data_docs",
+            "audit": made / "audit",
+        },
         files=[
             made / "evaluate" / "report.html",
             made / "evaluate" / "evaluation.json",

@@ -11,6 +11,7 @@ from models import annotation_table
 from models.errors import DefectloopError, NotReady, Unreachable
 from pipelines import data_card, quarantine, validate
 from pipelines.adapters import dataset_versions, git
+from pipelines.audit import audit
 from pipelines.locks import line_lock
 from pipelines.workspace import Workspace
 
@@ -36,7 +37,8 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
         data_hash = dataset_versions.add_data(workspace.root)
         rows = annotation_table.load(workspace.annotations).to_pylist()
         n_images = len(rows)
-        card = data_card.render(line, rows, [entry.reason for entry in quarantine.entries(workspace)])
+        refused = [entry.reason for entry in quarantine.entries(workspace)]
+        card = data_card.render(line, rows, refused, audit.known_issues(workspace))
         (workspace.root / "data-card.md").write_text(card)
         title = message or f"Snapshot of {line}: {n_images} images"
         commit = git.commit(workspace.root, ["data.dvc", "data-card.md", ".gitignore"], title)

@@ -110,8 +110,11 @@ class QuarantineAction(StrEnum):
 def quarantine(
     action: Annotated[QuarantineAction, typer.Argument(help="What to do.")] = QuarantineAction.LIST,
     paths: Annotated[list[str] | None, typer.Argument(help="Entries, as the list names them.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only entries whose reason holds this text.")] = None,
     label: Annotated[str | None, typer.Option(help="On release: what the part is, good or defect.")] = None,
-    reviewer: Annotated[str | None, typer.Option(help="On release with a label: who says so.")] = None,
+    reviewer: Annotated[
+        str | None, typer.Option(help="On release: who stands behind it, in spite of sizes, depths and looks.")
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -124,11 +127,12 @@ def quarantine(
 
     place = open_workspace(workspace)
     if action is QuarantineAction.LIST:
-        entries = stored.entries(place)
-        listing = "\n".join(f"{entry.path}: {entry.reason}" for entry in entries) or "Quarantine is empty."
-        answer(entries, listing, as_json=as_json)
+        entries = stored.because(place, reason or "")
+        lines = [f"{n} {why}" for why, n in stored.counted(entries).items()]
+        lines += [f"  {entry.path}: {entry.reason}" for entry in entries]
+        answer(entries, "\n".join(lines) or "Quarantine is empty.", as_json=as_json)
         return
-    chosen = stored.named(place, paths or [])
+    chosen = stored.because(place, reason) if reason and not paths else stored.named(place, paths or [])
     if action is QuarantineAction.DROP:
         for entry in chosen:
             stored.drop(place, entry)

@@ -35,11 +35,19 @@ class Contract:
 
     def __init__(self, rules: Validate) -> None:
         import great_expectations as gx
-        from great_expectations.data_context.types.base import ProgressBarsConfig
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
 
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
         self.rules = rules
-        self.context = gx.get_context(mode="ephemeral")
+        defaults = InMemoryStoreBackendDefaults(
+            init_temp_docs_sites=False
+        )  # else every context leaves a folder in /tmp
+        config = DataContextConfig(store_backend_defaults=defaults)
+        self.context = gx.get_context(mode="ephemeral", project_config=config)
         self.context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
         self.source = self.context.data_sources.add_pandas("dataset")
 

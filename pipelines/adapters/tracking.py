@@ -109,6 +109,8 @@ def finish_run(
     )
     mlflow.log_inputs(run_id, datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])])
     for name, folder in folders.items():
+        if not folder.is_dir():
+            continue  # no gallery without mistakes, no Data Docs where the data was validated elsewhere
         mlflow.log_artifacts(run_id, str(folder), name)
     for path in files:
         mlflow.log_artifact(run_id, str(path))

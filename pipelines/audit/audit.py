@@ -55,6 +55,8 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     sha256 = hashlib.sha256(workspace.annotations.read_bytes()).hexdigest() if workspace.annotations.exists() else ""
     key = f"{sha256} {_quarantine_state(workspace)} {workspace.params().validate_.model_dump_json()}"
     last = _last(workspace, key)
+    if last is not None and not judge_labels:
+        return last
     table = annotation_table.load(workspace.annotations)
     if not len(table):
         raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
@@ -65,7 +67,7 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     if judge_labels:
         embeddings.compute(workspace, names, files)
     places, features = embeddings.kept(workspace, names)
-    if last is not None and last.labels_judged == len(places) and (workspace.root / last.page).exists():
+    if last is not None and last.labels_judged >= len(places):
         return last
     readable = _with_file_facts(workspace, readable)
     judged = labelled.iloc[places]
@@ -84,15 +86,15 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     return report
 
 
-def last_findings(workspace: Workspace) -> list[dict[str, Any]]:
-    """Severity, title and count of every finding on exactly the present table; empty where it was not audited."""
+def known_issues(workspace: Workspace) -> list[str]:
+    """What the last audit said of exactly the present table, the gravest first; empty where it was not audited."""
     path = _report_path(workspace)
     if not path.exists() or not workspace.annotations.exists():
         return []
     report = json.loads(path.read_text())["report"]
     if report["annotations_sha256"] != hashlib.sha256(workspace.annotations.read_bytes()).hexdigest():
         return []
-    return [{name: item[name] for name in ("severity", "title", "count")} for item in report["findings"]]
+    return [f"{item['severity']}: {item['title']}" for item in report["findings"]]
 
 
 def _frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -153,9 +155,9 @@ def _last(workspace: Workspace, key: str) -> AuditReport | None:
     if not path.exists():
         return None
     content = json.loads(path.read_text())
-    if content["key"] != key:
-        return None
     report = content["report"]
+    if content["key"] != key or not (workspace.root / report["page"]).exists():
+        return None
     found = tuple(_finding(item) for item in report["findings"])
     return AuditReport(**report | {"findings": found})
 

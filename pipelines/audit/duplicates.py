@@ -41,9 +41,9 @@ def findings(frame: pd.DataFrame, pairs: list[Pair]) -> list[Finding]:
         found.append(
             finding(
                 "same-image-different-labels",
-                Severity.PROBLEM,
-                f"{counted(len(contradicting), 'pair shows', 'pairs show')} the same image under different labels",
-                "At least one of the two labels is wrong.",
+                Severity.WARNING,
+                f"{counted(len(contradicting), 'pair looks', 'pairs look')} the same and has different labels",
+                "Either a label is wrong, or the defect is too small to tell them apart.",
                 "Decide which, and ingest the corrected delivery again.",
                 contradicting,
             )
