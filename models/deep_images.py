@@ -61,8 +61,7 @@ def tiff(data: bytes) -> tuple[np.ndarray, int]:
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it remarks on broken files becomes an error here
     with TiffFile(io.BytesIO(data)) as opened:
-        page = opened.pages[0]
-        tags: Any = page.tags
+        page: Any = opened.pages[0]
         bits = _supported_bits(page)
         require_size(page.imagewidth, page.imagelength)
         if page.is_tiled:
@@ -72,8 +71,8 @@ def tiff(data: bytes) -> tuple[np.ndarray, int]:
         if page.samplesperpixel > 1 and page.planarconfig == 2:
             pixels = np.moveaxis(pixels, 0, -1)
         pixels = pixels.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
-        declared = _declared_bits(tags, bits)
-        orientation = tags.valueof(ORIENTATION, 1)
+        declared = _declared_bits(page.tags, bits)
+        orientation = page.tags.valueof(ORIENTATION, 1)
     if pixels.max() >= 1 << declared:
         raise UnreadableImage(
             f"The file says that its samples end at {(1 << declared) - 1}, and holds {pixels.max()}.",
