@@ -1,6 +1,7 @@
 """Image bytes to arrays and back: the one decoder that ingest, training, evaluation and inspection share.
 
-Keeps the bit depth: 8-bit images become uint8, deeper ones uint16 spanning its whole range. Knows nothing of networks.
+Keeps the bit depth: 8-bit images become uint8, deeper ones uint16 spanning its whole range, so that nothing is clipped.
+Knows nothing of networks. What Pillow would cut down goes to `models.deep_images`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from models.errors import UnreadableImage
 
 # A list of its own, because Pillow would also try formats that start other programs.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+MAX_PIXELS = 1 << 27  # 16,384 × 8,192, and 0.8 GB as 16-bit colour: larger ones are taken for decompression bombs
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 _NEXT_STEP = "Deliver it again as PNG, JPEG, TIFF, BMP or WebP."
+_BITS, _PHOTOMETRIC, _SAMPLES, _SAMPLE_FORMAT = 258, 262, 277, 339  # TIFF's tags
+_MAX_SAMPLE_VALUES = {281, 341}
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,10 @@ class ImageFacts:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Pixels H×W×C (C 1 or 3), uint8 or uint16, upright by EXIF, alpha dropped, first frame.
+    """Pixels H×W×C (C 1 or 3), uint8 or uint16, upright by EXIF, alpha dropped; of several frames or pages the first.
 
-    Raises UnreadableImage with the reason for anything that is no whole image, truncated files included.
+    Raises UnreadableImage with the reason for anything that is no whole image of at most MAX_PIXELS: truncated files,
+    floating-point, signed and 32-bit pixels, 16-bit CMYK.
     """
     return _decode(data)[0]
 
@@ -57,11 +63,24 @@ def decode_with_facts(data: bytes) -> tuple[np.ndarray, ImageFacts]:
 
 
 def encode_png(array: np.ndarray) -> bytes:
-    """H×W, H×W×1 or H×W×3 as PNG; uint16 is kept for grey."""
+    """H×W, H×W×1 or H×W×3 of uint8 or uint16 as PNG; `decode` gives the same back."""
     squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if squeezed.dtype == np.uint16 and squeezed.ndim == 3:
+        import imagecodecs  # Pillow writes no 16-bit colour
+
+        return bytes(imagecodecs.png_encode(np.ascontiguousarray(squeezed)))
     sink = io.BytesIO()
     Image.fromarray(squeezed).save(sink, format="PNG")
     return sink.getvalue()
+
+
+def require_size(width_px: int, height_px: int) -> None:
+    """Raise UnreadableImage for more than MAX_PIXELS, before memory is taken for them."""
+    if width_px * height_px > MAX_PIXELS:
+        raise UnreadableImage(
+            f"The image has {width_px}×{height_px} px, more than the limit of {MAX_PIXELS:,} in all.",
+            next_step="Cut it into smaller images, or scale it down.",
+        )
 
 
 def to_rgb8(image: np.ndarray) -> np.ndarray:
@@ -96,38 +115,80 @@ def _decode(data: bytes) -> tuple[np.ndarray, ImageFacts]:
         raise UnreadableImage("The file is empty.", next_step=_NEXT_STEP)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                format_ = "JPEG" if opened.format == "MPO" else str(opened.format)  # MPO: JPEGs of some phones
-                array, bit_depth = _pixels(opened, raw_mode=str(opened.tile[0].args) if opened.tile else "")
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of it becomes an error here
+            array, bit_depth, format_ = _pixels(data)
     except UnreadableImage:
         raise
-    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error, ValueError … on bad bytes
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(
+            f"The image has more than the limit of {MAX_PIXELS:,} px.",
+            next_step="Cut it into smaller images, or scale it down.",
+        ) from error
+    # Pillow's plugins raise OSError, SyntaxError, struct.error, ValueError … on bad bytes; tifffile and imagecodecs theirs.
+    except Exception as error:
         reason = "no image of a known format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise UnreadableImage(f"The bytes can't be decoded: {reason.rstrip('.')}.", next_step=_NEXT_STEP) from error
     height, width, channels = array.shape
     return array, ImageFacts(width, height, channels, bit_depth, format_)
 
 
-def _pixels(opened: Image.Image, raw_mode: str) -> tuple[np.ndarray, int]:
-    """Decode whole. `raw_mode` names the bytes in the file: the mode alone hides what Pillow would drop."""
-    opened.load()
+def _pixels(data: bytes) -> tuple[np.ndarray, int, str]:
+    """Pixels, significant bits and format."""
+    try:
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        if not data.startswith(TIFF_MAGIC):
+            raise
+        return _deep_tiff(data)  # a layout that Pillow does not know, or a broken file
+    with opened:
+        require_size(*opened.size)
+        if opened.format == "TIFF" and not _pillow_keeps(opened):
+            return _deep_tiff(data)
+        # The bytes in the file: the mode alone hides that Pillow drops the lower 8 bits of 16-bit colour.
+        deep_png = opened.format == "PNG" and ";16" in str(opened.tile[0].args if opened.tile else "")
+        opened.load()
+        if deep_png:
+            from models import deep_images
+
+            if not opened.mode.startswith("I"):
+                return *deep_images.png(data, opened.getexif().get(deep_images.ORIENTATION, 1)), "PNG"
+            return _grey16(opened), deep_images.png_significant_bits(data), "PNG"
+        if opened.mode.startswith("I;16"):
+            return _grey16(opened), 16, str(opened.format)
+        return _shallow(opened), 8, "JPEG" if opened.format == "MPO" else str(opened.format)  # MPO: JPEGs of phones
+
+
+def _deep_tiff(data: bytes) -> tuple[np.ndarray, int, str]:
+    from models import deep_images
+
+    return *deep_images.tiff(data), "TIFF"
+
+
+def _pillow_keeps(opened: Image.Image) -> bool:
+    """Whether Pillow reads this TIFF without loss: at most 8 unsigned bits, or plain 16-bit grey whose black is zero."""
+    tags = opened.tag_v2  # type: ignore[attr-defined]
+    if set(tags.get(_SAMPLE_FORMAT, (1,))) - {1, 4}:  # 4: undefined, which is as good as unsigned
+        return False
+    bits = tags.get(_BITS, (1,))
+    if max(bits) <= 8:
+        return True
+    plain = tags.get(_PHOTOMETRIC) == 1 and tags.get(_SAMPLES, 1) == 1
+    return plain and tuple(bits) == (16,) and opened.mode.startswith("I;16") and not _MAX_SAMPLE_VALUES & set(tags)
+
+
+def _grey16(opened: Image.Image) -> np.ndarray:
+    ImageOps.exif_transpose(opened, in_place=True)
+    return np.asarray(opened).astype(np.uint16)[..., None]
+
+
+def _shallow(opened: Image.Image) -> np.ndarray:
+    """Pixels of at most 8 bits."""
     mode = opened.mode
-    if ";16" in raw_mode and not mode.startswith("I"):
-        # Pillow would silently keep the upper 8 bits.
-        raise UnreadableImage("16-bit colour is not supported.", next_step="Deliver 16-bit grey or 8-bit colour.")
-    if mode in ("F", "LAB"):
+    if mode[0] in "IF" or mode == "LAB":
         raise UnreadableImage(f"Pixels of mode {mode} are not supported.", next_step=_NEXT_STEP)
-    upright = ImageOps.exif_transpose(opened)
-    if mode.startswith("I"):
-        array = np.asarray(upright)
-        if array.min() < 0 or array.max() > 65535:
-            raise UnreadableImage("Pixels deeper than 16 bits are not supported.", next_step=_NEXT_STEP)
-        twelve_bit = ";12" in raw_mode
-        deep = array.astype(np.uint16)
-        return (deep << 4 if twelve_bit else deep)[..., None], 12 if twelve_bit else 16
-    if mode == "1":
-        upright = upright.convert("L")
-    if mode in ("1", "L", "LA"):
-        return np.asarray(upright.getchannel(0))[..., None], 8
-    return np.asarray(upright.convert("RGB")), 8
+    ImageOps.exif_transpose(opened, in_place=True)
+    if mode == "L":
+        return np.asarray(opened)[..., None]
+    if mode in ("1", "LA"):
+        return np.asarray(opened.convert("L") if mode == "1" else opened.getchannel(0))[..., None]
+    return np.asarray(opened if mode == "RGB" else opened.convert("RGB"))
