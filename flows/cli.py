@@ -29,6 +29,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Data": (
         data.init,
         data.ingest,
+        data.synthesize,
         data.audit,
         data.validate,
         data.quarantine,

@@ -101,6 +101,34 @@ def audit(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     answer(report, "\n".join([*lines, f"Pictures: {place.root / report.page}"]), as_json=as_json)
 
 
+def synthesize(
+    kinds: Annotated[
+        str, typer.Option(help="scratch, dent, spot, crack, stain, missing-area, all of these, or paste.")
+    ] = "all",
+    count: Annotated[int, typer.Option(min=1, help="Images of every kind.")] = 10,
+    seed: Annotated[int, typer.Option(help="Another seed makes other images.")] = 0,
+    slice: Annotated[str | None, typer.Option(help="Only of this slice's good images.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="Write a page of examples there, and add nothing.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add synthetic defects to the training split, with masks: drawn into good images, or cut from real defects.
+
+    Example: defectloop synthesize --kinds scratch,crack,paste --count 20 --preview page.html
+    """
+    from pipelines import synthesize
+
+    place = open_workspace(workspace)
+    chosen = list(synthesize.kinds_of(kinds))
+    if preview is not None:
+        page = synthesize.write_preview(place, chosen, seed, slice, preview)
+        answer({"page": page}, f"Examples: {page}", as_json=as_json)
+        return
+    report = synthesize.synthesize(place, chosen, count, seed=seed, slice=slice, track=track)
+    text = f"{report.added} synthetic images added to the training split, {count * len(chosen) - report.added} there already"
+    answer(report, text + "\nNext: defectloop validate", as_json=as_json)
+
+
 class QuarantineAction(StrEnum):
     LIST = "list"
     RELEASE = "release"

@@ -37,13 +37,16 @@ def hand_over(workspace: Workspace, target: Target, directory: Path) -> Handover
 
     Raises NotReady without images and BadInput for a directory that holds something.
     """
-    rows = [row for row in annotation_table.load(workspace.annotations).to_pylist() if not row["decode_error"]]
+    readable = [row for row in annotation_table.load(workspace.annotations).to_pylist() if not row["decode_error"]]
+    rows = [row for row in readable if not row["synthetic"]]  # they would come back as photographs
+    made = {"synthetic image": len(readable) - len(rows)} if len(readable) > len(rows) else {}
     if not rows:
         raise NotReady(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
     if directory.exists() and any(directory.iterdir()):
         raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")
     write = {Target.COCO: _coco, Target.YOLO: _yolo, Target.MVTEC: _mvtec}[target]
-    return Handover(directory, *write(rows, workspace.data, directory))
+    written, left_out = write(rows, workspace.data, directory)
+    return Handover(directory, written, left_out | made)
 
 
 def _coco(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
