@@ -30,6 +30,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         data.init,
         data.ingest,
         data.synthesize,
+        data.augmentations,
         data.audit,
         data.validate,
         data.quarantine,

@@ -5,8 +5,6 @@ What is made enters through the ordinary ingest, marked as synthetic, with its m
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 from pyarrow import compute
 from scipy import ndimage
 
@@ -28,13 +25,13 @@ from models.synthesis.placed import Made, place
 from models.vocabulary import Label, Split
 from pipelines.ingest.deliveries import Delivery, Source, Track, untracked
 from pipelines.ingest.ingest import IngestReport, take_in
+from pipelines.pages.pictures import data_uri
 from pipelines.workspace import Workspace
 
 SOURCE = "synthetic"
 PASTE = "paste"
 KINDS = (*(kind.value for kind in Kind), PASTE)
 OUTLINE = (255, 60, 60)
-TILE_PX = 240
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,9 @@ def write_preview(
     for item in plan(table, kinds, each, seed, slice):
         pixels, mask = make(workspace.data, item)
         before = images.read(workspace.data / item.good["file"])
-        rows.append({"name": item.name, "pictures": [_uri(before), _uri(pixels), _uri(outlined(pixels, mask))]})
+        rows.append(
+            {"name": item.name, "pictures": [data_uri(before), data_uri(pixels), data_uri(outlined(pixels, mask))]}
+        )
     template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
     html = template.get_template("pictures.html").render(
         title=f"{workspace.params().line}: synthetic defects",
@@ -200,14 +199,6 @@ def _delivery(workspace: Workspace, item: Synthetic) -> Delivery:
         licence=item.good["licence"],
         synthetic=True,
     )
-
-
-def _uri(image: np.ndarray) -> str:
-    picture = Image.fromarray(images.to_rgb8(image))
-    picture.thumbnail((TILE_PX, TILE_PX))
-    sink = io.BytesIO()
-    picture.save(sink, format="JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
 def kinds_of(text: str) -> Iterator[str]:

@@ -129,6 +129,22 @@ def synthesize(
     answer(report, text + "\nNext: defectloop validate", as_json=as_json)
 
 
+def augmentations(
+    out: Annotated[Path | None, typer.Option(help="The page; default: artifacts/augmentations.html.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show ten training images as training sees them with the flips and variations of params.yaml.
+
+    Example: defectloop augmentations --out page.html
+    """
+    from pipelines import augmentation_page
+
+    place = open_workspace(workspace)
+    page = augmentation_page.write(place, out or place.artifacts / "augmentations.html")
+    answer({"page": page}, f"Pictures: {page}", as_json=as_json)
+
+
 class QuarantineAction(StrEnum):
     LIST = "list"
     RELEASE = "release"
