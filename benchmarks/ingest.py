@@ -1,4 +1,4 @@
-"""What taking images in and looking them over costs: ingest, again, validate with its audit. Run: python -m benchmarks.ingest
+"""What ingest and audit cost: taking in, taking in again, validating with the audit. Run: python -m benchmarks.ingest
 
 The promise is that memory stays flat: nothing but the table and 1 KB of fingerprint an image is kept.
 """
