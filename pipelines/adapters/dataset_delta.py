@@ -23,7 +23,13 @@ from models.files import write_whole
 INDEX = "defectloop-data.parquet"  # in .dvc/tmp: losing it costs time and nothing else
 Seen = tuple[int, int, int]  # mtime in ns, size in bytes, inode
 _COLUMNS = pa.schema(
-    [("path", pa.string()), ("mtime_ns", pa.int64()), ("size", pa.int64()), ("inode", pa.uint64()), ("md5", pa.string())]
+    [
+        ("path", pa.string()),
+        ("mtime_ns", pa.int64()),
+        ("size", pa.int64()),
+        ("inode", pa.uint64()),
+        ("md5", pa.string()),
+    ]
 )
 
 

@@ -102,8 +102,9 @@ def _copy(source: Any, target: Any, oids: Sequence[str], check: Callable[[str, s
 
     for prefix in {oid[:2] for oid in oids}:
         target.makedirs(target.fs.join(target.path, prefix))
+    between_disks = source.fs.protocol == target.fs.protocol == "local"
     done = 0
-    with ThreadPoolExecutor(max_workers=max(source.fs.jobs, target.fs.jobs)) as pool:
+    with ThreadPoolExecutor(max_workers=2 if between_disks else max(source.fs.jobs, target.fs.jobs)) as pool:
         under_way = [pool.submit(one, oid) for oid in oids]
         try:
             for finished in as_completed(under_way):

@@ -70,6 +70,7 @@ def add_data(root: Path) -> str:
 
     Raises NotReady while `data/` is half way to another version.
     """
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     data = root / "data"
@@ -79,11 +80,19 @@ def add_data(root: Path) -> str:
             f"data/ is half way to version {unfinished}: bringing it back was interrupted.",
             next_step=f"Finish that: defectloop snapshots restore {unfinished[:12]} (ingest again what came since)",
         )
-    with _opened(Repo, root) as repo:
-        if not dataset_delta.add(repo, root):
-            before = dataset_delta.look(data) if data.is_dir() else None
-            repo.add(str(data))  # DVC takes relative targets from the current directory
-            dataset_delta.remember(repo, root, before)
+    with _opened(Repo, root) as repo, _reasons() as reasons:
+        try:
+            if not dataset_delta.add(repo, root):
+                before = dataset_delta.look(data) if data.is_dir() else None
+                repo.add(str(data))  # DVC takes relative targets from the current directory
+                if reasons:
+                    raise DvcException("objects are missing")  # it logs that, and goes on as if nothing were wrong
+                dataset_delta.remember(repo, root, before)
+        except (DvcException, OSError) as error:
+            raise DefectloopError(
+                f"data/ of {root} can't be put under version control: {_said(reasons[0] if reasons else error)}.",
+                next_step="Check the space on the disk and its permissions, then run the same command again.",
+            ) from error
     return pointer_hash(root / "data.dvc")
 
 
@@ -193,7 +202,25 @@ def run_stage(workspace: Workspace, name: str) -> bool:
             ) from error
 
 
-def _said(error: Exception) -> str:
+@contextlib.contextmanager
+def _reasons() -> Iterator[list[BaseException]]:
+    """What DVC logs, object by object, where its own exception only says how many failed."""
+    found: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            found.append(record.exc_info[1])
+        return False
+
+    log = logging.getLogger("dvc_data.hashfile.transfer")
+    log.addFilter(keep)
+    try:
+        yield found
+    finally:
+        log.removeFilter(keep)
+
+
+def _said(error: BaseException) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
