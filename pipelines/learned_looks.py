@@ -41,7 +41,7 @@ def of_slice(table: pa.Table, name: str, reach: float) -> dict[str, tuple[float,
     columns = {look: rows[look].to_numpy().astype(float) for look in LOOKS}
     if (~np.isnan(columns[LOOKS[0]])).sum() < MIN_IMAGES:
         return {}
-    return {look: found for look, values in columns.items() if (found := usual_range(values, reach))}
+    return {look: found for look, values in columns.items() if (found := usual_range(look, values, reach))}
 
 
 def _slices(table: pa.Table) -> list[str]:
