@@ -24,9 +24,9 @@ def test_a_tenth_of_the_usual_sharpness_is_unusual_and_no_range_reaches_below_ze
     assert all((usual_range(look, EDGES, 50) or (-1.0, 0.0))[0] >= 0 for look in LOOKS)
 
 
-def test_a_few_gross_outliers_do_not_widen_the_range() -> None:
-    spoilt = np.concatenate([GREYS, np.zeros(15)])
-    assert usual_range("brightness", spoilt, 3) == pytest.approx(usual_range("brightness", GREYS, 3), rel=0.2)
+def test_a_few_gross_outliers_do_not_hide_each_other() -> None:
+    low, _ = usual_range("brightness", np.concatenate([GREYS, np.zeros(15)]), 3) or (0.0, 0.0)
+    assert low > 0.02
 
 
 def test_a_grey_line_is_not_disturbed_by_the_colour_noise_of_a_jpeg_but_by_colour() -> None:
@@ -37,6 +37,6 @@ def test_a_grey_line_is_not_disturbed_by_the_colour_noise_of_a_jpeg_but_by_colou
 def test_distance_and_range_agree_and_what_was_not_measured_is_neither() -> None:
     away = np.abs(distances("brightness", np.append(GREYS, np.nan)))
     low, high = usual_range("brightness", GREYS, 1.5) or (0.0, 0.0)
-    assert np.array_equal(away[:-1] > 1.5, (GREYS < low) | (GREYS > high))
+    assert np.array_equal(away[:-1] > 1.5, (low > GREYS) | (high < GREYS))
     assert np.isnan(away[-1])
     assert usual_range("noise", np.full(3, np.nan), 3) is None

@@ -196,7 +196,9 @@ def test_what_a_named_person_releases_is_not_quarantined_again(workspace: Worksp
 def test_synthetic_parts_do_not_count_as_enough(empty_workspace: Workspace, tmp_path: Path) -> None:
     ingest.ingest(empty_workspace, str(write_parts(tmp_path / "stock", 30)))
     table = annotation_table.load(empty_workspace.annotations)
-    made = [row | {"synthetic": row["label"] == "defect"} for row in table.to_pylist()]
+    made = [
+        row | ({"synthetic": True, "split": "train"} if row["label"] == "defect" else {}) for row in table.to_pylist()
+    ]
     annotation_table.save(annotation_table.from_rows(made), empty_workspace.annotations)
     with pytest.raises(BadData, match=r"only one class \(good\)"):
         validate(empty_workspace)
