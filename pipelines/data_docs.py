@@ -29,10 +29,10 @@ FROM_ELSEWHERE = (
 STYLE = """<style>
   body { font: 15px/1.5 system-ui, sans-serif; color: #264653; margin: 2rem auto; max-width: 70rem; padding: 0 1.25rem; }
   nav.navbar { height: auto !important; border: 0; } nav.navbar .navbar-brand a::before { content: "‹ Data contract"; }
-  .ge-breadcrumbs, .card { display: none; } table { border-collapse: collapse; width: 100%; }
+  .ge-breadcrumbs, .card, [data-toggle="collapse"] { display: none; } table { border-collapse: collapse; width: 100%; }
   td, th { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #e5e9ec; }
   .fa-check-circle::before { content: "holds"; color: #2a7f62; font-style: normal; }
-  .fa-times::before, .fa-exclamation-triangle::before { content: "fails"; color: #d1495b; font-style: normal; }
+  td .fa-times::before, td .fa-exclamation-triangle::before { content: "fails"; color: #d1495b; font-style: normal; }
   h1, h2, h3, h4, h5 { font-size: 1.1rem; margin: 1.5rem 0 .5rem; }
 </style>"""
 
@@ -73,8 +73,8 @@ def shown(outcomes: Sequence[Outcome], names: Mapping[str, str]) -> list[dict[st
 
 def _row(one: Outcome, names: Mapping[str, str]) -> dict[str, Any]:
     n = len(one.rows)
-    went = "went to quarantine" if one.severity == "critical" else "reported"
-    found = f"{one.reason}: {n} image{'' if n == 1 else 's'}, {went}" if n else one.reason
+    went = "in quarantine" if one.severity == "critical" else "reported"
+    found = f"{n} image{'' if n == 1 else 's'}, {went}" if n else one.reason
     return {
         "severity": one.severity,
         "asks": one.asks,

@@ -281,8 +281,13 @@ def _drop_unannotated(workspace: Workspace, files: set[str]) -> None:
 
 def _complaint(failures: Sequence[str], refused: list[Quarantined]) -> str:
     unlabelled = [entry for entry in refused if "no label" in entry.reason]
-    lacking = f" {len(unlabelled)} images lack labels (first: {unlabelled[0].path})." if unlabelled else ""
-    return f"The data does not suffice: {'; '.join(failures)}.{lacking}"
+    other = [entry for entry in refused if "no label" not in entry.reason]
+    said = f"The data does not suffice: {'; '.join(failures)}."
+    if unlabelled:
+        said += f" {len(unlabelled)} images lack labels (first: {unlabelled[0].path})."
+    if other:
+        said += f" {len(other)} images went to quarantine (first: {other[0].path}: {other[0].reason})."
+    return said
 
 
 def _remedy(failed: list[Outcome], left: pa.Table, refused: list[Quarantined]) -> str:
