@@ -54,6 +54,7 @@ SCHEMA = pa.schema(
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("decode_error", pa.string()),  # why the bytes are no image, null where they are
         pa.field("accepted_by", pa.string()),  # who released it from quarantine in spite of what the contract says
+        pa.field("accepted_at", pa.string()),  # ISO 8601
         pa.field("brightness", pa.float64()),  # this and the next four: models.descriptors.describe, white is 1
         pa.field("contrast", pa.float64()),
         pa.field("sharpness", pa.float64()),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import BadParams, NotReady
 
@@ -42,7 +42,10 @@ class PartsPerClass(Section):
     test: Count
 
 
-Severity = Literal["critical", "warning", "off"]
+# YAML reads a bare `off` as false.
+Severity = Annotated[
+    Literal["critical", "warning", "off"], BeforeValidator(lambda value: "off" if value is False else value)
+]
 
 
 class Severities(Section):

@@ -13,7 +13,11 @@ from flows.commands.options import JsonOption, WorkspaceOption, answer, open_wor
 
 if TYPE_CHECKING:
     from pipelines.ingest.formats import Format
+    from pipelines.quarantine import Quarantined
+    from pipelines.validate import ValidationReport
     from pipelines.workspace import Workspace
+
+LISTED = 10  # of each kind, where thousands would scroll away what matters
 
 
 def init(
@@ -109,16 +113,31 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 
     place = open_workspace(workspace)
     report = validate(place)
-    lines = [f"{report.n_checked} images checked, {len(report.quarantined)} quarantined"]
-    lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined]
-    lines += [
-        f"  warning     {one.reason}: {one.n_images} images {' '.join(one.examples[:1])}".rstrip()
-        for one in report.warnings
-    ]
-    lines += [f"  audit       {one}" for one in report.audit]
-    lines += [f"  no usual looks known of slice {name}" for name in report.looks.without]
+    lines = _validated(report)
     lines += [f"Data Docs: {place.root / report.docs}", f"Pictures: {place.root / report.audit_page}"]
     answer(report, "\n".join([*lines, "Next: defectloop snapshot"]), as_json=as_json)
+
+
+def _validated(report: ValidationReport) -> list[str]:
+    from pipelines.validate import summary
+
+    lines = [summary(report)]
+    lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined[:LISTED]]
+    if len(report.quarantined) > LISTED:
+        lines.append(f"  … and {len(report.quarantined) - LISTED} more: defectloop quarantine list")
+    for one in report.warnings:
+        counted = (
+            f": {one.n_images} image{'' if one.n_images == 1 else 's'}, first {one.examples[0]}" if one.examples else ""
+        )
+        lines.append(f"  warning     {one.reason}{counted}")
+    lines += [f"  audit       {one}" for one in report.audit]
+    if report.looks.ranges:
+        lines.append(f"  usual looks learned from {report.looks.origin}")
+    if report.looks.without:
+        lines.append(f"  looks not judged, nothing is known of slice {', '.join(report.looks.without)}")
+    if report.looks.unmeasured:
+        lines.append(f"  looks not judged of {report.looks.unmeasured} images that an earlier version took in")
+    return lines
 
 
 def audit(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -188,7 +207,9 @@ class QuarantineAction(StrEnum):
 def quarantine(
     action: Annotated[QuarantineAction, typer.Argument(help="What to do.")] = QuarantineAction.LIST,
     paths: Annotated[list[str] | None, typer.Argument(help="Entries, as the list names them.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Only entries whose reason holds this text.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only entries whose reason holds this text; without paths, all of them.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="On release: what the part is, good or defect.")] = None,
     reviewer: Annotated[
         str | None, typer.Option(help="On release: who stands behind it, in spite of sizes, depths and looks.")
@@ -198,19 +219,19 @@ def quarantine(
 ) -> None:
     """List what was refused, take entries back into data/ (the next validate checks them again), or delete them.
 
-    Example: defectloop quarantine release photos/good/a17.png --label good --reviewer "quality lab"
+    With --reviewer they stay in from then on: a person stands behind them. What can't be read or has no label can't.
+
+    Example: defectloop quarantine release --reason "width is not" --reviewer "quality lab"
     """
     from pipelines import quarantine as stored
     from pipelines.ingest import released
 
     place = open_workspace(workspace)
     if action is QuarantineAction.LIST:
-        entries = stored.because(place, reason or "")
-        lines = [f"{n} {why}" for why, n in stored.counted(entries).items()]
-        lines += [f"  {entry.path}: {entry.reason}" for entry in entries]
-        answer(entries, "\n".join(lines) or "Quarantine is empty.", as_json=as_json)
+        entries = stored.because(stored.entries(place), reason)
+        answer(entries, _by_reason(entries, whole=reason is not None), as_json=as_json)
         return
-    chosen = stored.because(place, reason) if reason and not paths else stored.named(place, paths or [])
+    chosen = stored.named(place, paths or [], reason)
     if action is QuarantineAction.DROP:
         for entry in chosen:
             stored.drop(place, entry)
@@ -218,6 +239,21 @@ def quarantine(
         return
     report = released.release(place, chosen, label=label, reviewer=reviewer)
     answer(report, f"{report.added} images released\nNext: defectloop validate", as_json=as_json)
+
+
+def _by_reason(entries: list[Quarantined], *, whole: bool) -> str:
+    """Grouped for a terminal; the first few of each reason, unless one reason was asked for."""
+    from pipelines.quarantine import by_reason
+
+    lines = []
+    for why, members in by_reason(entries).items():
+        lines.append(f"{len(members)} {'image' if len(members) == 1 else 'images'}: {why}")
+        lines += [f"  {entry.path}: {entry.reason}" for entry in (members if whole else members[:LISTED])]
+        if not whole and len(members) > LISTED:
+            lines.append(
+                f'  … and {len(members) - LISTED} more: defectloop quarantine list --reason "{why.split("; ")[0]}"'
+            )
+    return "\n".join(lines) or "Nothing in quarantine."
 
 
 def handover(
