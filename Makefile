@@ -1,5 +1,5 @@
 # Every target sets up what it needs: uv in a private environment when absent, then .venv from requirements.lock.
-.PHONY: setup demo test check format lock clean
+.PHONY: setup demo test check bench format lock clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -29,6 +29,12 @@ check: .venv/.ready  ## format, lint, types, import contracts, docs
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/docs
+
+# One module of benchmarks/ each; every one writes its section of docs/benchmarks-data.md.
+BENCHMARKS := snapshot
+
+bench: .venv/.ready  ## measure what is promised about large datasets, into docs/benchmarks-data.md
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --write || exit 1; done
 
 format: .venv/.ready ## rewrite the code in the project's format
 	@$(BIN)/ruff format .

@@ -28,12 +28,20 @@ def init(
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="A folder, a manifest, a COCO file, or elpv (the example's images).")],
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder, a manifest, a COCO file, an archive of one, or elpv (the example's images)."),
+    ],
     format: Annotated[
         str, typer.Option(help="auto, folder, mvtec, masks, voc, coco, yolo, manifest or elpv.")
     ] = "auto",
     part_from: Annotated[str | None, typer.Option(help="Regular expression that finds the part in a name.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was recognised and write nothing.")] = False,
+    extract: Annotated[bool, typer.Option("--extract", help="The source is a zip or tar archive: extract it.")] = False,
+    line: Annotated[
+        str | None, typer.Option(help="The line that it shall go to; the workspace must be that line's.")
+    ] = None,
     workspace: WorkspaceOption = None,
     slice: Annotated[str | None, typer.Option(help="A group worth measuring alone: material, light, camera.")] = None,
     as_json: JsonOption = False,
@@ -42,15 +50,28 @@ def ingest(
 
     Example: defectloop ingest photos/ --slice brushed-steel
     """
+    from dataclasses import replace
+
     from models.errors import BadInput
-    from pipelines.ingest import formats
+    from pipelines.ingest import archives, formats
     from pipelines.ingest.ingest import take_in
 
     place = open_workspace(workspace)
+    if line is not None and line != place.params().line:
+        raise BadInput(
+            f"{place.root} belongs to line {place.params().line}, not to {line}.",
+            next_step=f"Name its workspace with --workspace, or make one: defectloop init DIR --line {line}",
+        )
     if format not in set(formats.Format):
         raise BadInput(f"There is no format {format!r}.", next_step=f"Formats: {', '.join(formats.Format)}.")
     shares = place.params().ingest.split
-    chosen, opened = formats.read(source, shares, format=formats.Format(format), slice=slice, part_from=part_from)
+    delivery = context.with_resource(archives.extracted(place, Path(source))) if extract else None
+    where = str(delivery.path) if delivery else source
+    chosen, opened = formats.read(where, shares, format=formats.Format(format), slice=slice, part_from=part_from)
+    if delivery:
+        opened = replace(opened, name=delivery.name)  # not of the temporary folder: a second ingest must know it again
+        for inside in delivery.nested:
+            typer.echo(f"  not extracted, an archive inside: {inside}", err=True)
     found = formats.count(chosen, opened)
     if not as_json or dry_run:
         kinds = ", ".join(f"{n} {kind}" for kind, n in found.defect_types.items())

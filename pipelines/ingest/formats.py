@@ -11,10 +11,8 @@ from pathlib import Path
 
 from models.errors import BadData, BadInput
 from models.params import SplitShares
-from pipelines.ingest import coco, elpv, folder, manifest, masks, mvtec, voc, yolo
+from pipelines.ingest import archives, coco, elpv, folder, manifest, masks, mvtec, voc, yolo
 from pipelines.ingest.deliveries import Source
-
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 class Format(StrEnum):
@@ -57,8 +55,8 @@ def recognise(source: str) -> Format:
         return Format.MANIFEST
     if coco.recognises(path):
         return Format.COCO
-    if path.is_file() and path.suffix.lower() in ARCHIVES:
-        raise BadData(f"{source} is an archive.", next_step="Extract it, then ingest the folder.")
+    if path.is_file() and archives.suffix(path):
+        raise archives.refuse(path)
     if path.is_dir():
         return next((name for name, test in tests.items() if test(path)), Format.FOLDER)
     raise BadData(

@@ -28,7 +28,7 @@ class FailingProxy:
             def _handle(self) -> None:
                 proxy._handle(self)
 
-            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _handle  # noqa: N815
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _handle
 
             def log_message(self, *arguments: Any) -> None:
                 pass
