@@ -125,14 +125,14 @@ def extracted(workspace: Workspace, path: Path) -> Iterator[Extracted]:
 def _entrance(folder: Path, name: str) -> Path:
     """Where the delivery begins: below the folder that everything was packed in, or a manifest or COCO file on top.
 
-    A single folder that holds images itself is a class, unless it is called as the archive.
+    A single folder without folders in it is a class, unless it is called as the archive.
     """
     while True:
         inside = sorted(folder.iterdir())
         if len(inside) != 1 or not inside[0].is_dir():
             break
         only = inside[0]
-        if only.name != name and any(entry.is_file() for entry in only.iterdir()) and not _tables(only):
+        if only.name != name and not any(entry.is_dir() for entry in only.iterdir()) and not _tables(only):
             break
         folder = only
     tables = _tables(folder)

@@ -262,6 +262,10 @@ def test_archives_inside_are_named_and_notes_of_macos_left_out(workspace: Worksp
 
 PACKED = {
     "everything in a folder": ({f"set-3/{name}": data for name, data in FILES.items()}, "set-3"),
+    "with a picture beside the classes": (
+        {f"set-3/{name}": data for name, data in FILES.items()} | {"set-3/overview.png": b"x"},
+        "set-3",
+    ),
     "in a folder of its name": ({f"photos/{name}": data for name, data in FILES.items()}, "photos"),
     "in two folders": ({f"photos/set-3/{name}": data for name, data in FILES.items()}, "photos/set-3"),
     "one class": ({"good/a.png": FILES["good/a.png"]}, ""),
