@@ -13,75 +13,127 @@ from models import annotation_table
 from models.errors import BadInput, NotReady
 from models.files import write_whole
 from models.vocabulary import Label, Split
-from pipelines.handover import coco, yolo
+from pipelines.handover import coco, label_studio, mvtec, yolo
+from pipelines.handover.types import name
 from pipelines.workspace import Workspace
+
+Rows = list[dict[str, Any]]
+_BROWSERS_SHOW = {"PNG", "JPEG", "BMP", "WEBP"}
 
 
 class Target(StrEnum):
     COCO = "coco"
     YOLO = "yolo"
     MVTEC = "mvtec"
+    LABEL_STUDIO = "label-studio"
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What was written; `left_out` says in words what the format has no place for, with the number of images."""
+    """What was written; `left_out` says in words what the format has no place for, with the number of images; `advice`
+    is what to do next in the other tool."""
 
     directory: Path
     images: int
     left_out: dict[str, int]
+    advice: tuple[str, ...] = ()
 
 
 def hand_over(workspace: Workspace, target: Target, directory: Path) -> Handover:
-    """Write every image of the dataset below `directory`, which must be empty or absent.
+    """Write every readable image of the dataset below `directory`, which must be empty or absent.
 
     Raises NotReady without images and BadInput for a directory that holds something.
     """
-    rows = [row for row in annotation_table.load(workspace.annotations).to_pylist() if not row["decode_error"]]
+    everything = annotation_table.load(workspace.annotations).to_pylist()
+    rows = [row for row in everything if not row["decode_error"]]
     if not rows:
         raise NotReady(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
-    if directory.exists() and any(directory.iterdir()):
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")
-    write = {Target.COCO: _coco, Target.YOLO: _yolo, Target.MVTEC: _mvtec}[target]
-    return Handover(directory, *write(rows, workspace.data, directory))
+    images, left_out = write(target, rows, workspace.data, directory)
+    unreadable = {"image that can't be read": len(everything) - len(rows)} if len(everything) > len(rows) else {}
+    advice = label_studio.advice(directory) if target is Target.LABEL_STUDIO else ()
+    return Handover(directory, images, unreadable | left_out, advice)
 
 
-def _coco(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
+def write(target: Target, rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    """Write rows of the annotations, whose files lie below `data`; returns the images written and what was left out."""
+    writers = {
+        Target.COCO: _coco,
+        Target.YOLO: _yolo,
+        Target.MVTEC: _mvtec,
+        Target.LABEL_STUDIO: _label_studio,
+    }
+    return writers[target](rows, data, out)
+
+
+def _coco(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
     for row in rows:
-        _copy(data / row["file"], out / "images" / coco.name(row))
+        _copy(data / row["file"], out / "images" / name(row))
     write_whole(out / "annotations.json", json.dumps(coco.content(rows, data), indent=1).encode())
-    bare = [row for row in rows if row["label"] == Label.DEFECT and not row["boxes"] and not row["mask"]]
-    return len(rows), _counted({"label without box or mask": bare, "split": rows})
+    return len(rows), {}
 
 
-def _yolo(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
-    placed = [row for row in rows if row["split"]]
-    for row in placed:
+def _label_studio(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    for row in rows:
+        _copy(data / row["file"], out / "images" / name(row))
+    write_whole(out / "labelling.xml", label_studio.config(rows).encode())
+    write_whole(out / "tasks.json", json.dumps(label_studio.tasks(rows, data, out)).encode())
+    unseen = [row for row in rows if row["format"] not in _BROWSERS_SHOW]
+    return len(rows), _counted({"picture in the browser, which shows no TIFF": unseen})
+
+
+def _yolo(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    for row in rows:
         _copy(data / row["file"], out / yolo.image_path(row))
-    for path, text in yolo.label_files(placed).items():
-        write_whole(out / path, text.encode())
-    masks = [row for row in placed if row["mask"]]
-    bare = [row for row in placed if row["label"] and row["boxes"] is None]
-    missing = [row for row in rows if not row["split"]]
-    return len(placed), _counted({"mask": masks, "label without boxes": bare, "image without a split": missing})
+    for path, text in yolo.label_files(rows):
+        write_whole(out / path, text.encode(), durable=False)
+    left_out = {
+        "mask": [row for row in rows if row["mask"]],
+        "label without boxes": [row for row in rows if row["label"] and not yolo.stated(row)],
+        "label that its boxes contradict": [row for row in rows if row["boxes"] and row["label"] != Label.DEFECT],
+        "type of defect without a box": [row for row in rows if set(row["defect_types"] or ()) - _boxed_types(row)],
+    }
+    return len(rows), _counted(
+        left_out | _no_columns(rows, "part", "slice", "defect_probability", "licence", "labelled_by")
+    )
 
 
-def _mvtec(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
-    """Good parts to learn from, everything of the test split to test; defective training parts have no place there."""
-    kept = [row for row in rows if row["label"] and (row["split"] == Split.TEST or row["label"] == Label.GOOD)]
+def _mvtec(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    kept = [row for row in rows if mvtec.held(row)]
+    for folder in {mvtec.folder_name(row["slice"]) for row in kept}:  # the layout is recognised by these two
+        (out / folder / "train" / "good").mkdir(parents=True)
+        (out / folder / "test").mkdir()
     for row in kept:
-        side = "test" if row["split"] == Split.TEST else "train"
-        kind = "good" if row["label"] == Label.GOOD else next(iter(row["defect_types"] or ()), "defect")
-        name = coco.name(row)
-        _copy(data / row["file"], out / side / kind / name)
-        if row["mask"] and kind != "good":
-            _copy(data / row["mask"], out / "ground_truth" / kind / f"{Path(name).stem}_mask.png")
-    boxes = [row for row in kept if row["boxes"]]
-    missing = [row for row in rows if row not in kept]
-    return len(kept), _counted({"boxes": boxes, "defective or unlabelled training image": missing})
+        _copy(data / row["file"], out / mvtec.image_path(row))
+        if row["mask"] and row["label"] != Label.GOOD:
+            _copy(data / row["mask"], out / mvtec.mask_path(row))
+    left_out = {
+        "defective or unlabelled image outside the test split": [row for row in rows if not mvtec.held(row)],
+        "boxes": [row for row in kept if row["boxes"]],
+        "mask of a good image": [row for row in kept if row["mask"] and row["label"] == Label.GOOD],
+        "further type of defect": [row for row in kept if len(row["defect_types"] or ()) > 1],
+        "train or validation": [row for row in kept if row["split"] != Split.TEST],
+        "sign in a name that no folder can have": [row for row in kept if _renamed(row)],
+    }
+    return len(kept), _counted(left_out | _no_columns(kept, "part", "defect_probability", "licence", "labelled_by"))
 
 
-def _counted(found: dict[str, list]) -> dict[str, int]:
+def _boxed_types(row: dict[str, Any]) -> set[str]:
+    return {box["defect_type"] for box in row["boxes"] or ()}
+
+
+def _renamed(row: dict[str, Any]) -> bool:
+    names = [row["slice"], *(row["defect_types"] or ())[:1]]
+    return any(mvtec.folder_name(text) != text for text in names)
+
+
+def _no_columns(rows: Rows, *columns: str) -> dict[str, Rows]:
+    """Columns that an image has and the format has no place for."""
+    return {column: [row for row in rows if row[column] is not None] for column in columns}
+
+
+def _counted(found: dict[str, Rows]) -> dict[str, int]:
     return {what: len(rows) for what, rows in found.items() if rows}
 
 

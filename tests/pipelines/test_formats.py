@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from models import annotation_table, images
-from models.errors import BadData, BadInput
+from models.errors import BadInput
 from models.params import SplitShares
 from pipelines.ingest import formats
 from pipelines.ingest.formats import Format
@@ -178,47 +178,6 @@ def test_a_second_ingest_adds_nothing(format: Format, empty_workspace: Workspace
     assert (second.added, second.already_present) == (0, first.added)
 
 
-def broken_voc(root: Path) -> Path:
-    put(voc(root) / "ANNOTATIONS" / "a.xml", "<annotation>\n<object>\n</annotation>")
-    return root
-
-
-def broken_yolo(root: Path) -> Path:
-    put(yolo(root) / "labels" / "train" / "train.txt", "0 0.5 0.5 0.25 0.125\n7 0.5 0.5 0.1 0.1\n")
-    return root
-
-
-def broken_coco(root: Path) -> Path:
-    return put(root / "notes.json", '{"images": [],\n "categories": [}')
-
-
-def absent_coco(root: Path) -> Path:
-    path = coco(root)
-    (root / "images" / "b.png").unlink()
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (broken_voc, "a.xml, line 3"),
-        (broken_yolo, "train.txt, line 2: '7 0.5 0.5 0.1 0.1'"),
-        (broken_coco, "notes.json, line 2"),
-        (absent_coco, "image b.png does not exist"),
-        (lambda root: put(root / "x.zip", b"PK"), "is an archive"),
-        (lambda root: root / "nowhere", "is no folder"),
-    ],
-)
-def test_broken_input_is_named_with_its_file_and_line(
-    make, says: str, empty_workspace: Workspace, tmp_path: Path
-) -> None:
-    with pytest.raises(BadData) as caught:
-        ingest(empty_workspace, str(make(tmp_path / "delivery")))
-    assert says in caught.value.message
-    assert caught.value.next_step
-    assert not empty_workspace.annotations.exists()
-
-
 def test_a_mask_of_another_size_is_found_by_the_contract(empty_workspace: Workspace, tmp_path: Path) -> None:
     root = same_stem(tmp_path / "tiles")
     put(root / "MT_Crack" / "Imgs" / "exp0_num_7.png", mask(1, 1, 2, 2, size=32))
@@ -236,7 +195,8 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(
     empty_workspace: Workspace, tmp_path: Path, defectloop
 ) -> None:
     done = defectloop("ingest", coco(tmp_path / "coco"), "--dry-run", "-w", empty_workspace.root)
-    assert "coco: 3 images of 3 parts, 3 labelled, 2 masks, 2 boxes; 2 scratch" in done.stdout
+    assert "coco: 3 images, 3 labelled, 2 masks, 2 boxes, 0 parts; 3 images whose part nobody said" in done.stdout
+    assert "classes: 1 good, 2 scratch" in done.stdout
     assert not empty_workspace.annotations.exists()
 
 

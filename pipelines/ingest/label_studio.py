@@ -1,0 +1,227 @@
+"""Label Studio's exports, JSON and JSON-MIN: a list of tasks, each an image with what people said about it.
+
+Formats: https://labelstud.io/guide/export and /guide/task_format. What a handover of our own put beside an image
+(`pipelines.interchange.carried`) is read back. `pipelines.ingest.label_studio_results` reads the single results.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from models.errors import BadData
+from models.vocabulary import Label
+from pipelines.ingest import shapes
+from pipelines.ingest.deliveries import Delivery, Source
+from pipelines.ingest.folder import DEFECTIVE, SUFFIXES, is_good
+from pipelines.ingest.label_studio_results import Result, from_full, from_min, mask_png, regions, short
+from pipelines.ingest.texts import json_files, only_json_file, read_json
+from pipelines.interchange import carried
+from pipelines.interchange.label_studio import content
+
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts this before the name of an uploaded file
+_FIRST_KEYS = ("image", "img", "photo", "url")
+Remarks = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """What one person said about one task."""
+
+    where: str
+    results: list[Result]
+    by: str | None
+    at: str
+    ground_truth: bool
+
+
+def _holds(data: bytes) -> bool:
+    full = b'"annotations"' in data and b'"data"' in data
+    return data.lstrip()[:1] == b"[" and (full or b'"annotation_id"' in data)
+
+
+def recognises(path: Path) -> bool:
+    """An export, or a folder with one at its top."""
+    return bool(json_files(path, _holds))
+
+
+def read(path: Path, slice: str | None = None) -> Source:
+    """Every image of the export with the annotation that counts: the one marked as ground truth, or else the latest.
+
+    Cancelled and further annotations are passed over and named; a task without annotation is an image without a label.
+    Raises BadData, naming the file and the task's or annotation's id, for what can't be read as it is meant.
+    """
+    notes = only_json_file(path, _holds, "Label Studio")
+    tasks = read_json(notes)
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks) or not tasks:
+        raise _bad(f"{notes} is no list of tasks")
+    remarks: Remarks = defaultdict(list)
+    by_file: dict[Path, list[_Annotation]] = {}
+    data_of: dict[Path, tuple[str, dict[str, Any]]] = {}
+    missing: list[str] = []
+    for number, task in enumerate(tasks, start=1):
+        where = f"{notes}, task {task.get('id', f'number {number}')}"
+        data = task["data"] if isinstance(task.get("data"), dict) else task
+        address = _address(data, where)
+        file = _image(notes.parent, address)
+        if file is None:
+            missing.append(f"{address}, task {task.get('id', number)}")
+            continue
+        data_of.setdefault(file, (where, data))
+        by_file.setdefault(file, []).extend(_annotations(task, where, remarks))
+    if missing:
+        raise BadData(
+            f"{notes}: {len(missing)} images don't exist (first: {missing[0]}).",
+            next_step=f"Put them beside the file or into {notes.parent / 'images'}; folders below it are found too.",
+        )
+    chosen = {file: _chosen(found, remarks) for file, found in by_file.items()}
+    by_choice = any(result.kind == "choices" for one in chosen.values() if one for result in one.results)
+    deliveries = [_delivery(notes, file, one, by_choice, slice, remarks) for file, one in chosen.items()]
+    own = [(data_of[file], one) for file, one in chosen.items()]
+    return Source(notes.stem, [_with_own(d, *held) for d, held in zip(deliveries, own, strict=True)], remarks)
+
+
+def _bad(what: str) -> BadData:
+    return BadData(f"{what}.", next_step="Correct it in Label Studio and export again (JSON or JSON-MIN).")
+
+
+def _address(data: dict[str, Any], where: str) -> str:
+    """What the task says where its image is."""
+    keys = [*(key for key in _FIRST_KEYS if key in data), *data]
+    for key in keys:
+        value = data[key]
+        if isinstance(value, str) and Path(_plain(value)).suffix.lower() in SUFFIXES:
+            return value
+    raise _bad(f"{where} names no image ({', '.join(sorted(SUFFIXES))})")
+
+
+def _plain(address: str) -> str:
+    """The path in an address: `/data/local-files/?d=a/b.png`, `/data/upload/1/b.png`, `s3://bucket/b.png`, `a\\b.png`."""
+    parts = urlsplit(address)
+    if parts.path.rstrip("/").endswith("local-files"):
+        return (parse_qs(parts.query).get("d") or [""])[0]
+    return unquote(parts.path if parts.scheme in ("http", "https", "s3", "gs", "azure-blob", "file") else address)
+
+
+def _image(folder: Path, address: str) -> Path | None:
+    """The file that fits the longest end of the path, below `folder` or its `images`."""
+    names = [part for part in PurePosixPath(_plain(address).replace("\\", "/")).parts if part not in ("/", ".", "..")]
+    ends = [names[-1], unquote(names[-1])] if names else []
+    for start in range(len(names)):
+        for last in dict.fromkeys([*ends, *(_UPLOADED.sub("", end) for end in ends)]):
+            for place in (folder, folder / "images"):
+                file = place.joinpath(*names[start:-1], last)
+                if file.is_file():
+                    return file
+    return None
+
+
+def _annotations(task: dict[str, Any], where: str, remarks: Remarks) -> Iterator[_Annotation]:
+    if "annotations" not in task and "data" not in task:  # JSON-MIN: a task is one annotation
+        if task.get("annotation_id") is not None:
+            results = from_min(task, where, remarks)
+            yield _Annotation(where, results, _who(task.get("annotator")), _when(task, where), ground_truth=False)
+        return
+    if task.get("predictions"):
+        remarks["prediction of a model, no ground truth"].append(short(where))
+    found = task.get("annotations") or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise _bad(f"{where}: its annotations are no list")
+    for one in found:
+        at = f"{where}, annotation {one.get('id', 'without id')}"
+        if one.get("was_cancelled"):
+            remarks["annotation that was skipped or cancelled"].append(short(at))
+            continue
+        results = from_full(one.get("result") or [], at, remarks)
+        yield _Annotation(at, results, _who(one.get("completed_by")), _when(one, at), bool(one.get("ground_truth")))
+
+
+def _who(person: Any) -> str | None:
+    if isinstance(person, dict):
+        name = " ".join(str(person[key]) for key in ("first_name", "last_name") if person.get(key))
+        return person.get("email") or name or _who(person.get("id"))
+    if isinstance(person, int) and not isinstance(person, bool):
+        return f"Label Studio user {person}"
+    return str(person) if person else None
+
+
+def _when(entry: dict[str, Any], where: str) -> str:
+    said = entry.get("updated_at") or entry.get("created_at")
+    try:
+        return datetime.fromisoformat(said).isoformat(timespec="seconds") if said else ""
+    except (TypeError, ValueError) as error:
+        raise _bad(f"{where}: {said!r} is no time") from error
+
+
+def _chosen(found: list[_Annotation], remarks: Remarks) -> _Annotation | None:
+    if not found:
+        return None
+    best = max(found, key=lambda one: (one.ground_truth, one.at))
+    others = [short(one.where) for one in found if one is not best]
+    if others:
+        remarks["further annotation of the same image, passed over for the ground truth or the latest"] += others
+    return best
+
+
+def _delivery(
+    notes: Path, file: Path, said: _Annotation | None, by_choice: bool, slice: str | None, remarks: Remarks
+) -> Delivery:
+    name = file.relative_to(notes.parent).as_posix()
+    delivery = Delivery(name=name, read=file.read_bytes, slice=slice or "default")
+    if said is None:
+        remarks["image without an annotation, taken without a label"].append(name)
+        return delivery
+    choices = [label for result in said.results if result.kind == "choices" for label in result.labels]
+    shown = [result for result in said.results if result.kind != "choices"]
+    # Only regions need the size; one that can't be had is one that the contract names.
+    found = regions(shown, shapes.upright_size(file) if shown else None, said.where, remarks)
+    types = [choice for choice in choices if not is_good(choice) and choice.lower() not in DEFECTIVE]
+    label: Label | None = Label.DEFECT if shown else Label.GOOD
+    if choices:
+        good = [choice for choice in choices if is_good(choice)]
+        if good and len(good) < len(choices):
+            raise _bad(f"{said.where} says {', '.join(choices)} at once")
+        label = Label.GOOD if good else Label.DEFECT
+    elif by_choice and not shown:
+        remarks["annotation without a choice, taken without a label"].append(short(said.where))
+        label = None
+    return replace(
+        delivery,
+        label=label.value if label else None,
+        defect_types=tuple(dict.fromkeys([*types, *(kind for result in shown for kind in result.labels)])),
+        boxes=found.boxes if found.boxes or not (choices or shown or by_choice) else None,
+        mask=partial(mask_png, file, found) if found.polygons or found.brushes else None,
+        labelled_by=said.by or f"Label Studio {notes.name}",
+        labelled_at=said.at or None,
+    )
+
+
+def _with_own(delivery: Delivery, held: tuple[str, dict[str, Any]], said: _Annotation | None) -> Delivery:
+    """The delivery with what our own handover put into the task's data."""
+    where, data = held
+    own = data.get(carried.KEY)
+    if isinstance(own, str):
+        try:
+            own = json.loads(own)
+        except json.JSONDecodeError as error:
+            raise _bad(f"{where}: `{carried.KEY}` is no JSON: {error.msg}") from error
+    sealed = carried.seal(content(one.kind, one.labels, one.value) for one in said.results) if said else ""
+    fields = carried.fields(own, sealed, where)
+    untyped = own.get("untyped") if isinstance(own, dict) else None
+    boxes = delivery.boxes
+    if untyped is not None:
+        kinds = tuple(kind for kind in delivery.defect_types if kind != untyped)
+        if boxes is not None:
+            boxes = [replace(box, defect_type=None if box.defect_type == untyped else box.defect_type) for box in boxes]
+        delivery = replace(delivery, boxes=boxes, defect_types=kinds)
+    if "boxed" in fields:
+        fields["boxes"] = (boxes or []) if fields.pop("boxed") else None
+    return replace(delivery, **fields)
