@@ -30,7 +30,7 @@ def tasks(rows: list[dict[str, Any]], data_dir: Path, directory: Path) -> list[d
 def _task(row: dict[str, Any], data_dir: Path, folder: str, untyped: str) -> dict[str, Any]:
     results = _results(row, data_dir, untyped)
     said = bool(results) or row["boxes"] is not None
-    sealed = carried.seal(_content(result) for result in results) if said else None
+    sealed = carried.seal(_content(result) for result in results) if said else carried.UNANNOTATED
     return {
         "data": {
             "image": f"/data/local-files/?d={quote(f'{folder}/images/{name(row)}')}",

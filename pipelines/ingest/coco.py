@@ -128,8 +128,6 @@ def _delivery(
     )
     own = entry.get(carried.KEY)
     fields = carried.fields(own, sealed, f"{notes}, image {entry['id']}")
-    if not fields.pop("boxed", True):
-        fields["boxes"] = None
     if isinstance(own, dict) and "label" in fields and own.get("mask") == "empty":
         fields["mask"] = partial(_mask, file, ())
     return replace(delivery, **fields)

@@ -1,5 +1,5 @@
 """A folder of images: one sub-folder per class, `good` for good parts, any other name for a type of defect. Folders
-`train`, `val` and `test` above the classes are the splits."""
+`train`, `val` and `test` above the classes are the splits; a folder that holds all the classes is none of them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,26 @@ def image_files(folder: Path) -> list[Path]:
 def read(folder: Path, slice: str | None = None) -> Source:
     """Each image with the label of its sub-folder; images outside any sub-folder come without a label."""
     files = image_files(folder)
-    deliveries = [_delivery(path, path.relative_to(folder), slice or "default") for path in files]
-    others = other_files(folder, files)
-    return Source(folder.resolve().name, deliveries, {"file that is no image": others} if others else {})
+    above = _above_classes([path.relative_to(folder).parts[:-1] for path in files])
+    deliveries = [_delivery(path, path.relative_to(folder), above, slice or "default") for path in files]
+    remarks = {"file that is no image": other_files(folder, files)}
+    bare = [item.name for item in deliveries if item.label is None]
+    if len(bare) < len(deliveries):
+        remarks["image in no class's folder, taken without a label"] = bare
+    return Source(folder.resolve().name, deliveries, remarks)
+
+
+def _above_classes(folders: list[tuple[str, ...]]) -> int:
+    """How many folders lie around everything: a single one with several inside is the wrapping of the delivery."""
+    depth = 0
+    while all(len(parts) > depth + 1 for parts in folders) and len({parts[depth] for parts in folders}) == 1:
+        name = folders[0][depth]
+        if name.lower() in splits.NAMED:
+            return depth
+        if is_good(name):
+            return 0
+        depth += 1
+    return depth if len({parts[: depth + 1] for parts in folders}) > 1 else 0
 
 
 def other_files(folder: Path, taken: Collection[Path]) -> list[str]:
@@ -51,8 +68,8 @@ def other_files(folder: Path, taken: Collection[Path]) -> list[str]:
     return [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
 
 
-def _delivery(path: Path, relative: Path, slice: str) -> Delivery:
-    folders = relative.parts[:-1]
+def _delivery(path: Path, relative: Path, above: int, slice: str) -> Delivery:
+    folders = relative.parts[above:-1]
     split = splits.NAMED.get(folders[0].lower()) if folders else None
     kind = next(iter(folders[1:] if split else folders), None)
     good = kind is not None and is_good(kind)

@@ -84,9 +84,11 @@ def read(path: Path, slice: str | None = None) -> Source:
         )
     chosen = {file: _chosen(found, remarks) for file, found in by_file.items()}
     by_choice = any(result.kind == "choices" for one in chosen.values() if one for result in one.results)
-    deliveries = [_delivery(notes, file, one, by_choice, slice, remarks) for file, one in chosen.items()]
-    own = [(data_of[file], one) for file, one in chosen.items()]
-    return Source(notes.stem, [_with_own(d, *held) for d, held in zip(deliveries, own, strict=True)], remarks)
+    return Source(
+        notes.stem,
+        [_delivery(notes, file, one, data_of[file], by_choice, slice, remarks) for file, one in chosen.items()],
+        remarks,
+    )
 
 
 def _bad(what: str) -> BadData:
@@ -172,28 +174,32 @@ def _chosen(found: list[_Annotation], remarks: Remarks) -> _Annotation | None:
 
 
 def _delivery(
-    notes: Path, file: Path, said: _Annotation | None, by_choice: bool, slice: str | None, remarks: Remarks
+    notes: Path,
+    file: Path,
+    said: _Annotation | None,
+    held: tuple[str, dict[str, Any]],
+    by_choice: bool,
+    slice: str | None,
+    remarks: Remarks,
 ) -> Delivery:
     name = file.relative_to(notes.parent).as_posix()
     delivery = Delivery(name=name, read=file.read_bytes, slice=slice or "default")
+    where, own = held[0], _own(*held)
     if said is None:
         remarks["image without an annotation, taken without a label"].append(name)
-        return delivery
-    choices = [label for result in said.results if result.kind == "choices" for label in result.labels]
+        return _with_own(delivery, own, carried.UNANNOTATED, where)
+    sealed = carried.seal(content(one.kind, one.labels, one.value) for one in said.results)
     shown = [result for result in said.results if result.kind != "choices"]
+    choices = [label for result in said.results if result.kind == "choices" for label in result.labels]
+    label = _label(choices, shown, by_choice)
+    if label is None and choices and not carried.unchanged(own, sealed):
+        raise _bad(f"{said.where} says {', '.join(choices)} at once")
+    if label is None and not choices:
+        remarks["annotation without a choice, taken without a label"].append(short(said.where))
     # Only regions need the size; one that can't be had is one that the contract names.
     found = regions(shown, shapes.upright_size(file) if shown else None, said.where, remarks)
     types = [choice for choice in choices if not is_good(choice) and choice.lower() not in DEFECTIVE]
-    label: Label | None = Label.DEFECT if shown else Label.GOOD
-    if choices:
-        good = [choice for choice in choices if is_good(choice)]
-        if good and len(good) < len(choices):
-            raise _bad(f"{said.where} says {', '.join(choices)} at once")
-        label = Label.GOOD if good else Label.DEFECT
-    elif by_choice and not shown:
-        remarks["annotation without a choice, taken without a label"].append(short(said.where))
-        label = None
-    return replace(
+    delivery = replace(
         delivery,
         label=label.value if label else None,
         defect_types=tuple(dict.fromkeys([*types, *(kind for result in shown for kind in result.labels)])),
@@ -202,18 +208,31 @@ def _delivery(
         labelled_by=said.by or f"Label Studio {notes.name}",
         labelled_at=said.at or None,
     )
+    return _with_own(delivery, own, sealed, where)
 
 
-def _with_own(delivery: Delivery, held: tuple[str, dict[str, Any]], said: _Annotation | None) -> Delivery:
-    """The delivery with what our own handover put into the task's data."""
-    where, data = held
+def _label(choices: list[str], shown: list[Result], by_choice: bool) -> Label | None:
+    """What choices say, or else regions; None where nobody said anything, or both at once."""
+    good = [choice for choice in choices if is_good(choice)]
+    if choices:
+        return None if good and len(good) < len(choices) else Label.GOOD if good else Label.DEFECT
+    if shown:
+        return Label.DEFECT
+    return None if by_choice else Label.GOOD
+
+
+def _own(where: str, data: dict[str, Any]) -> Any:
+    """What our own handover put into the task's data; a tool may have made text of it."""
     own = data.get(carried.KEY)
-    if isinstance(own, str):
-        try:
-            own = json.loads(own)
-        except json.JSONDecodeError as error:
-            raise _bad(f"{where}: `{carried.KEY}` is no JSON: {error.msg}") from error
-    sealed = carried.seal(content(one.kind, one.labels, one.value) for one in said.results) if said else ""
+    if not isinstance(own, str):
+        return own
+    try:
+        return json.loads(own)
+    except json.JSONDecodeError as error:
+        raise _bad(f"{where}: `{carried.KEY}` is no JSON: {error.msg}") from error
+
+
+def _with_own(delivery: Delivery, own: Any, sealed: str, where: str) -> Delivery:
     fields = carried.fields(own, sealed, where)
     untyped = own.get("untyped") if isinstance(own, dict) else None
     boxes = delivery.boxes
@@ -222,6 +241,4 @@ def _with_own(delivery: Delivery, held: tuple[str, dict[str, Any]], said: _Annot
         if boxes is not None:
             boxes = [replace(box, defect_type=None if box.defect_type == untyped else box.defect_type) for box in boxes]
         delivery = replace(delivery, boxes=boxes, defect_types=kinds)
-    if "boxed" in fields:
-        fields["boxes"] = (boxes or []) if fields.pop("boxed") else None
     return replace(delivery, **fields)

@@ -16,7 +16,7 @@ from pipelines.interchange import brush
 
 _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels", "choices")
 _NUMBERS = ("x", "y", "width", "height", "rotation", "radiusX", "radiusY")
-_CORNERS = 90  # of the polygon that stands for an ellipse: off by less than a thousandth of its radius
+_CORNERS = 96  # of the polygon that stands for an ellipse: off by less than a thousandth of its radius
 _NEXT = "Correct it in Label Studio and export again."
 
 

@@ -44,7 +44,8 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path, slice: str | None = None) -> Source:
-    """A folder that is called good makes its images good; every other one names a type of defect.
+    """A folder that is called good makes its images good; every other one names a type of defect. Only where no image lies
+    in such a folder do masks say what is good.
 
     An image without a mask is taken without one, a mask without an image is passed over; both are named.
     """
@@ -53,18 +54,22 @@ def read(folder: Path, slice: str | None = None) -> Source:
     used = set(mask_of.values())
     with_pngs_as_masks = {image.parent for image, mask in mask_of.items() if image.with_suffix(".png") == mask}
     remarks: dict[str, list[str]] = defaultdict(list)
+    typed = any(_kind(path.relative_to(folder)) for path in mask_of)
     deliveries = []
     for path in files:
         name = path.relative_to(folder).as_posix()
-        if path in mask_of:
-            deliveries.append(_delivery(path, mask_of[path], folder, slice))
-        elif path in used:
+        mask = mask_of.get(path)
+        if path in used:
             continue
-        elif _is_named_mask(path, folder) or (path.suffix.lower() == ".png" and path.parent in with_pngs_as_masks):
+        beside = path.suffix.lower() == ".png" and path.parent in with_pngs_as_masks
+        if mask is None and (_is_named_mask(path, folder) or beside):
             remarks["mask without image"].append(name)
-        else:
+            continue
+        if mask is None:
             remarks["image without a mask, taken without one"].append(name)
-            deliveries.append(_delivery(path, None, folder, slice))
+        if typed and _kind(path.relative_to(folder)) is None:
+            remarks["image in no type's folder, taken without a label"].append(name)
+        deliveries.append(_delivery(path, mask, folder, slice, typed=typed))
     return Source(folder.resolve().name, deliveries, remarks)
 
 
@@ -83,18 +88,25 @@ def _is_named_mask(path: Path, folder: Path) -> bool:
     return _in_mask_folder(path, folder) or path.stem.endswith(_ENDING)
 
 
-def _delivery(path: Path, mask: Path | None, folder: Path, slice: str | None) -> Delivery:
+def _kind(relative: Path) -> str | None:
+    """The nearest folder that names a class."""
+    plain = IMAGE_FOLDERS | set(splits.NAMED)
+    return next((name for name in reversed(relative.parts[:-1]) if name.lower() not in plain), None)
+
+
+def _delivery(path: Path, mask: Path | None, folder: Path, slice: str | None, *, typed: bool) -> Delivery:
     relative = path.relative_to(folder)
-    above = [name for name in relative.parts[:-1] if name.lower() not in IMAGE_FOLDERS]
-    split = next((splits.NAMED[name.lower()].value for name in above if name.lower() in splits.NAMED), None)
-    kind = next((name for name in reversed(above) if name.lower() not in splits.NAMED), None)
-    label: str | None
-    by: str | None
+    kind = _kind(relative)
+    split = next(
+        (splits.NAMED[name.lower()].value for name in relative.parts[:-1] if name.lower() in splits.NAMED), None
+    )
+    label: str | None = None
+    by: str | None = None
     if kind is not None:
         label = (Label.GOOD if is_good(kind) else Label.DEFECT).value
         by = f"folder {kind}" if mask is None else f"mask beside the image in {kind}"
-    else:
-        label, by = (None, None) if mask is None else (_label(mask), "mask beside the image")
+    elif mask is not None and not typed:
+        label, by = _label(mask), "mask beside the image"
     return Delivery(
         name=relative.as_posix(),
         read=path.read_bytes,

@@ -17,6 +17,7 @@ from models.errors import BadData
 from models.vocabulary import Label, Split
 
 KEY = "defectloop"
+UNANNOTATED = "unannotated"  # the seal where no annotation was written
 _DECIMALS = 3  # of pixels and of percent: other tools write floats their own way
 
 
@@ -65,18 +66,23 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def carried(row: dict[str, Any], sealed: str | None) -> dict[str, Any]:
-    """What goes beside the image of a row; `sealed` is None where no annotation was written. Absent keys are null."""
+def carried(row: dict[str, Any], sealed: str) -> dict[str, Any]:
+    """What goes beside the image of a row. Absent keys are null."""
     said = {name: row.get(name) for name in (*_IMAGE, *_GROUND_TRUTH)}
-    found: dict[str, Any] = {name: value for name, value in said.items() if value not in (None, [], False)}
-    found["boxed"] = row["boxes"] is not None
-    if sealed is not None:
-        found["seal"] = sealed
-    return found
+    found: dict[str, Any] = {
+        name: value for name, value in said.items() if value is not None and value is not False and value != []
+    }
+    boxes = row["boxes"]
+    return found | {"n_boxes": None if boxes is None else len(boxes), "seal": sealed}
+
+
+def unchanged(held: Any, sealed: str) -> bool:
+    """Whether the annotations are still those that were handed over."""
+    return isinstance(held, dict) and held.get("seal") == sealed
 
 
 def fields(held: Any, sealed: str, where: str) -> dict[str, Any]:
-    """The fields of a Delivery that the columns beside an image state; with ground truth, the key `boxed` is among them.
+    """The fields of a Delivery that the columns beside an image state.
 
     Raises BadData, beginning with `where`, for values that are none of ours.
     """
@@ -84,7 +90,7 @@ def fields(held: Any, sealed: str, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(held, dict):
         raise BadData(f"{where}: `{KEY}` is no object.", next_step=f"Take `{KEY}` out or hand the dataset over again.")
-    same = held.get("seal") == sealed
+    same = unchanged(held, sealed)
     found = {name: held[name] for name in _IMAGE if held.get(name) is not None}
     if same:
         found |= {name: held.get(name) for name in _GROUND_TRUTH}
@@ -97,5 +103,6 @@ def fields(held: Any, sealed: str, where: str) -> dict[str, Any]:
             )
     if same:
         found["defect_types"] = tuple(found["defect_types"])
-        found["boxed"] = held.get("boxed", True)
+        if not held.get("n_boxes"):  # there are none, or nobody looked; what stands there goes with the mask
+            found["boxes"] = None if held.get("n_boxes") is None else []
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -208,9 +209,149 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(
         ("magnetic_tile", Format.MASKS, 1345, 1345, 0),
         ("neu_det", Format.VOC, 1800, 0, 4189),
         ("x_sdd/X-SDD/datas", Format.FOLDER, 1360, 0, 0),
+        ("x_sdd", Format.FOLDER, 1360, 0, 0),
     ],
 )
 def test_real_data_sets_are_recognised(name: str, format: Format, images_: int, masks_: int, boxes_: int) -> None:
     chosen, source = formats.read(str(REAL / name), SHARES)
     found = formats.count(chosen, source)
     assert (found.format, found.images, found.masks, found.boxes) == (format, images_, masks_, boxes_)
+    assert len(found.classes) >= 4
+
+
+def labels(source: Path) -> dict[str, tuple[str | None, tuple[str, ...], str | None]]:
+    _, opened = formats.read(str(source), SHARES)
+    return {item.name: (item.label, tuple(item.defect_types), item.split) for item in opened.deliveries}
+
+
+def test_folders_around_the_classes_are_splits_or_wrapping(tmp_path: Path) -> None:
+    for place in ("plain", "deep/wrapping/of/it", "deep/split/train"):
+        for name in ("good", "scratch", "not ok", "no_defect"):
+            put(tmp_path / place / name / "a.png", b"")
+    assert labels(tmp_path / "plain") == {
+        "good/a.png": ("good", (), None),
+        "scratch/a.png": ("defect", ("scratch",), None),
+        "not ok/a.png": ("defect", ("not ok",), None),
+        "no_defect/a.png": ("good", (), None),
+    }
+    assert labels(tmp_path / "deep" / "wrapping")["of/it/scratch/a.png"] == ("defect", ("scratch",), None)
+    assert labels(tmp_path / "deep" / "split")["train/scratch/a.png"] == ("defect", ("scratch",), "train")
+
+
+def test_a_folder_of_one_type_names_it_whatever_lies_in_it(tmp_path: Path) -> None:
+    put(tmp_path / "x" / "scratch" / "monday" / "a.png", b"")
+    assert labels(tmp_path / "x") == {"scratch/monday/a.png": ("defect", ("scratch",), None)}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask_"),
+    [("images/{}.png", "masks/{}.png"), ("train/images/{}.jpg", "train/masks/{}_mask.png"), ("{}.png", "{}_mask.png")],
+)
+def test_masks_in_a_folder_of_their_own_say_what_is_good(image: str, mask_: str, tmp_path: Path) -> None:
+    root = tmp_path / "masks" / "delivery"  # the path above the delivery says nothing
+    for name, marked in (("a", mask(1, 2, 3, 4)), ("b", mask())):
+        put(root / image.format(name), picture(ord(name), defective=True))
+        put(root / mask_.format(name), marked)
+    found = labels(root)
+    split = "train" if image.startswith("train") else None
+    assert found == {image.format("a"): ("defect", (), split), image.format("b"): ("good", (), split)}
+
+
+def test_several_mvtec_categories_side_by_side_are_slices(tmp_path: Path) -> None:
+    mvtec(tmp_path / "all" / "bottle")
+    mvtec(tmp_path / "all" / "cable")
+    put(tmp_path / "all" / "licence.png", b"")
+    _, opened = formats.read(str(tmp_path / "all"), SHARES)
+    assert {item.slice for item in opened.deliveries} == {"bottle", "cable"}
+    assert len({item.part for item in opened.deliveries}) == len(opened.deliveries) == 32
+    assert opened.remarks["image outside every category, passed over"] == ["licence.png"]
+
+
+def test_yolo_classes_from_a_list_and_by_number(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "listed")
+    (root / "data.yaml").rename(root / "obj.yaml")
+    put(root / "classes.txt", "scratch\ndent\n")
+    assert labels(root)["images/val/val.png"] == ("defect", ("dent",), "validation")
+    put(yolo(tmp_path / "numbered") / "data.yaml", "names: {0: scratch, 1: dent, 7: crack}\n")
+    put(tmp_path / "numbered" / "labels" / "train" / "train.txt", "7 .5 .5 .1 .1\n")
+    assert labels(tmp_path / "numbered")["images/train/train.png"] == ("defect", ("crack",), "train")
+
+
+def turned(format: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sink = io.BytesIO()
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(sink, format=format, exif=exif)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_boxes_of_a_photo_on_its_side_are_on_the_upright_image(format: str, tmp_path: Path) -> None:
+    facts = images.facts(turned(format))
+    assert (facts.width_px, facts.height_px) == (40, 60)
+    put(tmp_path / "yolo" / "images" / f"a.{format.lower()}", turned(format))
+    put(tmp_path / "yolo" / "labels" / "a.txt", "0 0.5 0.5 1 0.5\n")
+    put(tmp_path / "yolo" / "data.yaml", "names: [scratch]\n")
+    _, opened = formats.read(str(tmp_path / "yolo"), SHARES)
+    assert [(box.width, box.height) for box in opened.deliveries[0].boxes or ()] == [(40, 30)]
+
+
+def test_an_image_that_can_not_be_read_comes_in_with_its_label(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "yolo")
+    put(root / "images" / "train" / "train.png", b"no image")
+    found = {item.name: item for item in formats.read(str(root), SHARES)[1].deliveries}["images/train/train.png"]
+    assert (found.label, found.boxes) == ("defect", None)
+
+
+def test_coco_in_a_folder_with_compressed_runs_crowds_and_no_boxes(tmp_path: Path) -> None:
+    path = coco(tmp_path / "coco")
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 4, "name": "dent", "supercategory": "shape"})
+    content["images"][0] |= {"width": 64, "height": 64}
+    content["images"][1] |= {"width": 640, "height": 640}
+    runs = {"size": [64, 64], "counts": "R42lk3"}  # 130 without, 2 with, 3964 without: the first rows of column 2
+    content["annotations"][0] |= {"iscrowd": 1}
+    content["annotations"] += [{"id": 3, "image_id": 1, "category_id": 4, "segmentation": runs}]
+    put(path, json.dumps(content))
+    chosen, opened = formats.read(str(tmp_path / "coco"), SHARES)
+    first = opened.deliveries[0]
+    assert chosen is Format.COCO
+    assert first.defect_types == ("scratch", "dent")
+    assert first.mask is not None
+    filled = images.decode(first.mask())[..., 0] > 0
+    assert [(box.x, box.y, box.width, box.height) for box in first.boxes or ()][1] == (2, 2, 1, 2)
+    assert filled[2:4, 2].all()
+    assert filled.sum() == 2 + 4 * 5  # and the polygon, from 10 to 14 and from 20 to 25, as COCO counts
+    assert opened.remarks == {
+        "crowd annotation, taken as an ordinary one": ["annotation 1"],
+        "image of another size than the file says: its boxes may be off": ["b.png"],
+    }
+
+
+def test_a_manifest_says_everything_that_the_table_holds(empty_workspace: Workspace, tmp_path: Path) -> None:
+    put(tmp_path / "m" / "a.png", picture(1, defective=True))
+    put(tmp_path / "m" / "a-mask.png", mask(1, 2, 3, 4))
+    boxes = [{"x": 1, "y": 2, "width": 3.5, "height": 4, "defect_type": "scratch"}]
+    values = {
+        "path": "a.png",
+        "label": "defect",
+        "part": "serial 7",
+        "slice": "matt; fine",
+        "split": "val",
+        "defect_types": "scratch; dent",
+        "defect_probability": "0.75",
+        "mask": "a-mask.png",
+        "boxes": json.dumps(boxes),
+        "labelled_by": "Jörg, lab",
+        "labelled_at": "2026-01-02",
+        "licence": "ours",
+        "synthetic": "false",
+    }
+    with (tmp_path / "m" / "m.csv").open("w", newline="", encoding="utf-8-sig") as sink:
+        csv.writer(sink, delimiter=";").writerows([list(values), list(values.values())])
+    row = rows(empty_workspace, tmp_path / "m" / "m.csv")["a.png"]
+    assert row["boxes"] == boxes
+    assert (row["defect_types"], row["split"], row["defect_probability"]) == (["scratch", "dent"], "validation", 0.75)
+    for name in ("part", "slice", "label", "labelled_by", "labelled_at", "licence"):
+        assert row[name] == values[name]
+    assert pixels(empty_workspace, row).astype(bool).sum() == 12
