@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -84,19 +85,18 @@ def _label_studio(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int
 
 
 def _yolo(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    found = yolo.classes(rows)
+    write_whole(out / "data.yaml", yolo.data_file(found).encode())
+    left_out: Counter[str] = Counter()
     for row in rows:
         _copy(data / row["file"], out / yolo.image_path(row))
-    for path, text in yolo.label_files(rows):
-        write_whole(out / path, text.encode(), durable=False)
-    left_out = {
-        "mask": [row for row in rows if row["mask"]],
-        "label without boxes": [row for row in rows if row["label"] and not yolo.stated(row)],
-        "label that its boxes contradict": [row for row in rows if row["boxes"] and row["label"] != Label.DEFECT],
-        "type of defect without a box": [row for row in rows if set(row["defect_types"] or ()) - _boxed_types(row)],
-    }
-    return len(rows), _counted(
-        left_out | _no_columns(rows, "part", "slice", "defect_probability", "licence", "labelled_by")
-    )
+        lines, lost = yolo.lines(row, data, found)
+        left_out.update(lost)
+        if lines is not None:
+            write_whole(out / yolo.label_path(row), "".join(f"{line}\n" for line in lines).encode(), durable=False)
+        left_out.update(["type of defect without a place"] if set(row["defect_types"] or ()) - _placed(row) else [])
+    columns = _no_columns(rows, "part", "slice", "defect_probability", "licence", "labelled_by")
+    return len(rows), {**left_out, **_counted(columns)}
 
 
 def _mvtec(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
@@ -119,8 +119,11 @@ def _mvtec(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
     return len(kept), _counted(left_out | _no_columns(kept, "part", "defect_probability", "licence", "labelled_by"))
 
 
-def _boxed_types(row: dict[str, Any]) -> set[str]:
-    return {box["defect_type"] for box in row["boxes"] or ()}
+def _placed(row: dict[str, Any]) -> set[str]:
+    """The types of defect that boxes have, or a mask, which has one."""
+    if row["boxes"]:
+        return {box["defect_type"] for box in row["boxes"]}
+    return set((row["defect_types"] or [])[:1]) if row["mask"] and row["label"] != Label.GOOD else set()
 
 
 def _renamed(row: dict[str, Any]) -> bool:

@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from scipy import ndimage
 
 from models import annotation_table, images
 from models.errors import BadInput
 from pipelines.adapters import coco_masks
-from pipelines.handover import handover, yolo
+from pipelines.handover import handover
 from pipelines.handover.handover import Target, hand_over
 from pipelines.ingest import formats
 from pipelines.ingest.deliveries import Delivery
@@ -61,6 +62,19 @@ def test_a_whole_line_comes_back_as_it_was(target: Target, empty_workspace: Work
     assert {row["bit_depth"] for row in after.values()} == {8, 16}
 
 
+def test_yolo_says_what_of_a_mask_it_can_not_hold(tmp_path: Path) -> None:
+    ring = np.ones((9, 9), bool)
+    ring[4, 4] = False
+    row = dict.fromkeys(
+        ("boxes", "split", "licence", "part", "slice", "defect_probability", "labelled_by", "defect_types")
+    )
+    row |= {"label": "defect", "drawn": ring, "pixels": np.zeros((9, 9, 1), np.uint8), "height_px": 9, "width_px": 9}
+    out, left_out = written([row], Target.YOLO, tmp_path)
+    assert left_out == {"hole in a mask": 1}
+    (text,) = (path.read_text() for path in out.rglob("labels/**/*.txt"))
+    assert sorted(text.split()) == sorted(["0", "0", "0", "1", "0", "1", "1", "0", "1"])
+
+
 def test_yolo_brings_boxes_labels_and_splits_back(empty_workspace: Workspace, tmp_path: Path) -> None:
     ingest(empty_workspace, str(yolo_delivery(tmp_path / "delivery")))
     before, after = by_image(empty_workspace), round_trip(empty_workspace, Target.YOLO, tmp_path)
@@ -84,8 +98,8 @@ def test_what_a_format_can_not_hold_is_counted(workspace: Workspace, tmp_path: P
     written = hand_over(workspace, Target.YOLO, tmp_path / "yolo")
     assert written.images == 60
     assert written.left_out == {
-        "label without boxes": 20,
-        "type of defect without a box": 20,
+        "label without boxes or mask": 20,
+        "type of defect without a place": 20,
         "part": 60,
         "slice": 60,
         "labelled_by": 60,
@@ -194,18 +208,23 @@ def test_any_dataset_comes_back_as_it_was(target: Target, rows: list[dict[str, A
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=datasets())
-def test_any_boxes_come_back_from_yolo(rows: list[dict[str, Any]]) -> None:
+def test_any_boxes_and_outlines_come_back_from_yolo(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as root:
         after = read_back(written(rows, Target.YOLO, Path(root))[0])
         assert len(after) == len(rows)
         for row in rows:
-            item = after[row["image"]]
+            item, drawn = after[row["image"]], row["drawn"]
             assert item.split == row["split"]
             if row["boxes"]:
                 same_boxes(row, item)
                 assert item.label == "defect"
-            elif yolo.stated(row):
+            elif row["label"] == "good":
                 assert (item.label, item.boxes) == ("good", [])
+            elif drawn is not None and drawn.any():
+                back = mask_of(item)
+                assert back is not None
+                assert np.array_equal(back, ndimage.binary_fill_holes(drawn, structure=np.ones((3, 3))))
+                assert item.defect_types == tuple(row["defect_types"][:1])
             else:
                 assert (item.label, item.boxes) == (None, None)
 
