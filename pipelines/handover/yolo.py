@@ -55,8 +55,10 @@ def lines(row: dict[str, Any], data_dir: Path, found: Classes) -> tuple[list[str
         numbers = [found.number[box["defect_type"] or None] for box in boxes]
         written = [_line(number, _box(box), row) for number, box in zip(numbers, boxes, strict=True)]
         return written, wrong + (["mask beside boxes"] if boxes and mask else ["mask of a good image"] if mask else [])
-    if mask is None:
-        return None, ["label without boxes or mask"] if row["label"] else []
+    if mask is None or row["label"] is None:
+        return None, ["mask of an unlabelled image"] if mask else ["label without boxes or mask"] if row[
+            "label"
+        ] else []
     loops, holes = outlines(images.read(data_dir / mask)[..., 0] > 0)
     number = found.number[next(iter(row["defect_types"] or ()), None)]
     written = [_line(number, [side for corner in loop for side in corner], row) for loop in loops]
