@@ -6,11 +6,11 @@ from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from pipelines import validate
 from pipelines.gate import Decision
 from pipelines.ledger.tables import DriftCheck
 from pipelines.model_table import model_rows
 from pipelines.predict import ReplayReport
-from pipelines.validate import ValidationReport
 from pipelines.workspace import Workspace
 
 
@@ -23,18 +23,25 @@ def metrics_table(workspace: Workspace, version: str, decision: Decision) -> Non
     )
 
 
-def validation(workspace: Workspace, report: ValidationReport) -> None:
-    """What validation came to, with links to the Data Docs and to the audit's pictures."""
-    rows = [{"says": "critical", "what": entry.path, "why": entry.reason} for entry in report.quarantined[:100]]
-    rows += [{"says": "warning", "what": f"{one.n_images} images", "why": one.reason} for one in report.warnings]
-    rows += [{"says": "audit", "what": "dataset", "why": one} for one in report.audit]
+def validation(workspace: Workspace) -> None:
+    """What the last validation came to, passed or not, with links to the Data Docs and to the audit's pictures."""
+    report = validate.last_report(workspace)
+    if report is None:
+        return
+    rows = [{"says": "critical", "what": "dataset", "why": why} for why in report["failures"]]
+    rows += [{"says": "critical", "what": one["path"], "why": one["reason"]} for one in report["quarantined"][:100]]
+    rows += [
+        {"says": "warning", "what": f"{one['n_images']} images" if one["n_images"] else "dataset", "why": one["reason"]}
+        for one in report["warnings"]
+    ]
+    rows += [{"says": "audit", "what": "dataset", "why": one} for one in report["audit"]]
+    holding = f"{report['n_valid']} of {report['n_checked']} images hold"
     create_table_artifact(
-        key="validation",
-        table=rows,
-        description=f"{report.n_valid} of {report.n_checked} images hold; usual looks from {report.looks.origin}",
+        key="validation", table=rows, description=f"{holding}; usual looks from {report['looks']['origin']}"
     )
-    report_link(workspace, "data-docs", workspace.root / report.docs)
-    report_link(workspace, "audit", workspace.root / report.audit_page)
+    for key, page in (("data-docs", report["docs"]), ("audit", report["audit_page"])):
+        if page:
+            report_link(workspace, key, workspace.root / page)
 
 
 def drift_table(check: DriftCheck) -> None:

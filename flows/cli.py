@@ -29,6 +29,8 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Data": (
         data.init,
         data.ingest,
+        data.synthesize,
+        data.augmentations,
         data.audit,
         data.validate,
         data.quarantine,

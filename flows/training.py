@@ -37,8 +37,10 @@ def training(workspace: str) -> Outcome:
 def train_and_promote(workspace: Workspace) -> Outcome:
     """The body that `training` and `retraining` share. Holds the line's lock from the first step to the last."""
     with line_lock(workspace, workspace.params().line, wait_s=LOCK_WAIT_S):
-        checked = stages.validate(workspace)
-        artifacts.validation(workspace, checked)
+        try:
+            checked = stages.validate(workspace)
+        finally:
+            artifacts.validation(workspace)  # also, and above all, where the contract did not hold
         taken = stages.snapshot(workspace)
         trained = stages.train(workspace)
         stages.export(workspace)

@@ -11,6 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.errors import BadData
+from models.vocabulary import Split
+
 SCHEMA = pa.schema(
     [
         pa.field("image", pa.string(), nullable=False),  # SHA-256 of the original bytes
@@ -51,6 +54,7 @@ SCHEMA = pa.schema(
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("decode_error", pa.string()),  # why the bytes are no image, null where they are
         pa.field("accepted_by", pa.string()),  # who released it from quarantine in spite of what the contract says
+        pa.field("accepted_at", pa.string()),  # ISO 8601
         pa.field("brightness", pa.float64()),  # this and the next four: models.descriptors.describe, white is 1
         pa.field("contrast", pa.float64()),
         pa.field("sharpness", pa.float64()),
@@ -75,7 +79,21 @@ def load(path: Path) -> pa.Table:
 
 
 def save(table: pa.Table, path: Path) -> None:
-    """Write atomically (temporary file, fsync, rename), sorted by image, so that equal content gives equal bytes."""
+    """Write atomically (temporary file, fsync, rename), sorted by image, so that equal content gives equal bytes.
+
+    Raises BadData when a synthetic image is anywhere but in the training split.
+    """
+    made = table.filter(table["synthetic"])
+    astray = [
+        path
+        for path, split in zip(made["source_path"].to_pylist(), made["split"].to_pylist(), strict=True)
+        if split != Split.TRAIN
+    ]
+    if astray:
+        raise BadData(
+            f"{len(astray)} synthetic images are not in the training split (first: {astray[0]}).",
+            next_step="Nothing that was made may be measured on: give their parts names of their own.",
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     table = table.cast(SCHEMA).replace_schema_metadata(None).sort_by("image")

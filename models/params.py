@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import BadParams, NotReady
 
@@ -42,7 +42,10 @@ class PartsPerClass(Section):
     test: Count
 
 
-Severity = Literal["critical", "warning", "off"]
+# YAML reads a bare `off` as false.
+Severity = Annotated[
+    Literal["critical", "warning", "off"], BeforeValidator(lambda value: "off" if value is False else value)
+]
 
 
 class Severities(Section):
@@ -78,6 +81,20 @@ class Model(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
 
+class Augment(Section):
+    """How far each random view of a training image may go; shares are of full scale or of the side."""
+
+    views: Count
+    rotation_deg: Annotated[float, Field(ge=0, le=180)]
+    zoom: Annotated[float, Field(ge=0, lt=1)]
+    shift: Annotated[float, Field(ge=0, lt=1)]
+    brightness: Annotated[float, Field(ge=0, lt=1)]
+    contrast: Annotated[float, Field(ge=0, lt=1)]
+    blur_px: Annotated[float, Field(ge=0)]
+    noise: Share
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None
+
+
 class Train(Section):
     finetune: Literal["head", "last", "all"]
     epochs: Annotated[int, Field(ge=1)]
@@ -85,6 +102,7 @@ class Train(Section):
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     flips: tuple[Literal["none", "horizontal", "vertical", "both"], ...]
+    augment: Augment
     seed: int
     accelerator: str
     devices: int | str

@@ -10,7 +10,6 @@ import pyarrow as pa
 from pyarrow import compute
 
 from models import annotation_table
-from models.errors import Unreachable
 from models.usual import LOOKS, usual_range
 from pipelines.adapters import dataset_versions
 from pipelines.ledger import promotions
@@ -25,13 +24,17 @@ class LearnedLooks:
     origin: str  # in words
     ranges: Mapping[str, Mapping[str, tuple[float, float]]]  # slice → descriptor → lowest and highest
     without: tuple[str, ...]  # slices of the present data that nothing is known about
+    unmeasured: int  # images that were taken in before looks were measured: they can't be judged
 
 
 def learned(workspace: Workspace, table: pa.Table, reach: float) -> LearnedLooks:
     """Ranges for the slices of `table`. A slice that the champion never saw has none: it is named, not judged."""
-    origin, source = _champions_data(workspace) or ("the present data", table)
+    origin, champions = _champions_data(workspace)
+    source = table if champions is None else champions
     ranges = {name: found for name in _slices(table) if (found := of_slice(source, name, reach))}
-    return LearnedLooks(origin, ranges, tuple(name for name in _slices(table) if name not in ranges))
+    blank = compute.and_(compute.is_null(table[LOOKS[0]]), compute.is_null(table["decode_error"]))
+    without = tuple(name for name in _slices(table) if name not in ranges)
+    return LearnedLooks(origin, ranges, without, compute.sum(blank).as_py() or 0)
 
 
 def of_slice(table: pa.Table, name: str, reach: float) -> dict[str, tuple[float, float]]:
@@ -41,31 +44,25 @@ def of_slice(table: pa.Table, name: str, reach: float) -> dict[str, tuple[float,
     columns = {look: rows[look].to_numpy().astype(float) for look in LOOKS}
     if (~np.isnan(columns[LOOKS[0]])).sum() < MIN_IMAGES:
         return {}
-    return {look: found for look, values in columns.items() if (found := usual_range(values, reach))}
+    return {look: found for look, values in columns.items() if (found := usual_range(look, values, reach))}
 
 
 def _slices(table: pa.Table) -> list[str]:
     return sorted(table["slice"].unique().to_pylist())
 
 
-def _champions_data(workspace: Workspace) -> tuple[str, pa.Table] | None:
-    """None before the first champion, and where its snapshot is not on this machine or measured nothing.
-
-    The ledger is asked first: it is at hand, while the registry takes seconds to load.
-    """
+def _champions_data(workspace: Workspace) -> tuple[str, pa.Table | None]:
+    """What the ranges are learned from, in words, and the champion's annotations; None where the present ones must do."""
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
-        if not any(decision.kind == "promote" for decision in promotions.all_of(ledger, line)):
-            return None
-    from pipelines.adapters import model_registry
-
-    try:
-        champion = model_registry.champion(workspace, line)
-    except Unreachable:
-        return None
-    if champion is None:
-        return None
-    path = dataset_versions.cached_file(workspace.root, champion.tags["data_hash"], "annotations.parquet")
+        decision = promotions.champion(ledger, line)
+    if decision is None:
+        return "the present data, before a first champion", None
+    data_hash = decision.numbers.get("data_hash")  # older promotions did not note it
+    path = dataset_versions.cached_file(workspace.root, data_hash, "annotations.parquet") if data_hash else None
     if path is None:
-        return None
-    return f"champion version {champion.version}, {champion.tags['snapshot']}", annotation_table.load(path)
+        return "the present data: the champion's is not on this machine", None
+    table = annotation_table.load(path)
+    if table[LOOKS[0]].null_count == len(table):
+        return "the present data: the champion's was never measured", None
+    return f"champion version {decision.version}, {decision.numbers['snapshot']}", table

@@ -52,7 +52,7 @@ def promote(workspace: Workspace, number: str) -> Decision:
                 version=number,
                 champion_before=before,
                 reasons=list(decision.reasons),
-                numbers=decision.numbers | {"judged_under": judged_under},
+                numbers=decision.numbers | {"judged_under": judged_under} | _learned_from(version),
                 state="pending",
                 decided_at=now(),
             ),
@@ -148,6 +148,11 @@ def _still_holds(known: Promotion, champion: str | None, judged_under: str) -> b
 def _judged_under(workspace: Workspace, params: Params) -> str:
     rules = params.model_dump_json(include={"promote", "cost", "evaluate"})
     return hashlib.sha256(f"{rules} {lineage.data_hash(workspace)}".encode()).hexdigest()[:16]
+
+
+def _learned_from(version: ModelVersion) -> dict[str, str]:
+    """So that the ledger alone knows what data stands behind a champion: the registry takes seconds to load."""
+    return {name: version.tags[name] for name in ("data_hash", "snapshot")}
 
 
 def _carry_out(workspace: Workspace, ledger: Ledger, record: Promotion, before: str | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,37 +29,51 @@ def entries(workspace: Workspace) -> list[Quarantined]:
     return sorted((Quarantined(**json.loads(note.read_text())) for note in notes), key=lambda entry: entry.path)
 
 
-def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes) -> Quarantined:
-    """Keep one refused image. The same delivery put twice is one entry."""
+def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes, *, durable: bool = True) -> Quarantined:
+    """Keep one refused image. The same delivery put twice is one entry. `durable` as in `models.files.write_whole`."""
     folder = workspace.quarantine
     path = f"{row['source']}/{row['source_path']}"
     file = f"{row['image'][:16]}-{Path(row['source_path']).name}"
     entry = Quarantined(path=path, reason=reason, image=row["image"], file=file, row=row)
-    write_whole(folder / file, data)
-    write_whole(folder / f"{file}.json", json.dumps(asdict(entry), ensure_ascii=False, indent=1).encode())
+    note = json.dumps(asdict(entry), ensure_ascii=False, indent=1).encode()
+    write_whole(folder / file, data, durable=durable)
+    write_whole(folder / f"{file}.json", note, durable=durable)
     return entry
 
 
-def named(workspace: Workspace, paths: Sequence[str]) -> list[Quarantined]:
-    """The entries of these delivery paths. Raises BadInput when one is unknown, or none is named."""
-    by_path = {entry.path: entry for entry in entries(workspace)}
+def named(workspace: Workspace, paths: Sequence[str], reason: str | None = None) -> list[Quarantined]:
+    """The entries of these delivery paths whose reason holds the text, or all with that reason where none is named.
+
+    Raises BadInput when a path is unknown, when nothing is left, and when neither is given.
+    """
+    if not paths and not reason:
+        raise BadInput("No entry is named.", next_step="Name paths, or --reason TEXT: defectloop quarantine list")
+    there = entries(workspace)
+    by_path = {entry.path: entry for entry in there}
     unknown = [path for path in paths if path not in by_path]
-    if unknown or not paths:
+    if unknown:
+        raise BadInput(f"Quarantine has no {unknown[0]}.", next_step="defectloop quarantine list")
+    found = because([by_path[path] for path in dict.fromkeys(paths)] if paths else there, reason)
+    if not found:
         raise BadInput(
-            f"Quarantine has no {unknown[0]}." if unknown else "No entry is named.",
+            f"Of {len(paths) or len(there)} entries none was refused for {reason!r}.",
             next_step="defectloop quarantine list",
         )
-    return [by_path[path] for path in dict.fromkeys(paths)]
+    return found
 
 
-def because(workspace: Workspace, text: str) -> list[Quarantined]:
-    """The entries whose reason holds the text."""
-    return [entry for entry in entries(workspace) if text in entry.reason]
+def because(found: Sequence[Quarantined], text: str | None) -> list[Quarantined]:
+    """Those whose reason holds the text, whatever the case of its letters."""
+    return [entry for entry in found if (text or "").casefold() in entry.reason.casefold()]
 
 
-def counted(found: Sequence[Quarantined]) -> dict[str, int]:
-    """How many there are of each reason, the most frequent first; what differs from image to image is cut off."""
-    return dict(Counter(entry.reason.split(" (")[0].split(": the same")[0] for entry in found).most_common())
+def by_reason(found: Sequence[Quarantined]) -> dict[str, list[Quarantined]]:
+    """The entries by reason without what differs from image to image, the most frequent first."""
+    groups: dict[str, list[Quarantined]] = {}
+    for entry in found:
+        kinds = (part.split(" (")[0].split(": the same")[0] for part in entry.reason.split("; "))
+        groups.setdefault("; ".join(dict.fromkeys(kinds)), []).append(entry)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
 def drop(workspace: Workspace, entry: Quarantined) -> None:

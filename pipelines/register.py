@@ -90,4 +90,5 @@ def export_metrics(workspace: Workspace) -> dict[str, float]:
 def profile(rows: list[dict[str, Any]]) -> dict[str, int]:
     """Images by split and label."""
     counts = Counter(f"{row['split']}/{row['label']}" for row in rows)
-    return {"images": len(rows), **dict(sorted(counts.items()))}
+    made = sum(bool(row["synthetic"]) for row in rows)
+    return {"images": len(rows), **dict(sorted(counts.items()))} | ({"synthetic": made} if made else {})

@@ -56,7 +56,9 @@ def main(workspace: Workspace) -> None:
         (out / "run.json").write_text(json.dumps({"mlflow_run_id": run_id, "train_key": key, "snapshot": snapshot}))
     shutil.rmtree(work, ignore_errors=True)
     auroc = trained.history[-1].get("val_auroc", float("nan"))
-    stage.say(f"train: {len(training)} images, {params.train.epochs} epochs, validation AUROC {auroc:.3f}")
+    made = table.filter(table["synthetic"]).num_rows
+    of_them = f" ({made} synthetic)" if made else ""
+    stage.say(f"train: {len(training)} images{of_them}, {params.train.epochs} epochs, validation AUROC {auroc:.3f}")
 
 
 def train_key(params: Params, snapshot: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import compute
@@ -20,8 +21,8 @@ from models.files import write_whole
 from models.params import PartsPerClass
 from models.usual import LOOKS
 from models.vocabulary import Split
-from pipelines import learned_looks, quarantine
-from pipelines.adapters.data_contract import Contract, Failure
+from pipelines import data_docs, learned_looks, quarantine
+from pipelines.adapters.data_contract import CLOCKS_DAYS, CRITICAL, WARNING, Contract, Outcome
 from pipelines.audit import audit
 from pipelines.learned_looks import LearnedLooks
 from pipelines.locks import line_lock
@@ -31,13 +32,15 @@ from pipelines.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
+EXAMPLES = 5
+
 
 @dataclass(frozen=True)
 class Warned:
-    """A rule of severity warning that some images break; they stay."""
+    """A rule of severity warning that some images, or the whole, break; they stay."""
 
     reason: str
-    n_images: int
+    n_images: int  # 0 where it is about the dataset
     examples: tuple[str, ...]  # delivery paths, at most five
 
 
@@ -46,6 +49,7 @@ class ValidationReport:
     passed: bool
     n_checked: int
     n_valid: int
+    n_accepted: int  # that a person released from quarantine in spite of the contract
     failures: tuple[str, ...]  # of the table as a whole, critical
     warnings: tuple[Warned, ...]
     quarantined: tuple[Quarantined, ...]  # by this run
@@ -59,53 +63,87 @@ class ValidationReport:
 def validate(workspace: Workspace) -> ValidationReport:
     """Check every row, quarantine what fails, check that enough is left, and audit that.
 
-    Writes `artifacts/validate/report.json` and Data Docs beside it. Raises BadData when the table as a whole does not hold.
+    Writes `artifacts/validate/report.json` and Data Docs beside it, whatever comes out. Raises BadData when the table as
+    a whole does not hold, and when the contract can't be checked: then nothing moves.
     """
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
+        _report_path(workspace).unlink(missing_ok=True)  # an earlier pass must not outlive a check that breaks off
         table = annotation_table.load(workspace.annotations)
         if not len(table):
             raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
         _require_files(workspace, table)
         contract = Contract(params.validate_)
         looks = learned_looks.learned(workspace, table, params.validate_.looks_reach)
-        of_images = contract.check_images(_frame(table), looks.ranges)
-        left, refused = _quarantine_failing(workspace, table, [one for one in of_images if one.severity == "critical"])
-        of_dataset = enough(left, params.validate_.min_parts_per_class, contract)
-        docs = contract.write_docs(workspace.artifacts / "validate" / "data_docs")
-        failures = [one.reason for one in of_dataset if one.severity == "critical"]
-        warnings = [one for one in (*of_images, *of_dataset) if one.severity == "warning"]
-        looked = audit.audit(workspace) if len(left) else None
+        frame = _frame(table)
+        of_images = contract.check_images(frame, looks.ranges)
+        left, looked = table, None
+        refused: list[Quarantined] = []
+        of_dataset: list[Outcome] = []
+        broken = [one for one in of_images if not one.checked]
+        if not broken:
+            left, refused = _quarantine_failing(workspace, table, of_images)
+            of_dataset = enough(left, params.validate_.min_parts_per_class, contract)
+            looked = audit.audit(workspace) if len(left) else None
+        failed = [one for one in (*broken, *of_dataset) if not one.holds and one.severity == CRITICAL]
+        names = dict(zip(frame["image"], frame.index, strict=True))
+        docs = workspace.artifacts / "validate" / "data_docs"
+        contract.write_docs(docs)
         report = ValidationReport(
-            passed=not failures,
+            passed=not failed,
             n_checked=len(table),
             n_valid=len(left),
-            failures=tuple(failures),
-            warnings=tuple(_warned(left, warnings)),
+            n_accepted=len(table) - table["accepted_by"].null_count,
+            failures=tuple(one.reason for one in failed),
+            warnings=tuple(_warned((*of_images, *of_dataset), left, names)),
             quarantined=tuple(refused),
             looks=looks,
             audit=tuple(f"{one.severity}: {one.title}" for one in looked.findings) if looked else (),
-            docs=docs.relative_to(workspace.root).as_posix(),
+            docs=(docs / "index.html").relative_to(workspace.root).as_posix(),
             audit_page=looked.page if looked else "",
             annotations_sha256=_sha256(workspace.annotations),
         )
+        data_docs.finish(
+            docs,
+            line=params.line,
+            summary=summary(report),
+            rules=data_docs.shown((*of_images, *of_dataset), names),
+            looks=looks,
+        )
         _write(workspace, report)
-    if failures:
-        raise BadData(_complaint(failures, refused), next_step=_remedy(left, refused))
+    if broken:
+        raise BadData(
+            f"The data contract {'; '.join(report.failures)}.", next_step="Correct params.yaml, section validate."
+        )
+    if failed:
+        raise BadData(_complaint(report.failures, refused), next_step=_remedy(failed, left, refused))
     return report
+
+
+def summary(report: ValidationReport) -> str:
+    """One sentence: what was checked and what came of it."""
+    said = f"{report.n_checked} images checked, {len(report.quarantined)} quarantined"
+    said += f", {len(report.warnings)} warning{'' if len(report.warnings) == 1 else 's'}" if report.warnings else ""
+    said += f", {report.n_accepted} accepted by a person in spite of the contract" if report.n_accepted else ""
+    return said + (f". It does not hold: {'; '.join(report.failures)}" if report.failures else "")
+
+
+def last_report(workspace: Workspace) -> dict[str, Any] | None:
+    """What the last validation wrote, passed or not; None where it broke off."""
+    path = _report_path(workspace)
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def require_passed(workspace: Workspace) -> None:
     """Raise NotReady unless exactly the present table passed its validation."""
-    path = _report_path(workspace)
-    if not path.exists():
+    report = last_report(workspace)
+    if report is None:
         raise NotReady("The data has not been validated.", next_step="defectloop validate")
-    report = json.loads(path.read_text())
     if not report["passed"] or report["annotations_sha256"] != _sha256(workspace.annotations):
         raise NotReady("The data changed since its last passed validation.", next_step="defectloop validate")
 
 
-def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract) -> list[Failure]:
+def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract) -> list[Outcome]:
     """What is missing to learn and to test: parts per class and split, and young labels. Synthetic images don't count."""
     import pandas as pd
 
@@ -113,7 +151,7 @@ def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract) -> list[F
     labels = sorted(real["label"].unique().to_pylist())
     if len(labels) < 2:
         only = f"only one class ({', '.join(labels) or 'none'}) among {len(real)} labelled images"
-        return [Failure("parts_per_class", "critical", only, ())]
+        return [Outcome("parts_per_class", CRITICAL, "there are two classes to tell apart", only, "label", holds=False)]
     parts = real.select(["label", "split", "part"]).to_pandas().groupby(["label", "split"])["part"].nunique()
     counts = pd.DataFrame(
         {
@@ -127,56 +165,62 @@ def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract) -> list[F
         for split in Split
     )
     counts["missing"] = counts["needed"] - counts["parts"]
-    said = {
-        row["key"]: f"{row['key']}: {row['parts']} parts, {row['needed']} needed" for row in counts.to_dict("records")
-    }
-    found = []
-    for failure in contract.check_dataset(counts, _age_days(real["labelled_at"].to_pylist())):
-        reasons = [said[key] for key in failure.rows if key in said] or [failure.reason]
-        found += [Failure(failure.rule, failure.severity, reason, ()) for reason in reasons]
+    counts.index = pd.Index(counts["key"].tolist())
+    said = {key: f"{key}: {row['parts']} parts, {row['needed']} needed" for key, row in counts.iterrows()}
+    found: list[Outcome] = []
+    for one in contract.check_dataset(counts, _newest_days(real)):
+        lacking = [replace(one, reason=said[key], rows=()) for key in one.rows if key in said]
+        found += lacking or [replace(one, rows=())]
     return found
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """The columns that the contract asks about; texts as objects, so that what is not said is None."""
+    """The columns that the contract asks about, under the names that people know the images by."""
     import pandas as pd
 
-    columns = [
-        "image",
-        "slice",
-        "decode_error",
-        "label",
-        "labelled_by",
-        "width_px",
-        "height_px",
-        "bit_depth",
-        "accepted_by",
-    ]
-    frame = table.select([*columns, *LOOKS]).to_pandas()
-    now = datetime.now(UTC)
-    frame["label_age_days"] = pd.Series(
-        [_days_since(moment, now) for moment in table["labelled_at"].to_pylist()], dtype=float
-    )
+    columns = ["image", "slice", "decode_error", "label", "labelled_by", "accepted_by"]
+    frame = table.select([*columns, "width_px", "height_px", "bit_depth", *LOOKS]).to_pandas()
+    said = table["labelled_at"].to_pylist()
+    ages = pd.Series(_ages_days(said), dtype=float)
+    frame["label_age_days"] = ages
+    frame["label_date_error"] = pd.Series(said, dtype=object).where(ages.isna(), None)
+    names = pd.Series(_paths(table))
+    again = names.duplicated(keep=False)  # other bytes under a name that was there before
+    frame.index = pd.Index(names.where(~again, names + " (" + frame["image"].str[:8] + ")").tolist())
     return frame
 
 
-def _days_since(moment: str | None, now: datetime) -> float | None:
-    """None for what nobody said and for what is no ISO 8601."""
-    try:
-        said = datetime.fromisoformat(moment or "")
-    except ValueError:
-        return None
-    return (now - (said if said.tzinfo else said.replace(tzinfo=UTC))).total_seconds() / 86400
-
-
-def _age_days(moments: Sequence[str | None]) -> float | None:
+def _ages_days(moments: Sequence[str | None]) -> list[float | None]:
+    """Days since; None for what nobody said and for what is no ISO 8601. A time without a zone is taken as UTC."""
     now = datetime.now(UTC)
-    ages = [age for age in (_days_since(moment, now) for moment in set(moments)) if age is not None]
-    return min(ages, default=None)
+
+    def age(moment: str) -> float | None:
+        try:
+            said = datetime.fromisoformat(moment)
+        except ValueError:
+            return None
+        return (now - (said if said.tzinfo else said.replace(tzinfo=UTC))).total_seconds() / 86400
+
+    known = {moment: age(moment) for moment in set(moments) if moment is not None}
+    return [None if moment is None else known[moment] for moment in moments]
+
+
+def _newest_days(table: pa.Table) -> float | None:
+    """The age of the newest label that is not from the future: such a date says nothing about how fresh the data is."""
+    ages = _ages_days(table["labelled_at"].unique().to_pylist())
+    return min((max(age, 0.0) for age in ages if age is not None and age >= -CLOCKS_DAYS), default=None)
+
+
+def _present(workspace: Workspace) -> set[str]:
+    """Every image file, relative to data/: one look into each folder instead of one at each file."""
+    folder = workspace.data / "images"
+    below = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.exists() else []
+    return {f"images/{name}/{file.name}" for name in below for file in os.scandir(folder / name)}
 
 
 def _require_files(workspace: Workspace, table: pa.Table) -> None:
-    missing = [file for file in table["file"].to_pylist() if not (workspace.data / file).exists()]
+    present = _present(workspace)
+    missing = [file for file in table["file"].to_pylist() if file not in present]
     if missing:
         raise BadData(
             f"{len(missing)} images are annotated but absent (first: data/{missing[0]}).",
@@ -185,36 +229,43 @@ def _require_files(workspace: Workspace, table: pa.Table) -> None:
 
 
 def _quarantine_failing(
-    workspace: Workspace, table: pa.Table, failures: list[Failure]
+    workspace: Workspace, table: pa.Table, outcomes: list[Outcome]
 ) -> tuple[pa.Table, list[Quarantined]]:
     """What is left, and what went. Copies to quarantine, then drops rows, then files: killed between, nothing is lost."""
-    unchecked = [failure.reason for failure in failures if not failure.rows]
-    if unchecked:
-        raise BadData(f"The data contract {'; '.join(unchecked)}.", next_step="Correct params.yaml, section validate.")
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for failure in failures:
-        for image in failure.rows:
-            reasons[image].append(failure.reason)
-    fails = compute.is_in(table["image"], pa.array(list(reasons), pa.string()))
+    broken: dict[str, list[Outcome]] = defaultdict(list)
+    for one in outcomes:
+        if one.severity == CRITICAL:
+            for image in one.rows:
+                broken[image].append(one)
+    fails = compute.is_in(table["image"], pa.array(list(broken), pa.string()))
     refused = []
     for row in table.filter(fails).to_pylist():
-        reason = "; ".join(reasons[row["image"]]) + (f" ({row['decode_error']})" if row["decode_error"] else "")
-        refused.append(quarantine.put(workspace, row, reason, (workspace.data / row["file"]).read_bytes()))
+        reason = "; ".join(one.reason + _value(row, one.column) for one in broken[row["image"]])
+        data = (workspace.data / row["file"]).read_bytes()
+        refused.append(quarantine.put(workspace, row, reason, data, durable=False))
     left = table.filter(compute.invert(fails))
     if refused:
+        os.sync()  # once for all copies, before the rows go
         annotation_table.save(left, workspace.annotations)
     _drop_unannotated(workspace, set(left["file"].to_pylist()))
     return left, refused
 
 
-def _warned(table: pa.Table, failures: list[Failure]) -> list[Warned]:
-    paths = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
-    found = []
-    for failure in failures:
-        kept = [image for image in failure.rows if image in paths]
-        if kept or not failure.rows:
-            found.append(Warned(failure.reason, len(kept), tuple(paths[image] for image in kept[:5])))
-    return found
+def _value(row: dict[str, Any], column: str) -> str:
+    """What was found instead, where there is something to show."""
+    value = row.get({"label_age_days": "labelled_at", "label_date_error": "labelled_at"}.get(column, column))
+    if value is None:
+        return ""
+    return f" ({value:.3g})" if isinstance(value, float) else f" ({value})"
+
+
+def _warned(outcomes: Sequence[Outcome], left: pa.Table, names: Mapping[str, str]) -> Iterator[Warned]:
+    there = set(left["image"].to_pylist())
+    for one in outcomes:
+        if one.severity == WARNING and not one.holds:
+            kept = [names[image] for image in one.rows if image in there]
+            if kept or not one.rows:
+                yield Warned(one.reason, len(kept), tuple(kept[:EXAMPLES]))
 
 
 def _paths(table: pa.Table) -> list[str]:
@@ -224,20 +275,26 @@ def _paths(table: pa.Table) -> list[str]:
 
 def _drop_unannotated(workspace: Workspace, files: set[str]) -> None:
     """Files without a row: just quarantined, or left by an ingest that was killed and whose source still has them."""
-    for path in (workspace.data / "images").glob("*/*"):
-        if path.relative_to(workspace.data).as_posix() not in files:
-            path.unlink()
+    for file in _present(workspace) - files:
+        (workspace.data / file).unlink()
 
 
-def _complaint(failures: list[str], refused: list[Quarantined]) -> str:
+def _complaint(failures: Sequence[str], refused: list[Quarantined]) -> str:
     unlabelled = [entry for entry in refused if "no label" in entry.reason]
-    lacking = f" {len(unlabelled)} images lack labels (first: {unlabelled[0].path})." if unlabelled else ""
-    return f"Too little to learn from: {'; '.join(failures)}.{lacking}"
+    other = [entry for entry in refused if "no label" not in entry.reason]
+    said = f"The data does not suffice: {'; '.join(failures)}."
+    if unlabelled:
+        said += f" {len(unlabelled)} images lack labels (first: {unlabelled[0].path})."
+    if other:
+        said += f" {len(other)} images went to quarantine (first: {other[0].path}: {other[0].reason})."
+    return said
 
 
-def _remedy(left: pa.Table, refused: list[Quarantined]) -> str:
+def _remedy(failed: list[Outcome], left: pa.Table, refused: list[Quarantined]) -> str:
     if any("no label" in entry.reason for entry in refused):
         return "Label them (one sub-folder per class, or a manifest's column `label`) and ingest them again."
+    if all(one.rule == "label_age" for one in failed):
+        return "Ingest parts that were labelled lately, or raise validate.max_label_age_days in params.yaml."
     labels = left["label"].unique()
     return f"Ingest more {'parts' if len(labels) > 1 else 'parts of the other class'}: defectloop ingest FOLDER"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,14 @@ from flows.commands.options import JsonOption, WorkspaceOption, answer, open_wor
 
 if TYPE_CHECKING:
     from pipelines.ingest.formats import Recognised
+
+if TYPE_CHECKING:
+    from pipelines.ingest.formats import Format
+    from pipelines.quarantine import Quarantined
+    from pipelines.validate import ValidationReport
+    from pipelines.workspace import Workspace
+
+LISTED = 10  # of each kind, where thousands would scroll away what matters
 
 
 def init(
@@ -37,6 +46,10 @@ def ingest(
     format: Annotated[
         str, typer.Option(help="auto, folder, mvtec, masks, voc, coco, yolo, label-studio, manifest or elpv.")
     ] = "auto",
+    line: Annotated[str | None, typer.Option(help="Refuse, should the workspace be another line's.")] = None,
+    extract: Annotated[
+        bool, typer.Option("--extract", help="The source is an archive: zip, or tar in any form.")
+    ] = False,
     part_from: Annotated[str | None, typer.Option(help="Regular expression that finds the part in a name.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was recognised and write nothing.")] = False,
     workspace: WorkspaceOption = None,
@@ -48,14 +61,39 @@ def ingest(
     Example: defectloop ingest photos/ --slice brushed-steel
     """
     from models.errors import BadInput
-    from pipelines.ingest import formats
-    from pipelines.ingest.ingest import take_in
+    from pipelines.ingest import archives, formats
 
     place = open_workspace(workspace)
     if format not in set(formats.Format):
         raise BadInput(f"There is no format {format!r}.", next_step=f"Formats: {', '.join(formats.Format)}.")
+    if line is not None and line != place.params().line:
+        raise BadInput(
+            f"{place.root} is the workspace of line {place.params().line}, not of {line}.",
+            next_step=f"defectloop init DIR --line {line}, or name its workspace with --workspace.",
+        )
+    with (
+        archives.extracted(Path(source), place.state / "work" / "extracted")
+        if extract
+        else nullcontext(source) as found
+    ):
+        _ingest(place, str(found), formats.Format(format), slice, part_from, dry_run=dry_run, as_json=as_json)
+
+
+def _ingest(
+    place: Workspace,
+    source: str,
+    format: Format,
+    slice: str | None,
+    part_from: str | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from pipelines.ingest import formats
+    from pipelines.ingest.ingest import take_in
+
     shares = place.params().ingest.split
-    chosen, opened = formats.read(source, shares, format=formats.Format(format), slice=slice, part_from=part_from)
+    chosen, opened = formats.read(source, shares, format=format, slice=slice, part_from=part_from)
     found = formats.count(chosen, opened)
     if not as_json or dry_run:
         answer(found, _recognised(found), as_json=as_json)
@@ -90,16 +128,31 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 
     place = open_workspace(workspace)
     report = validate(place)
-    lines = [f"{report.n_checked} images checked, {len(report.quarantined)} quarantined"]
-    lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined]
-    lines += [
-        f"  warning     {one.reason}: {one.n_images} images {' '.join(one.examples[:1])}".rstrip()
-        for one in report.warnings
-    ]
-    lines += [f"  audit       {one}" for one in report.audit]
-    lines += [f"  no usual looks known of slice {name}" for name in report.looks.without]
+    lines = _validated(report)
     lines += [f"Data Docs: {place.root / report.docs}", f"Pictures: {place.root / report.audit_page}"]
     answer(report, "\n".join([*lines, "Next: defectloop snapshot"]), as_json=as_json)
+
+
+def _validated(report: ValidationReport) -> list[str]:
+    from pipelines.validate import summary
+
+    lines = [summary(report)]
+    lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined[:LISTED]]
+    if len(report.quarantined) > LISTED:
+        lines.append(f"  … and {len(report.quarantined) - LISTED} more: defectloop quarantine list")
+    for one in report.warnings:
+        counted = (
+            f": {one.n_images} image{'' if one.n_images == 1 else 's'}, first {one.examples[0]}" if one.examples else ""
+        )
+        lines.append(f"  warning     {one.reason}{counted}")
+    lines += [f"  audit       {one}" for one in report.audit]
+    if report.looks.ranges:
+        lines.append(f"  usual looks learned from {report.looks.origin}")
+    if report.looks.without:
+        lines.append(f"  looks not judged, nothing is known of slice {', '.join(report.looks.without)}")
+    if report.looks.unmeasured:
+        lines.append(f"  looks not judged of {report.looks.unmeasured} images that an earlier version took in")
+    return lines
 
 
 def audit(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -116,6 +169,50 @@ def audit(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     answer(report, "\n".join([*lines, f"Pictures: {place.root / report.page}"]), as_json=as_json)
 
 
+def synthesize(
+    kinds: Annotated[
+        str, typer.Option(help="scratch, dent, spot, crack, stain, missing-area, all of these, or paste.")
+    ] = "all",
+    count: Annotated[int, typer.Option(min=1, help="Images of every kind.")] = 10,
+    seed: Annotated[int, typer.Option(help="Another seed makes other images.")] = 0,
+    slice: Annotated[str | None, typer.Option(help="Only of this slice's good images.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="Write a page of examples there, and add nothing.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add synthetic defects to the training split, with masks: drawn into good images, or cut from real defects.
+
+    Example: defectloop synthesize --kinds scratch,crack,paste --count 20 --preview page.html
+    """
+    from pipelines import synthesize
+
+    place = open_workspace(workspace)
+    chosen = list(synthesize.kinds_of(kinds))
+    if preview is not None:
+        page = synthesize.write_preview(place, chosen, seed, slice, preview)
+        answer({"page": page}, f"Examples: {page}", as_json=as_json)
+        return
+    report = synthesize.synthesize(place, chosen, count, seed=seed, slice=slice, track=track)
+    text = f"{report.added} synthetic images added to the training split, {count * len(chosen) - report.added} there already"
+    answer(report, text + "\nNext: defectloop validate", as_json=as_json)
+
+
+def augmentations(
+    out: Annotated[Path | None, typer.Option(help="The page; default: artifacts/augmentations.html.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show ten training images as training sees them with the flips and variations of params.yaml.
+
+    Example: defectloop augmentations --out page.html
+    """
+    from pipelines import augmentation_page
+
+    place = open_workspace(workspace)
+    page = augmentation_page.write(place, out or place.artifacts / "augmentations.html")
+    answer({"page": page}, f"Pictures: {page}", as_json=as_json)
+
+
 class QuarantineAction(StrEnum):
     LIST = "list"
     RELEASE = "release"
@@ -125,7 +222,9 @@ class QuarantineAction(StrEnum):
 def quarantine(
     action: Annotated[QuarantineAction, typer.Argument(help="What to do.")] = QuarantineAction.LIST,
     paths: Annotated[list[str] | None, typer.Argument(help="Entries, as the list names them.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Only entries whose reason holds this text.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only entries whose reason holds this text; without paths, all of them.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="On release: what the part is, good or defect.")] = None,
     reviewer: Annotated[
         str | None, typer.Option(help="On release: who stands behind it, in spite of sizes, depths and looks.")
@@ -135,19 +234,19 @@ def quarantine(
 ) -> None:
     """List what was refused, take entries back into data/ (the next validate checks them again), or delete them.
 
-    Example: defectloop quarantine release photos/good/a17.png --label good --reviewer "quality lab"
+    With --reviewer they stay in from then on: a person stands behind them. What can't be read or has no label can't.
+
+    Example: defectloop quarantine release --reason "width is not" --reviewer "quality lab"
     """
     from pipelines import quarantine as stored
     from pipelines.ingest import released
 
     place = open_workspace(workspace)
     if action is QuarantineAction.LIST:
-        entries = stored.because(place, reason or "")
-        lines = [f"{n} {why}" for why, n in stored.counted(entries).items()]
-        lines += [f"  {entry.path}: {entry.reason}" for entry in entries]
-        answer(entries, "\n".join(lines) or "Quarantine is empty.", as_json=as_json)
+        entries = stored.because(stored.entries(place), reason)
+        answer(entries, _by_reason(entries, whole=reason is not None), as_json=as_json)
         return
-    chosen = stored.because(place, reason) if reason and not paths else stored.named(place, paths or [])
+    chosen = stored.named(place, paths or [], reason)
     if action is QuarantineAction.DROP:
         for entry in chosen:
             stored.drop(place, entry)
@@ -155,6 +254,21 @@ def quarantine(
         return
     report = released.release(place, chosen, label=label, reviewer=reviewer)
     answer(report, f"{report.added} images released\nNext: defectloop validate", as_json=as_json)
+
+
+def _by_reason(entries: list[Quarantined], *, whole: bool) -> str:
+    """Grouped for a terminal; the first few of each reason, unless one reason was asked for."""
+    from pipelines.quarantine import by_reason
+
+    lines = []
+    for why, members in by_reason(entries).items():
+        lines.append(f"{len(members)} {'image' if len(members) == 1 else 'images'}: {why}")
+        lines += [f"  {entry.path}: {entry.reason}" for entry in (members if whole else members[:LISTED])]
+        if not whole and len(members) > LISTED:
+            lines.append(
+                f'  … and {len(members) - LISTED} more: defectloop quarantine list --reason "{why.split("; ")[0]}"'
+            )
+    return "\n".join(lines) or "Nothing in quarantine."
 
 
 def handover(
@@ -174,6 +288,12 @@ def handover(
         raise BadInput(f"There is no format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
     written = hand_over(open_workspace(workspace), Target(target), directory)
     lines = [f"{written.images} images in {written.directory}"]
+    if target == Target.LABEL_STUDIO:
+        lines += [
+            "  Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and",
+            f"  LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={written.directory.resolve().parent}; add local storage for",
+            f"  {written.directory.resolve()}, paste labelling.xml, import tasks.json",
+        ]
     lines += [f"  not held by {target}: {what}, {n} images" for what, n in written.left_out.items()]
     answer(written, "\n".join([*lines, *written.advice]), as_json=as_json)
 

@@ -21,9 +21,10 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from models import backbones, images
+from models.augmentation import PLAIN, View, seen, views
 from models.classification.lightning_module import Classification
 from models.classification.network import Network, Pooled
-from models.dataset import ImageDataset, flip
+from models.dataset import ImageDataset
 from models.examples import Examples
 from models.feature_cache import features_kept
 from models.onnx_graphs import export, with_preprocessing
@@ -84,7 +85,7 @@ def train(
             default_root_dir=work,
         )
         resume = work / "resume.ckpt"
-        order = EpochOrder(len(training), len(chosen.flips), chosen.seed)
+        order = EpochOrder(len(training), len(views(chosen)), chosen.seed)
         trainer.fit(
             Classification(network, chosen, share_defective=float(training.targets.mean())),
             DataLoader(learn, chosen.batch_size, sampler=order),
@@ -149,21 +150,21 @@ def _resumable(work: Path, epochs: int) -> ModelCheckpoint:
 def _datasets(
     network: Network, training: Examples, validation: Examples, params: Params, cache: Path, progress: Progress
 ) -> tuple[Dataset, Dataset]:
-    size, flips = params.model.image_size_px, params.train.flips
+    size, angles = params.model.image_size_px, views(params.train)
     if params.train.finetune != "head":
         return (
-            ImageDataset(training.files, training.targets, size, flips),
+            ImageDataset(training.files, training.targets, size, angles),
             ImageDataset(validation.files, validation.targets, size),
         )
     features = frozen_features(network, params, cache)
-    wanted: list[tuple[str, Path, str]] = [
-        (name, path, view) for view in flips for name, path in zip(training.images, training.files, strict=True)
+    wanted: list[tuple[str, Path, View]] = [
+        (name, path, view) for view in angles for name, path in zip(training.images, training.files, strict=True)
     ]
-    wanted += [(name, path, "none") for name, path in zip(validation.images, validation.files, strict=True)]
+    wanted += [(name, path, PLAIN) for name, path in zip(validation.images, validation.files, strict=True)]
     rows = features(wanted, progress)
-    learn, check = rows[: len(flips) * len(training)], rows[len(flips) * len(training) :]
+    learn, check = rows[: len(angles) * len(training)], rows[len(angles) * len(training) :]
     network.heads.fit_standardisation(torch.from_numpy(learn))
-    targets = np.tile(training.targets, len(flips))
+    targets = np.tile(training.targets, len(angles))
     return (
         TensorDataset(torch.from_numpy(learn), torch.from_numpy(targets)),
         TensorDataset(torch.from_numpy(check), torch.from_numpy(validation.targets)),
@@ -172,21 +173,21 @@ def _datasets(
 
 def frozen_features(
     network: Network, params: Params, cache: Path
-) -> Callable[[Sequence[tuple[str, Path, str]], Progress], np.ndarray]:
+) -> Callable[[Sequence[tuple[str, Path, View]], Progress], np.ndarray]:
     """A function from (image hash, file, view) to pooled statistics float32 [n, d], computing what `cache` lacks."""
     size = params.model.image_size_px
     store = features_kept(params, cache)
 
-    def rows(wanted: Sequence[tuple[str, Path, str]], progress: Progress) -> np.ndarray:
-        by_name = {f"{name}/{view}": (path, view) for name, path, view in wanted}
-        names = [f"{name}/{view}" for name, _, view in wanted]
+    def rows(wanted: Sequence[tuple[str, Path, View]], progress: Progress) -> np.ndarray:
+        by_name = {f"{name}/{view.name}": (path, view) for name, path, view in wanted}
+        names = [f"{name}/{view.name}" for name, _, view in wanted]
         if missing := store.missing(names):
             graph = export(Pooled(network.backbone), size, ("features",))
             session = session_of(with_preprocessing(graph, size), threads=1)
 
             def compute(name: str) -> np.ndarray:
                 path, view = by_name[name]
-                return session.run(None, {INPUT: as_input(flip(images.read(path), view))})[0][0]
+                return session.run(None, {INPUT: as_input(seen(images.read(path), view, path.stem))})[0][0]
 
             with progress("features", len(missing)) as show, ThreadPoolExecutor(READERS) as pool:
                 store.compute(missing, lambda block: list(pool.map(compute, block)), show)

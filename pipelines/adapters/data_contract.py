@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.params import Validate
+from pipelines.stage import output_directory
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Ranges = Mapping[str, Mapping[str, tuple[float, float]]]  # slice → descriptor → lowest and highest
+CRITICAL, WARNING = "critical", "warning"
+CLOCKS_DAYS = 1.0  # a time without a zone, or a clock that is wrong by hours, is not the future
 
 
 @dataclass(frozen=True)
-class Failure:
-    """One expectation that does not hold. `rows` are the keys of the rows at fault, empty for the table as a whole.
+class Outcome:
+    """What came of one expectation. `rows` are the keys of those at fault, none for the table as a whole.
 
     `severity` is critical or warning; an expectation that could not be checked is critical whatever its rule says.
     """
 
-    rule: str
+    rule: str  # its key in params.validate.severity
     severity: str
-    reason: str
-    rows: tuple[str, ...]
+    asks: str  # what is expected, in words
+    reason: str  # what is said of whatever breaks it
+    column: str
+    holds: bool
+    rows: tuple[str, ...] = ()
+    checked: bool = True  # False: the expectation itself errored
 
 
 class Contract:
@@ -43,123 +49,136 @@ class Contract:
 
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
         self.rules = rules
-        defaults = InMemoryStoreBackendDefaults(
-            init_temp_docs_sites=False
-        )  # else every context leaves a folder in /tmp
+        # The default is a site in a folder of /tmp, which every context would leave behind.
+        defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
         config = DataContextConfig(store_backend_defaults=defaults)
         self.context = gx.get_context(mode="ephemeral", project_config=config)
         self.context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
         self.source = self.context.data_sources.add_pandas("dataset")
 
-    def check_images(self, images: pd.DataFrame, ranges: Ranges) -> list[Failure]:
+    def check_images(self, images: pd.DataFrame, ranges: Ranges) -> list[Outcome]:
         """Hold each image against the contract.
 
-        `images` has the annotations' columns and `label_age_days`; `ranges` are how each slice usually looks. Images
-        that somebody accepted are asked for their readability and label only.
+        `images` has the annotations' columns, `label_age_days` and `label_date_error`, and the names of the images as
+        index; `ranges` are how each slice usually looks. Images that somebody accepted are asked for their readability
+        and label only.
         """
         return self._check("images", images, list(self._of_images(ranges)), key="image")
 
-    def check_dataset(self, counts: pd.DataFrame, label_age_days: float | None) -> list[Failure]:
+    def check_dataset(self, counts: pd.DataFrame, label_age_days: float | None) -> list[Outcome]:
         """Hold the whole against it: `counts` has class, split, parts, missing; the age is the newest label's."""
+        import great_expectations.expectations as gxe
         import pandas as pd
 
-        rule = self._rule("parts_per_class", "too few parts")
+        wanted = self.rules.min_parts_per_class
+        asks = f"every class has {wanted.train} parts to train, {wanted.validation} to validate, {wanted.test} to test"
         found = []
-        if rule:
-            found += self._check("parts", counts, list(self._between(rule, "missing", None, 0)), key="key")
+        if rule := self._rule("parts_per_class", asks, "too few parts"):
+            found += self._check("parts", counts, [self._between(rule, "missing", None, 0)], key="key")
         oldest = self.rules.max_label_age_days
-        rule = self._rule("label_age", f"no label is younger than {oldest:g} days" if oldest else "")
-        if rule and oldest and label_age_days is not None:
-            newest = pd.DataFrame([{"key": "newest label", "age_days": label_age_days}])
-            found += self._check("freshness", newest, list(self._between(rule, "age_days", None, oldest)), key="key")
-        return found
+        if oldest is None or self.rules.severity.label_age == "off":
+            return found
+        asks = f"the newest label is at most {oldest:g} days old"
+        newest = pd.DataFrame({"key": ["newest label"], "age_days": [label_age_days]}, index=["newest label"])
+        newest["age_days"] = newest["age_days"].astype(float)
+        dated = self._rule("label_age", "some label says when it was given", "no label says when it was given")
+        young = self._rule("label_age", asks, f"no label is younger than {oldest:g} days")
+        fresh = [
+            gxe.ExpectColumnValuesToNotBeNull(column="age_days", **dated),
+            self._between(young, "age_days", None, oldest),
+        ]
+        return found + self._check("freshness", newest, fresh, key="key")
 
-    def write_docs(self, folder: Path) -> Path:
-        """Data Docs of everything checked so far, in place of what `folder` held. Returns the page to begin with."""
-        shutil.rmtree(folder, ignore_errors=True)
-        backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
-        site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": backend}
-        self.context.add_data_docs_site(
-            "contract", site | {"site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
-        )
-        self.context.build_data_docs(site_names=["contract"])
-        return folder / "index.html"
+    def write_docs(self, folder: Path) -> None:
+        """Data Docs of everything checked so far, in place of what `folder` held."""
+        with output_directory(folder) as new:
+            backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(new.resolve())}
+            site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": backend}
+            index = {"site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
+            self.context.add_data_docs_site("contract", site | index)
+            self.context.build_data_docs(site_names=["contract"])
 
     def _of_images(self, ranges: Ranges) -> Iterator[Any]:
         import great_expectations.expectations as gxe
         from great_expectations.expectations.row_conditions import Column
 
-        rules = self.rules
-        checked = Column("decode_error").is_null() & Column("accepted_by").is_null()
-        readable, label = self._rule("readable", "unreadable image"), self._rule("label", "no label")
+        rules, classes = self.rules, ", ".join(self.rules.classes)
+        judged = Column("decode_error").is_null() & Column("accepted_by").is_null()
+        readable = self._rule("readable", "every image can be decoded", "unreadable image")
         yield gxe.ExpectColumnValuesToBeNull(column="decode_error", **readable)
-        yield gxe.ExpectColumnValuesToNotBeNull(column="label", **label)
-        other = self._rule("label", f"label is none of {', '.join(rules.classes)}")
-        yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(rules.classes), **other)
-        if rule := self._rule("label_source", "nobody is named who labelled it"):
-            yield gxe.ExpectColumnValuesToNotBeNull(column="labelled_by", row_condition=checked, **rule)
-        if rules.label_source and (rule := self._rule("label_source", f"labelled by none of {rules.label_source}")):
-            yield gxe.ExpectColumnValuesToMatchRegex(
-                column="labelled_by", regex=rules.label_source, row_condition=checked, **rule
-            )
-        if rule := self._rule("label_age", "labelled in the future"):
-            yield from self._between(rule, "label_age_days", 0, None, checked)
+        labelled = self._rule("label", "every image has a label", "no label")
+        yield gxe.ExpectColumnValuesToNotBeNull(column="label", **labelled)
+        known = self._rule("label", f"labels are {classes}", f"label is none of {classes}")
+        yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(rules.classes), **known)
+        if rule := self._rule("label_source", "it is said who labelled", "nobody is named who labelled it"):
+            yield gxe.ExpectColumnValuesToNotBeNull(column="labelled_by", row_condition=judged, **rule)
+        pattern = rules.label_source
+        if pattern and (
+            rule := self._rule("label_source", f"who labelled matches {pattern}", f"labelled by none of {pattern}")
+        ):
+            yield gxe.ExpectColumnValuesToMatchRegex(column="labelled_by", regex=pattern, row_condition=judged, **rule)
+        if rule := self._rule("label_age", "no label is from the future", "labelled in the future"):
+            yield self._between(rule, "label_age_days", -CLOCKS_DAYS, None, judged)
+        if rule := self._rule("label_age", "dates of labels are ISO 8601", "its label's date can't be read"):
+            yield gxe.ExpectColumnValuesToBeNull(column="label_date_error", row_condition=judged, **rule)
         for side in ("width", "height"):
-            if rule := self._rule("size", f"{side} is not within {rules.min_side_px}…{rules.max_side_px} px"):
-                yield from self._between(rule, f"{side}_px", rules.min_side_px, rules.max_side_px, checked)
-        if rule := self._rule("bit_depth", f"bit depth is none of {', '.join(map(str, rules.bit_depths))}"):
-            depths = list(rules.bit_depths)
-            yield gxe.ExpectColumnValuesToBeInSet(column="bit_depth", value_set=depths, row_condition=checked, **rule)
+            within = f"within {rules.min_side_px}…{rules.max_side_px} px"
+            if rule := self._rule("size", f"{side} is {within}", f"{side} is not {within}"):
+                yield self._between(rule, f"{side}_px", rules.min_side_px, rules.max_side_px, judged)
+        depths = ", ".join(map(str, rules.bit_depths))
+        if rule := self._rule("bit_depth", f"bit depth is one of {depths}", f"bit depth is none of {depths}"):
+            yield gxe.ExpectColumnValuesToBeInSet(
+                column="bit_depth", value_set=list(rules.bit_depths), row_condition=judged, **rule
+            )
         for name, looks in ranges.items():
-            for descriptor, (low, high) in looks.items():
-                if rule := self._rule(
-                    "looks", f"{descriptor} is not within {low:.3f}…{high:.3f}, usual in slice {name}"
-                ):
-                    yield from self._between(rule, descriptor, low, high, checked & (Column("slice") == name))
+            for look, (low, high) in looks.items():
+                within = f"within {low:.3g}…{high:.3g}, usual in slice {name}"
+                if rule := self._rule("looks", f"{look} is {within}", f"{look} is not {within}"):
+                    yield self._between(rule, look, low, high, judged & (Column("slice") == name))
 
-    def _rule(self, name: str, reason: str) -> dict[str, Any]:
+    def _rule(self, name: str, asks: str, reason: str) -> dict[str, Any]:
         """What an expectation says of itself, in our words and in the Data Docs; empty when it is off."""
         severity = getattr(self.rules.severity, name)
         if severity == "off":
             return {}
-        return {"severity": severity, "meta": {"rule": name, "reason": reason}, "notes": f"{severity}: {reason}"}
+        meta = {"rule": name, "asks": asks, "reason": reason}
+        return {"severity": severity, "meta": meta, "description": f"{severity.capitalize()}: {asks}"}
 
     def _between(
         self, rule: dict[str, Any], column: str, low: float | None, high: float | None, rows: Any = None
-    ) -> Iterator[Any]:
+    ) -> Any:
         import great_expectations.expectations as gxe
 
-        condition = {} if rows is None else {"row_condition": rows}
-        yield gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, **condition, **rule)
+        return gxe.ExpectColumnValuesToBeBetween(
+            column=column, min_value=low, max_value=high, row_condition=rows, **rule
+        )
 
-    def _check(self, name: str, frame: pd.DataFrame, expectations: list[Any], *, key: str) -> list[Failure]:
+    def _check(self, name: str, frame: pd.DataFrame, expectations: list[Any], *, key: str) -> list[Outcome]:
         import great_expectations as gx
 
         batches = self.source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
         suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
         definition = gx.ValidationDefinition(name=name, data=batches, suite=suite)
-        shown = {"result_format": "COMPLETE", "unexpected_index_column_names": [key]}
-        checkpoint = gx.Checkpoint(
-            name=name, validation_definitions=[self.context.validation_definitions.add(definition)], result_format=shown
+        # The index names the rows at fault: by a column, Great Expectations looks each of them up, which takes minutes.
+        result = self.context.validation_definitions.add(definition).run(
+            batch_parameters={"dataframe": frame},
+            result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False},
         )
-        result = self.context.checkpoints.add(checkpoint).run({"dataframe": frame})
-        return [
-            _failure(outcome, key)
-            for suite_result in result.run_results.values()
-            for outcome in suite_result.results
-            if not outcome.success
-        ]
+        return [_outcome(one, frame[key]) for one in result.results]
 
 
-def _failure(outcome: Any, key: str) -> Failure:
-    config = outcome.expectation_config
-    rule, severity, reason = config.meta["rule"], str(config.severity.value), config.meta["reason"]
-    errors = [info for info in _exceptions(outcome.exception_info) if info.get("raised_exception")]
+def _outcome(found: Any, keys: pd.Series) -> Outcome:
+    config = found.expectation_config
+    rule, asks, reason = (config.meta[name] for name in ("rule", "asks", "reason"))
+    column = config.kwargs["column"]
+    errors = [info for info in _exceptions(found.exception_info) if info.get("raised_exception")]
     if errors:
         message = str(errors[0].get("exception_message")).splitlines()[0]
-        return Failure(rule, "critical", f"could not be checked ({message}): {reason}", ())
-    at_fault = outcome.result.get("unexpected_index_list") or []
-    return Failure(rule, severity, reason, tuple(str(row[key]) for row in at_fault))
+        said = f"could not be checked ({message}): {reason}"
+        return Outcome(rule, CRITICAL, asks, said, column, holds=False, checked=False)
+    at_fault = [] if found.success else list(found.result.get("unexpected_index_list") or [])
+    rows = tuple(keys.loc[at_fault].astype(str)) if at_fault else ()
+    return Outcome(rule, str(config.severity.value), asks, reason, column, bool(found.success), rows)
 
 
 def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:

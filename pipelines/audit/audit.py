@@ -70,15 +70,16 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     if last is not None and last.labels_judged >= len(places):
         return last
     readable = _with_file_facts(workspace, readable)
+    photographed = readable[~readable["synthetic"]].reset_index(drop=True)
     judged = labelled.iloc[places]
     found = [
         *set_aside.findings(frame, quarantine.entries(workspace)),
-        *duplicates.findings(readable, _near_duplicates(workspace, readable)),
+        *duplicates.findings(photographed, _near_duplicates(workspace, photographed)),
         *ground_truth.findings(readable, _masks(workspace, readable)),
-        *leaks.findings(readable),
+        *leaks.findings(photographed),
         *label_errors.findings(judged["image"].tolist(), judged["truth"].tolist(), judged["part"].tolist(), features),
-        *amounts.findings(readable, workspace.params().validate_.min_parts_per_class),
-        *outliers.findings(readable),
+        *amounts.findings(photographed, workspace.params().validate_.min_parts_per_class),
+        *outliers.findings(photographed),
     ]
     found.sort(key=lambda item: ORDER.index(item.severity))
     report = AuditReport(sha256, len(frame), len(places), tuple(found), "artifacts/audit/report.html")

@@ -7,20 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from models.augmentation import PLAIN
 from models.feature_cache import features_kept
 from models.params import Params
 from pipelines import stage
 from pipelines.workspace import Workspace
 
-VIEW = "none"
-
 
 def kept(workspace: Workspace, images: Sequence[str]) -> tuple[list[int], np.ndarray]:
     """Places in `images` whose features are there already, and float32 [that many, d]. Imports no torch."""
     store = features_kept(workspace.params(), _cache(workspace))
-    missing = set(store.missing([f"{image}/{VIEW}" for image in images]))
-    places = [place for place, image in enumerate(images) if f"{image}/{VIEW}" not in missing]
-    return places, store.rows([f"{images[place]}/{VIEW}" for place in places]) if places else np.zeros((0, 0))
+    missing = set(store.missing([f"{image}/{PLAIN.name}" for image in images]))
+    places = [place for place, image in enumerate(images) if f"{image}/{PLAIN.name}" not in missing]
+    return places, store.rows([f"{images[place]}/{PLAIN.name}" for place in places]) if places else np.zeros((0, 0))
 
 
 def compute(workspace: Workspace, images: Sequence[str], files: Sequence[Path]) -> None:
@@ -29,7 +28,7 @@ def compute(workspace: Workspace, images: Sequence[str], files: Sequence[Path]) 
 
     params: Params = workspace.params()
     features = frozen_features(build(params), params, _cache(workspace))
-    features([(image, file, VIEW) for image, file in zip(images, files, strict=True)], stage.progress)
+    features([(image, file, PLAIN) for image, file in zip(images, files, strict=True)], stage.progress)
 
 
 def _cache(workspace: Workspace) -> Path:

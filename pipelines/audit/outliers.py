@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from models.usual import LOOKS, usual_range
+from models.usual import LOOKS, distances
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
 RARE = 0.05  # share below which a value is odd
-FAR = 4.0  # times as far from the slice's median as the 5 % of images that are farthest on that side
+FAR = 3.0  # times as far from the slice's median as the 5 % of images that are farthest on that side
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
@@ -63,13 +63,11 @@ def _far(frame: pd.DataFrame) -> list[Case]:
     for _, members in frame.groupby("slice"):
         for column in LOOKS:
             numbers = members[column].to_numpy(dtype=float)
-            usual = usual_range(numbers, 1.0)
-            if usual is None:
-                continue
-            middle = float(np.nanmedian(numbers))
-            for image, value in zip(members["image"], numbers, strict=True):
-                distance = (value - middle) / ((usual[1] if value > middle else usual[0]) - middle)
-                if distance > FAR and distance > worst.get(image, (0.0, ""))[0]:
-                    worst[image] = (distance, f"{column} {value:.3f}, usual {middle:.3f}")
+            away = np.abs(distances(column, numbers))
+            middle = float(np.nanmedian(numbers)) if not np.isnan(numbers).all() else np.nan
+            for place in np.flatnonzero(away > FAR):
+                image, distance = members["image"].iloc[place], float(away[place])
+                if distance > worst.get(image, (0.0, ""))[0]:
+                    worst[image] = (distance, f"{column} {numbers[place]:.3g}, usual {middle:.3g}")
     ordered = sorted(worst.items(), key=lambda item: -item[1][0])
     return [Case((image,), text) for image, (_, text) in ordered]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from models import images
 from pipelines.audit.finding import Finding, Severity
+from pipelines.pages.pictures import data_uri
 
 TILE_PX = 160
 
@@ -27,16 +24,6 @@ def render(
         n_images=n_images,
         findings=findings,
         counts={severity: sum(item.severity is severity for item in findings) for severity in Severity},
-        tile=lambda image: _tile(path_of(image)),
+        tile=lambda image: data_uri(images.read(path_of(image)), TILE_PX),
         name_of=name_of,
     )
-
-
-def _tile(path: Path) -> str:
-    """A data URI; JPEG, because a page holds hundreds."""
-    image = images.to_rgb8(images.read(path))
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((TILE_PX, TILE_PX))
-    sink = io.BytesIO()
-    picture.save(sink, format="JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"

@@ -41,20 +41,24 @@ class Handover:
 
 
 def hand_over(workspace: Workspace, target: Target, directory: Path) -> Handover:
-    """Write every readable image of the dataset below `directory`, which must be empty or absent.
+    """Write every readable photograph of the dataset below `directory`, which must be empty or absent.
 
     Raises NotReady without images and BadInput for a directory that holds something.
     """
     everything = annotation_table.load(workspace.annotations).to_pylist()
-    rows = [row for row in everything if not row["decode_error"]]
+    readable = [row for row in everything if not row["decode_error"]]
+    rows = [row for row in readable if not row["synthetic"]]  # elsewhere they would pass for photographs
     if not rows:
         raise NotReady(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")
     images, left_out = write(target, rows, workspace.data, directory)
-    unreadable = {"image that can't be read": len(everything) - len(rows)} if len(everything) > len(rows) else {}
+    whole = {
+        "image that can't be read": len(everything) - len(readable),
+        "synthetic image": len(readable) - len(rows),
+    }
     advice = label_studio.advice(directory) if target is Target.LABEL_STUDIO else ()
-    return Handover(directory, images, unreadable | left_out, advice)
+    return Handover(directory, images, {what: n for what, n in whole.items() if n} | left_out, advice)
 
 
 def write(target: Target, rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:

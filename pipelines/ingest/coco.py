@@ -108,6 +108,7 @@ def _delivery(
     remarks: dict[str, list[str]],
 ) -> Delivery:
     name = entry["file_name"].replace("\\", "/")
+    where = f"{notes}, image {entry['id']}"
     file = _image(notes, name)
     size = (entry.get("width"), entry.get("height"))
     if None not in size and shapes.upright_size(file) not in (size, None):
@@ -121,15 +122,15 @@ def _delivery(
         slice=slice or "default",
         label=(Label.DEFECT if found else Label.GOOD).value,
         defect_types=tuple(dict.fromkeys(one.box.defect_type for one in read if one.box.defect_type)),
-        mask=partial(_mask, file, masked) if masked else None,
+        mask=partial(_mask, file, where, masked) if masked else None,
         boxes=[one.box for one in read],
         labelled_by=f"COCO {notes.name}",
         licence=licences.get(entry.get("license")),
     )
     own = entry.get(carried.KEY)
-    fields = carried.fields(own, sealed, f"{notes}, image {entry['id']}")
+    fields = carried.fields(own, sealed, where)
     if isinstance(own, dict) and "label" in fields and own.get("mask") == "empty":
-        fields["mask"] = partial(_mask, file, ())
+        fields["mask"] = partial(_mask, file, where, ())
     return replace(delivery, **fields)
 
 
@@ -178,9 +179,6 @@ def _bounds(polygons: list[list[float]], runs: dict[str, Any] | None) -> Sequenc
     return left, top, right - left + 1, bottom - top + 1
 
 
-def _mask(file: Path, found: Sequence[_Annotation]) -> bytes:
-    return shapes.mask_png(
-        file,
-        [points for one in found for points in one.polygons],
-        (coco_masks.from_runs(one.runs) for one in found if one.runs),
-    )
+def _mask(file: Path, where: str, found: Sequence[_Annotation]) -> bytes:
+    polygons = [points for one in found for points in one.polygons]
+    return shapes.mask_png(file, where, polygons, (coco_masks.from_runs(one.runs) for one in found if one.runs))

@@ -33,6 +33,7 @@ class Delivery:
     labelled_at: str | None = None
     licence: str | None = None
     accepted_by: str | None = None  # who released it from quarantine in spite of what the contract says
+    accepted_at: str | None = None
     synthetic: bool = False  # made, not photographed: goes to the training split
 
 

@@ -72,6 +72,7 @@ def describe(delivery: Delivery, source: str, line: str) -> Described:
         "source_path": delivery.name,
         "licence": delivery.licence,
         "accepted_by": delivery.accepted_by,
+        "accepted_at": delivery.accepted_at,
         "synthetic": delivery.synthetic,
         "size_bytes": len(data),
     }

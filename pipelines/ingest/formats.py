@@ -12,10 +12,8 @@ from pathlib import Path
 from models.errors import BadData, BadInput
 from models.params import SplitShares
 from models.vocabulary import Label
-from pipelines.ingest import coco, elpv, folder, label_studio, manifest, masks, mvtec, voc, yolo
+from pipelines.ingest import archives, coco, elpv, folder, label_studio, manifest, masks, mvtec, voc, yolo
 from pipelines.ingest.deliveries import Delivery, Source
-
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 class Format(StrEnum):
@@ -68,8 +66,8 @@ def recognise(source: str) -> Format:
         return Format.COCO
     if label_studio.recognises(path):
         return Format.LABEL_STUDIO
-    if path.is_file() and path.suffix.lower() in ARCHIVES:
-        raise BadData(f"{source} is an archive.", next_step="Extract it, then ingest the folder.")
+    if archives.is_archive(path):
+        raise BadData(f"{source} is an archive.", next_step=f"defectloop ingest {source} --extract")
     if path.is_dir():
         return next((name for name, test in tests.items() if test(path)), Format.FOLDER)
     raise BadData(

@@ -204,7 +204,7 @@ def _delivery(
         label=label.value if label else None,
         defect_types=tuple(dict.fromkeys([*types, *(kind for result in shown for kind in result.labels)])),
         boxes=found.boxes if found.boxes or not (choices or shown or by_choice) else None,
-        mask=partial(mask_png, file, found) if found.polygons or found.brushes else None,
+        mask=partial(mask_png, file, said.where, found) if found.polygons or found.brushes else None,
         labelled_by=said.by or f"Label Studio {notes.name}",
         labelled_at=said.at or None,
     )

@@ -204,10 +204,10 @@ def _corners(result: Result, width: int, height: int) -> list[float]:
     return [number for dx, dy in around for number in (x + dx * cos - dy * sin, y + dx * sin + dy * cos)]
 
 
-def mask_png(file: Path, found: Regions) -> bytes:
+def mask_png(file: Path, where: str, found: Regions) -> bytes:
     """All polygons and brushes of an image as one mask. Raises UnreadableImage for run lengths that break off."""
     try:
         drawn = [brush.alpha(one.rle, width=one.width, height=one.height) for one in found.brushes]
     except ValueError as error:
-        raise UnreadableImage(f"{error}.", next_step=_NEXT) from error
-    return shapes.mask_png(file, found.polygons, drawn)
+        raise UnreadableImage(f"{where}: {error}.", next_step=_NEXT) from error
+    return shapes.mask_png(file, where, found.polygons, drawn)

@@ -28,6 +28,8 @@ def release(
         raise BadInput(f"There is no label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
     if label is not None and not reviewer:
         raise BadInput("A label needs somebody who stands behind it.", next_step='Add --reviewer "…".')
+    if reviewer:
+        _require_acceptable(entries, label)
     by_source: dict[str, list[Quarantined]] = defaultdict(list)
     for entry in entries:
         by_source[entry.row["source"]].append(entry)
@@ -46,8 +48,21 @@ def release(
     return IngestReport("quarantine", added, already, tuple(refused))
 
 
+def _require_acceptable(entries: Sequence[Quarantined], label: str | None) -> None:
+    """A person can stand behind an odd image, but nobody behind one that can't be read or is nothing."""
+    unreadable = [entry.path for entry in entries if entry.row.get("decode_error")]
+    if unreadable:
+        raise BadInput(
+            f"{unreadable[0]} can't be read, whoever stands behind it.",
+            next_step="Ingest a whole copy of it, or release the others by name.",
+        )
+    unlabelled = [entry.path for entry in entries if entry.row["label"] is None]
+    if unlabelled and label is None:
+        raise BadInput(f"Nobody says what {unlabelled[0]} is.", next_step="Say it: --label good or --label defect")
+
+
 def _delivery(entry: Quarantined, data: bytes, data_dir: Path, label: str | None, reviewer: str | None) -> Delivery:
-    row = entry.row
+    row, now = entry.row, datetime.now(UTC).isoformat(timespec="seconds")
     mask = data_dir / row["mask"] if row.get("mask") else None
     return Delivery(
         name=row["source_path"],
@@ -59,9 +74,10 @@ def _delivery(entry: Quarantined, data: bytes, data_dir: Path, label: str | None
         defect_types=tuple(row["defect_types"] or ()),
         defect_probability=row["defect_probability"],
         labelled_by=reviewer if label else row["labelled_by"],
-        labelled_at=datetime.now(UTC).isoformat(timespec="seconds") if label else row["labelled_at"],
+        labelled_at=now if label else row["labelled_at"],
         licence=row["licence"],
         accepted_by=reviewer or row.get("accepted_by"),
+        accepted_at=now if reviewer else row.get("accepted_at"),
         synthetic=bool(row.get("synthetic")),
         mask=mask.read_bytes if mask else None,
         boxes=None if row.get("boxes") is None else [Box(**box) for box in row["boxes"]],

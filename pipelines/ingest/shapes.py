@@ -83,15 +83,21 @@ def bounds(points: Sequence[float]) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
-def mask_png(file: Path, polygons: Sequence[Sequence[float]], pixels: Iterable[np.ndarray] = ()) -> bytes:
-    """Polygons and masks (uint8, from 128 on; or bool) of one image, united. Raises UnreadableImage for a wrong size."""
+def mask_png(file: Path, where: str, polygons: Sequence[Sequence[float]], pixels: Iterable[np.ndarray] = ()) -> bytes:
+    """Polygons and masks (uint8, from 128 on; or bool) of one image, united.
+
+    Raises UnreadableImage, beginning with `where`, for a mask of another size than the image.
+    """
     size = upright_size(file)
     if size is None:
-        raise UnreadableImage("its image can't be read.")
+        raise UnreadableImage(f"{where}: the image can't be read.")
     width, height = size
     filled = coco_masks.from_polygons(polygons, width=width, height=height)
     for one in pixels:
         if one.shape != filled.shape:
-            raise UnreadableImage(f"it has {one.shape[1]}×{one.shape[0]} px, the image {width}×{height}.")
+            raise UnreadableImage(
+                f"{where}: a mask of {one.shape[1]}×{one.shape[0]} px, the image has {width}×{height}.",
+                next_step="Export the annotations again, for the images as they are now.",
+            )
         filled |= one if one.dtype == bool else one > 127
     return images.encode_png(filled.astype(np.uint8) * 255)

@@ -95,7 +95,7 @@ def _delivery(
             "label": (Label.DEFECT if found else Label.GOOD).value,
             "defect_types": tuple(dict.fromkeys(box.defect_type for box in found if box.defect_type)),
             "boxes": found if size else None,
-            "mask": partial(shapes.mask_png, path, polygons) if polygons else None,
+            "mask": partial(shapes.mask_png, path, str(notes), polygons) if polygons else None,
             "labelled_by": f"YOLO {notes.name}",
         }
     else:

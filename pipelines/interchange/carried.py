@@ -39,6 +39,7 @@ _IMAGE: dict[str, Callable[[Any], bool]] = {
     "split": lambda value: value in set(Split),
     "licence": _text,
     "accepted_by": _text,
+    "accepted_at": _text,
     "synthetic": lambda value: isinstance(value, bool),
 }
 _GROUND_TRUTH: dict[str, Callable[[Any], bool]] = {

@@ -32,3 +32,11 @@ def last(ledger: Ledger, line: str, *, version: str | None = None) -> Promotion 
 def all_of(ledger: Ledger, line: str) -> list[Promotion]:
     with ledger.reading() as session:
         return list(session.scalars(select(Promotion).where(Promotion.line == line).order_by(Promotion.id)))
+
+
+def champion(ledger: Ledger, line: str) -> Promotion | None:
+    """The decision that made the present champion one: its first promotion, if it came back by a rollback."""
+    made = [item for item in all_of(ledger, line) if item.kind != "refuse" and item.state == "done"]
+    if not made:
+        return None
+    return next(item for item in made if item.version == made[-1].version)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from models.errors import BadData
+from models.errors import BadData, UnreadableImage
 from pipelines.ingest import formats
 from pipelines.interchange import brush
 from tests.conftest import picture
@@ -279,6 +279,33 @@ def test_a_mistake_is_named_with_its_file_and_place(make: Maker, says: str, tmp_
     assert says in caught.value.message
     assert str(tmp_path) in caught.value.message
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            annotated(segmentation={"size": [32, 32], "counts": [0, 1024]}),
+            "image 3: a mask of 32×32 px, the image has 64",
+        ),
+        (
+            lambda root: label_studio(
+                root,
+                region("brushlabels", rle=brush.packed(np.ones((32, 32), bool)))
+                | {"original_width": 32, "original_height": 32},
+            ),
+            "task 5, annotation 7: a mask of 32×32 px, the image has 64×64",
+        ),
+    ],
+)
+def test_a_mask_of_another_size_is_named_when_it_is_drawn(make: Maker, says: str, tmp_path: Path) -> None:
+    _, source = formats.read(str(make(tmp_path / "delivery")), SHARES)
+    (item,) = (one for one in source.deliveries if one.mask and one.name in ("c.png", "images/a.png"))
+    assert item.mask is not None
+    with pytest.raises(UnreadableImage) as caught:
+        item.mask()
+    assert says in caught.value.message
+    assert str(tmp_path) in caught.value.message
 
 
 def test_a_box_over_the_edge_is_kept_for_the_audit(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from tests.pipelines.test_formats import SHARES, mvtec, put, same_stem
 from tests.pipelines.test_formats import yolo as yolo_delivery
 
 COLUMNS = ("part", "slice", "split", "licence", "accepted_by", "synthetic", "label", "defect_probability")
-COLUMNS += ("labelled_by", "labelled_at")
+COLUMNS += ("labelled_by", "labelled_at", "accepted_at")
 WHOLE = (Target.COCO, Target.LABEL_STUDIO)  # which hold everything, with our own columns beside
 
 
@@ -144,6 +144,7 @@ def datasets(draw: st.DrawFn) -> list[dict[str, Any]]:
                     "labelled_at": st.none() | words,
                     "licence": st.none() | words,
                     "accepted_by": st.none() | words,
+                    "accepted_at": st.none() | words,
                     "synthetic": st.booleans(),
                     "drawn": st.none() | arrays.arrays(bool, shape),
                 }

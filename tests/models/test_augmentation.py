@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.augmentation import View, seen, vary, views
+from models.params import Augment, Train, load
+from tests.models.test_near_duplicates import surface
+
+STILL = Augment(
+    views=0, rotation_deg=0, zoom=0, shift=0, brightness=0, contrast=0, blur_px=0, noise=0, jpeg_quality=None
+)  # fmt: skip
+
+
+def train(**augment: object) -> Train:
+    from pathlib import Path
+
+    settings = load(Path("params.yaml")).train
+    return settings.model_copy(update={"augment": STILL.model_copy(update=augment)})
+
+
+def test_the_default_views_are_the_flips_under_their_own_names() -> None:
+    assert [view.name for view in views(train())] == ["none", "horizontal"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"rotation_deg": 20}, {"zoom": 0.3}, {"shift": 0.2}, {"brightness": 0.5}, {"contrast": 0.5},
+     {"blur_px": 3}, {"noise": 0.2}, {"jpeg_quality": 5}],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_each_setting_changes_the_image_and_keeps_its_size_and_type(how: dict, dtype: type) -> None:
+    image = surface(1).astype(dtype) * (257 if dtype is np.uint16 else 1)
+    varied = vary(image, STILL.model_copy(update=how), np.random.default_rng(0))
+    assert varied.shape == image.shape
+    assert varied.dtype == image.dtype
+    assert np.array_equal(varied, image) == ("jpeg_quality" in how and dtype is np.uint16)
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    assert np.array_equal(vary(surface(1), STILL, np.random.default_rng(0)), surface(1))
+
+
+def test_views_are_the_same_in_every_run_and_differ_from_image_to_image() -> None:
+    one, two = views(train(views=2, noise=0.1))[2:]
+    image = surface(1)
+    assert np.array_equal(seen(image, one, "a"), seen(image, one, "a"))
+    assert not np.array_equal(seen(image, one, "a"), seen(image, one, "b"))
+    assert not np.array_equal(seen(image, one, "a"), seen(image, two, "a"))
+
+
+def test_another_setting_is_another_name_and_more_views_keep_the_names_of_the_first() -> None:
+    few, more = ([view.name for view in views(train(views=n, noise=0.1))] for n in (1, 3))
+    assert more[: len(few)] == few
+    assert few[-1] not in [view.name for view in views(train(views=3, noise=0.2))]
+
+
+def test_a_flip_is_a_mirror_image() -> None:
+    assert np.array_equal(seen(surface(1), View("horizontal", "horizontal"), "a"), surface(1)[:, ::-1])
