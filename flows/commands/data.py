@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace, track
+from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace, plain, track
 
 if TYPE_CHECKING:
+    from pipelines.ingest.formats import Recognised
     from pipelines.quarantine import Quarantined
     from pipelines.validate import ValidationReport
 
@@ -35,7 +36,9 @@ def init(
 
 def ingest(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(help="A folder, a manifest, a COCO file, or elpv (the example's images).")],
+    source: Annotated[
+        str, typer.Argument(help="A folder, a manifest, a COCO or Label Studio file, or elpv (the example's images).")
+    ],
     format: Annotated[
         str, typer.Option(help="auto, folder, mvtec, masks, voc, coco, yolo, label-studio, manifest or elpv.")
     ] = "auto",
@@ -77,17 +80,27 @@ def ingest(
             typer.echo(f"  not extracted, an archive inside: {inside}", err=True)
     found = formats.count(chosen, opened)
     if not as_json or dry_run:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in found.defect_types.items())
-        text = f"{found.format}: {found.images} images of {found.parts} parts, {found.labelled} labelled, "
-        text += f"{found.masks} masks, {found.boxes} boxes" + (f"; {kinds}" if kinds else "")
-        answer(found, text, as_json=as_json)
+        answer(found, _recognised(found), as_json=as_json)
     if dry_run:
         return
     report = take_in(place, opened, track=track)
     text = f"{report.added} added, {report.relabelled} relabelled, {report.already_present} already present, "
     text += f"{len(report.quarantined)} quarantined"
     text += f"; {report.grouped} share a part with a look-alike" if report.grouped else ""
-    answer(report, text + "\nNext: defectloop validate", as_json=as_json)
+    answer(plain(report) | {"recognised": plain(found)}, text + "\nNext: defectloop validate", as_json=as_json)
+
+
+def _recognised(found: Recognised) -> str:
+    """What a person reads before anything is written: the counts, the classes, and what is not as one may expect."""
+    text = (
+        f"{found.format}: {found.images} images, {found.labelled} labelled, {found.masks} masks, {found.boxes} boxes, "
+    )
+    text += f"{found.parts} parts"
+    if found.without_part:
+        text += f"; {found.without_part} images whose part nobody said, look-alikes among them will share one"
+    lines = [text, "  classes: " + (", ".join(f"{n} {kind}" for kind, n in found.classes.items()) or "none")]
+    lines += [f"  {len(names)} × {what} (first: {names[0]})" for what, names in found.remarks.items()]
+    return "\n".join(lines)
 
 
 def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -266,7 +279,7 @@ def handover(
             f"  {written.directory.resolve()}, paste labelling.xml, import tasks.json",
         ]
     lines += [f"  not held by {target}: {what}, {n} images" for what, n in written.left_out.items()]
-    answer(written, "\n".join(lines), as_json=as_json)
+    answer(written, "\n".join([*lines, *written.advice]), as_json=as_json)
 
 
 class SnapshotsAction(StrEnum):

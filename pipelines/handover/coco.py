@@ -1,4 +1,5 @@
-"""Hand the dataset over as COCO: `images/` and `annotations.json`. Masks become uncompressed run lengths."""
+"""Hand the dataset over as COCO: `images/` and `annotations.json`. Masks become compressed run lengths; what COCO has no
+place for travels under one key of our own (`pipelines.interchange.carried`), which other tools pass over."""
 
 from __future__ import annotations
 
@@ -8,68 +9,87 @@ from typing import Any
 import numpy as np
 
 from models import images
-from pipelines import kept
-
-NO_TYPE = "defect"
+from pipelines.adapters import coco_masks
+from pipelines.handover.types import name, type_names, untyped_name
+from pipelines.interchange import carried
 
 
 def content(rows: list[dict[str, Any]], data_dir: Path) -> dict[str, Any]:
-    """The JSON document. Each box is an annotation; a mask goes with its own bounding box where there are no boxes."""
-    kinds = sorted(
-        {box["defect_type"] or NO_TYPE for row in rows for box in row["boxes"] or ()}
-        | {kind for row in rows if row["mask"] for kind in row["defect_types"] or (NO_TYPE,)}
-    )
-    category = {kind: number for number, kind in enumerate(kinds, start=1)}
+    """The JSON document. Each box is an annotation with its share of the mask; a mask without boxes has its own bounds."""
+    untyped = untyped_name(rows)
+    kinds = type_names(rows)
+    category = {kind: number for number, kind in enumerate([*kinds, None], start=1)}
+    licences = sorted({row["licence"] for row in rows if row["licence"]})
     annotations: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     for number, row in enumerate(rows, start=1):
-        for entry in _annotations(row, data_dir):
-            kind = entry.pop("kind")
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": number, "category_id": category[kind], "iscrowd": 0} | entry
-            )
+        found, empty = _annotations(row, data_dir)
+        sealed = carried.seal([kind, entry.get("bbox"), entry.get("segmentation")] for kind, entry in found)
+        for kind, entry in found:
+            head = {"id": len(annotations) + 1, "image_id": number, "category_id": category[kind], "iscrowd": 0}
+            annotations.append(head | entry)
+        image = {"id": number, "file_name": name(row), "width": row["width_px"], "height": row["height_px"]}
+        if row["licence"]:
+            image["license"] = licences.index(row["licence"]) + 1
+        own = carried.carried(row, sealed) | ({"mask": "empty"} if empty else {})
+        listed.append(image | {carried.KEY: own})
+    categories: list[dict[str, Any]] = [
+        {"id": category[kind], "name": kind, "supercategory": "defect"} for kind in kinds
+    ]
+    if any(entry["category_id"] == category[None] for entry in annotations):
+        own = {carried.KEY: {"untyped": True}}
+        categories.append({"id": category[None], "name": untyped, "supercategory": "defect"} | own)
     return {
-        "categories": [{"id": number, "name": kind} for kind, number in category.items()],
-        "images": [
-            {"id": number, "file_name": name(row), "width": row["width_px"], "height": row["height_px"]}
-            | {kept.KEY: kept.of_row(row)}
-            for number, row in enumerate(rows, start=1)
-        ],
+        "licenses": [{"id": number, "name": text} for number, text in enumerate(licences, start=1)],
+        "categories": categories,
+        "images": listed,
         "annotations": annotations,
     }
 
 
-def name(row: dict[str, Any]) -> str:
-    """The image's file name: its hash, which every other record of it uses."""
-    return Path(row["file"]).name
+def _annotations(row: dict[str, Any], data_dir: Path) -> tuple[list[tuple[str | None, dict[str, Any]]], bool]:
+    """Type and annotation of every box, and whether the image has a mask with nothing on it."""
+    boxes: list[dict[str, Any]] = row["boxes"] or []
+    mask = images.read(data_dir / row["mask"])[..., 0] > 0 if row["mask"] else None
+    if mask is not None and mask.any():
+        boxes = boxes or [_around(mask) | {"defect_type": next(iter(row["defect_types"] or ()), None)}]
+    shares = _shares(mask, boxes) if mask is not None else [None] * len(boxes)
+    found = []
+    for box, share in zip(boxes, shares, strict=True):
+        entry: dict[str, Any] = {"bbox": [box["x"], box["y"], box["width"], box["height"]]}
+        entry["area"] = box["width"] * box["height"]
+        if share is not None and share.any():
+            entry |= {"area": int(share.sum()), "segmentation": coco_masks.to_runs(share)}
+        found.append((box["defect_type"], entry))
+    return found, mask is not None and not mask.any()
 
 
-def _annotations(row: dict[str, Any], data_dir: Path) -> list[dict[str, Any]]:
-    boxes = [
-        {
-            "kind": box["defect_type"] or NO_TYPE,
-            "bbox": [box["x"], box["y"], box["width"], box["height"]],
-            "area": box["width"] * box["height"],
-        }
-        for box in row["boxes"] or ()
-    ]
-    if row["mask"] is None:
-        return boxes
-    mask = images.read(data_dir / row["mask"])[..., 0] > 0
-    if not mask.any():
-        return boxes
-    shape = {"size": list(mask.shape), "counts": run_lengths(mask)}
-    if boxes:  # the mask is of the image as a whole; COCO wants it with one of its boxes
-        return [boxes[0] | {"segmentation": shape, "area": int(mask.sum())}, *boxes[1:]]
-    (top, left), (bottom, right) = np.argwhere(mask).min(0).tolist(), np.argwhere(mask).max(0).tolist()
-    kind = next(iter(row["defect_types"] or ()), NO_TYPE)
-    bbox = [left, top, right - left + 1, bottom - top + 1]
-    carrier = {"kind": kind, "bbox": bbox, "area": int(mask.sum()), "segmentation": shape}
-    return [carrier | {kept.KEY: {kept.MASK_ONLY: True}}]
+def _around(mask: np.ndarray) -> dict[str, Any]:
+    at = np.argwhere(mask)
+    (top, left), (bottom, right) = at.min(0).tolist(), at.max(0).tolist()
+    return {"x": left, "y": top, "width": right - left + 1, "height": bottom - top + 1}
 
 
-def run_lengths(mask: np.ndarray) -> list[int]:
-    """COCO's counts: lengths of runs down the columns, beginning with zeros. `mask` bool [h, w]."""
-    flat = mask.T.ravel()
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
-    return [0, *runs] if flat[0] else runs
+def _shares(mask: np.ndarray, boxes: list[dict[str, Any]]) -> list[np.ndarray]:
+    """Which pixels of the mask belong to which box: those inside it, or nearest to it; of several boxes the smallest."""
+    rows, columns = np.nonzero(mask)
+    far = (
+        np.stack(
+            [
+                np.maximum.reduce([box["x"] - columns, columns + 1 - box["x"] - box["width"], np.zeros(len(rows))]) ** 2
+                + np.maximum.reduce([box["y"] - rows, rows + 1 - box["y"] - box["height"], np.zeros(len(rows))]) ** 2
+                for box in boxes
+            ]
+        )
+        if boxes
+        else np.zeros((0, len(rows)))
+    )
+    by_size = sorted(range(len(boxes)), key=lambda number: boxes[number]["width"] * boxes[number]["height"])
+    nearest = np.array(by_size)[far[by_size].argmin(axis=0)] if boxes else np.zeros(0)
+    found = []
+    for number in range(len(boxes)):
+        share = np.zeros_like(mask)
+        mine = nearest == number
+        share[rows[mine], columns[mine]] = True
+        found.append(share)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +14,12 @@ from models import annotation_table
 from models.errors import BadInput, NotReady
 from models.files import write_whole
 from models.vocabulary import Label, Split
-from pipelines.handover import coco, label_studio, yolo
+from pipelines.handover import coco, label_studio, mvtec, yolo
+from pipelines.handover.types import name
 from pipelines.workspace import Workspace
+
+Rows = list[dict[str, Any]]
+_BROWSERS_SHOW = {"PNG", "JPEG", "BMP", "WEBP"}
 
 
 class Target(StrEnum):
@@ -26,75 +31,116 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class Handover:
-    """What was written; `left_out` says in words what the format has no place for, with the number of images."""
+    """What was written; `left_out` says in words what the format has no place for, with the number of images; `advice`
+    is what to do next in the other tool."""
 
     directory: Path
     images: int
     left_out: dict[str, int]
+    advice: tuple[str, ...] = ()
 
 
 def hand_over(workspace: Workspace, target: Target, directory: Path) -> Handover:
-    """Write every image of the dataset below `directory`, which must be empty or absent.
+    """Write every readable photograph of the dataset below `directory`, which must be empty or absent.
 
     Raises NotReady without images and BadInput for a directory that holds something.
     """
-    readable = [row for row in annotation_table.load(workspace.annotations).to_pylist() if not row["decode_error"]]
-    rows = [row for row in readable if not row["synthetic"]]  # they would come back as photographs
-    made = {"synthetic image": len(readable) - len(rows)} if len(readable) > len(rows) else {}
+    everything = annotation_table.load(workspace.annotations).to_pylist()
+    readable = [row for row in everything if not row["decode_error"]]
+    rows = [row for row in readable if not row["synthetic"]]  # elsewhere they would pass for photographs
     if not rows:
         raise NotReady(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
-    if directory.exists() and any(directory.iterdir()):
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")
-    write = {Target.COCO: _coco, Target.YOLO: _yolo, Target.MVTEC: _mvtec, Target.LABEL_STUDIO: _label_studio}[target]
-    written, left_out = write(rows, workspace.data, directory)
-    return Handover(directory, written, left_out | made)
+    images, left_out = write(target, rows, workspace.data, directory)
+    whole = {
+        "image that can't be read": len(everything) - len(readable),
+        "synthetic image": len(readable) - len(rows),
+    }
+    advice = label_studio.advice(directory) if target is Target.LABEL_STUDIO else ()
+    return Handover(directory, images, {what: n for what, n in whole.items() if n} | left_out, advice)
 
 
-def _coco(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
+def write(target: Target, rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    """Write rows of the annotations, whose files lie below `data`; returns the images written and what was left out."""
+    writers = {
+        Target.COCO: _coco,
+        Target.YOLO: _yolo,
+        Target.MVTEC: _mvtec,
+        Target.LABEL_STUDIO: _label_studio,
+    }
+    return writers[target](rows, data, out)
+
+
+def _coco(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
     for row in rows:
-        _copy(data / row["file"], out / "images" / coco.name(row))
+        _copy(data / row["file"], out / "images" / name(row))
     write_whole(out / "annotations.json", json.dumps(coco.content(rows, data), indent=1).encode())
-    bare = [row for row in rows if row["label"] == Label.DEFECT and not row["boxes"] and not row["mask"]]
-    return len(rows), _counted({"label without box or mask, but for our own key": bare})
-
-
-def _yolo(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
-    placed = [row for row in rows if row["split"]]
-    for row in placed:
-        _copy(data / row["file"], out / yolo.image_path(row))
-    for path, text in yolo.label_files(placed).items():
-        write_whole(out / path, text.encode())
-    masks = [row for row in placed if row["mask"]]
-    bare = [row for row in placed if row["label"] and row["boxes"] is None]
-    missing = [row for row in rows if not row["split"]]
-    return len(placed), _counted({"mask": masks, "label without boxes": bare, "image without a split": missing})
-
-
-def _mvtec(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
-    """Good parts to learn from, everything of the test split to test; defective training parts have no place there."""
-    kept = [row for row in rows if row["label"] and (row["split"] == Split.TEST or row["label"] == Label.GOOD)]
-    for row in kept:
-        side = "test" if row["split"] == Split.TEST else "train"
-        kind = "good" if row["label"] == Label.GOOD else next(iter(row["defect_types"] or ()), "defect")
-        name = coco.name(row)
-        _copy(data / row["file"], out / side / kind / name)
-        if row["mask"] and kind != "good":
-            _copy(data / row["mask"], out / "ground_truth" / kind / f"{Path(name).stem}_mask.png")
-    boxes = [row for row in kept if row["boxes"]]
-    missing = [row for row in rows if row not in kept]
-    return len(kept), _counted({"boxes": boxes, "defective or unlabelled training image": missing})
-
-
-def _label_studio(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
-    for row in rows:
-        _copy(data / row["file"], out / "images" / coco.name(row))
-    found = label_studio.tasks(rows, data, out.name)
-    write_whole(out / "tasks.json", json.dumps(found, indent=1).encode())
-    write_whole(out / "labelling.xml", label_studio.configuration(rows).encode())
     return len(rows), {}
 
 
-def _counted(found: dict[str, list]) -> dict[str, int]:
+def _label_studio(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    for row in rows:
+        _copy(data / row["file"], out / "images" / name(row))
+    write_whole(out / "labelling.xml", label_studio.config(rows).encode())
+    write_whole(out / "tasks.json", json.dumps(label_studio.tasks(rows, data, out)).encode())
+    unseen = [row for row in rows if row["format"] not in _BROWSERS_SHOW]
+    return len(rows), _counted({"picture in the browser, which shows no TIFF": unseen})
+
+
+def _yolo(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    found = yolo.classes(rows)
+    write_whole(out / "data.yaml", yolo.data_file(found).encode())
+    left_out: Counter[str] = Counter()
+    for row in rows:
+        _copy(data / row["file"], out / yolo.image_path(row))
+        lines, lost = yolo.lines(row, data, found)
+        left_out.update(lost)
+        if lines is not None:
+            write_whole(out / yolo.label_path(row), "".join(f"{line}\n" for line in lines).encode(), durable=False)
+        left_out.update(["type of defect without a place"] if set(row["defect_types"] or ()) - _placed(row) else [])
+    columns = _no_columns(rows, "part", "slice", "defect_probability", "licence", "labelled_by")
+    return len(rows), {**left_out, **_counted(columns)}
+
+
+def _mvtec(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    kept = [row for row in rows if mvtec.held(row)]
+    for folder in {mvtec.folder_name(row["slice"]) for row in kept}:  # the layout is recognised by these two
+        (out / folder / "train" / "good").mkdir(parents=True)
+        (out / folder / "test").mkdir()
+    for row in kept:
+        _copy(data / row["file"], out / mvtec.image_path(row))
+        if row["mask"] and row["label"] != Label.GOOD:
+            _copy(data / row["mask"], out / mvtec.mask_path(row))
+    left_out = {
+        "defective or unlabelled image outside the test split": [row for row in rows if not mvtec.held(row)],
+        "boxes": [row for row in kept if row["boxes"]],
+        "mask of a good image": [row for row in kept if row["mask"] and row["label"] == Label.GOOD],
+        "further type of defect": [row for row in kept if len(row["defect_types"] or ()) > 1],
+        "train or validation": [row for row in kept if row["split"] != Split.TEST],
+        "sign in a name that no folder can have": [row for row in kept if _renamed(row)],
+    }
+    return len(kept), _counted(left_out | _no_columns(kept, "part", "defect_probability", "licence", "labelled_by"))
+
+
+def _placed(row: dict[str, Any]) -> set[str]:
+    """The types of defect that boxes have, or a mask, which has one."""
+    if row["boxes"]:
+        return {box["defect_type"] for box in row["boxes"]}
+    return set((row["defect_types"] or [])[:1]) if row["mask"] and row["label"] != Label.GOOD else set()
+
+
+def _renamed(row: dict[str, Any]) -> bool:
+    names = [row["slice"], *(row["defect_types"] or ())[:1]]
+    return any(mvtec.folder_name(text) != text for text in names)
+
+
+def _no_columns(rows: Rows, *columns: str) -> dict[str, Rows]:
+    """Columns that an image has and the format has no place for."""
+    return {column: [row for row in rows if row[column] is not None] for column in columns}
+
+
+def _counted(found: dict[str, Rows]) -> dict[str, int]:
     return {what: len(rows) for what, rows in found.items() if rows}
 
 

@@ -1,45 +1,84 @@
-"""Hand the dataset over as YOLO: `images/SPLIT/`, `labels/SPLIT/` and `data.yaml`."""
+"""Hand the dataset over as YOLO: `images/SPLIT/`, `labels/SPLIT/` with boxes, or polygons around masks, and `data.yaml`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from models.vocabulary import Split
+from models import images
+from models.vocabulary import Label, Split
+from pipelines.handover.outlines import outlines
+from pipelines.handover.types import name, type_names, untyped_name
+from pipelines.interchange import carried
 
 FOLDERS = {Split.TRAIN: "train", Split.VALIDATION: "val", Split.TEST: "test"}
-NO_TYPE = "defect"
+NO_SPLIT = "unsplit"  # which no trainer reads, and ingest takes for what it is
 
 
-def label_files(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Path to content, `data.yaml` included. An image whose boxes nobody stated gets no label file."""
-    kinds = sorted({box["defect_type"] or NO_TYPE for row in rows for box in row["boxes"] or ()}) or [NO_TYPE]
-    files = {
-        "data.yaml": yaml.safe_dump(
-            {"path": ".", **{folder: f"images/{folder}" for folder in FOLDERS.values()}, "names": kinds},
-            sort_keys=False,
-        )
-    }
-    for row in rows:
-        if row["boxes"] is not None:
-            path = Path(image_path(row)).with_suffix(".txt")
-            lines = [_line(box, row, kinds) for box in row["boxes"]]
-            files[f"labels/{path.relative_to('images').as_posix()}"] = "".join(f"{line}\n" for line in lines)
-    return files
+@dataclass(frozen=True)
+class Classes:
+    """Number of every type of defect; that of None, if anything has no type."""
+
+    names: list[str]
+    number: dict[str | None, int]
+
+
+def classes(rows: list[dict[str, Any]]) -> Classes:
+    kinds: list[str | None] = list(type_names(rows))
+    names = [str(kind) for kind in kinds]
+    boxes_untyped = any(not box["defect_type"] for row in rows for box in row["boxes"] or ())
+    if boxes_untyped or any(row["mask"] and not row["defect_types"] for row in rows) or not kinds:
+        names.append(untyped_name(rows))
+        kinds.append(None)
+    return Classes(names, {kind: at for at, kind in enumerate(kinds)})
+
+
+def data_file(found: Classes) -> str:
+    own = {carried.KEY: {"untyped": found.number[None]}} if None in found.number else {}
+    folders = {folder: f"images/{folder}" for folder in FOLDERS.values()}
+    content = {"path": ".", **folders, "names": dict(enumerate(found.names)), **own}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def lines(row: dict[str, Any], data_dir: Path, found: Classes) -> tuple[list[str] | None, list[str]]:
+    """The lines of a label file, and what they leave out: a line per box, or per area of a mask; none where it is good.
+
+    None for an image of which nobody said what it shows, or not where.
+    """
+    boxes, mask = row["boxes"] or [], row["mask"]
+    if boxes or row["label"] == Label.GOOD:
+        wrong = ["label that its boxes contradict"] if boxes and row["label"] != Label.DEFECT else []
+        numbers = [found.number[box["defect_type"] or None] for box in boxes]
+        written = [_line(number, _box(box), row) for number, box in zip(numbers, boxes, strict=True)]
+        return written, wrong + (["mask beside boxes"] if boxes and mask else ["mask of a good image"] if mask else [])
+    if mask is None or row["label"] is None:
+        return None, ["mask of an unlabelled image"] if mask else ["label without boxes or mask"] if row[
+            "label"
+        ] else []
+    loops, holes = outlines(images.read(data_dir / mask)[..., 0] > 0)
+    number = found.number[next(iter(row["defect_types"] or ()), None)]
+    written = [_line(number, [side for corner in loop for side in corner], row) for loop in loops]
+    lost = (["hole in a mask"] if holes else []) + ([] if loops else ["mask with nothing on it, and its label"])
+    return written or None, lost
 
 
 def image_path(row: dict[str, Any]) -> str:
-    return f"images/{FOLDERS[Split(row['split'])]}/{Path(row['file']).name}"
+    return f"images/{FOLDERS[Split(row['split'])] if row['split'] else NO_SPLIT}/{name(row)}"
 
 
-def _line(box: dict[str, Any], row: dict[str, Any], kinds: list[str]) -> str:
-    width, height = row["width_px"], row["height_px"]
-    shares = (
-        (box["x"] + box["width"] / 2) / width,
-        (box["y"] + box["height"] / 2) / height,
-        box["width"] / width,
-        box["height"] / height,
-    )
-    return " ".join([str(kinds.index(box["defect_type"] or NO_TYPE)), *(f"{share:.12g}" for share in shares)])
+def label_path(row: dict[str, Any]) -> str:
+    return f"labels/{Path(image_path(row)).relative_to('images').with_suffix('.txt').as_posix()}"
+
+
+def _box(box: dict[str, Any]) -> list[float]:
+    return [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["width"], box["height"]]
+
+
+def _line(number: int, pixels: Sequence[float], row: dict[str, Any]) -> str:
+    """Class, then the numbers, x and y in turn, as shares of the image."""
+    sides = (row["width_px"], row["height_px"])
+    return " ".join([str(number), *(f"{value / sides[at % 2]:.12g}" for at, value in enumerate(pixels))])

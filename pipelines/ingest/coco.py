@@ -1,113 +1,184 @@
-"""COCO: one JSON file with images, categories and annotations: boxes, polygons, and run-length masks (Lin et al., 2014)."""
+"""COCO: one JSON file with images, categories and annotations: boxes, polygons, and run-length masks, compressed or not
+(Lin et al., 2014). What a handover of our own put beside an image (`pipelines.interchange.carried`) is read back."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from models.errors import BadData, UnreadableImage
+from models.errors import BadData
 from models.vocabulary import Label
-from pipelines import kept
+from pipelines.adapters import coco_masks
+from pipelines.ingest import shapes
 from pipelines.ingest.deliveries import Box, Delivery, Source
+from pipelines.ingest.texts import json_files, only_json_file, read_json
+from pipelines.interchange import carried
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    box: Box
+    polygons: list[list[float]]
+    runs: dict[str, Any] | None
+
+
+def _holds(data: bytes) -> bool:
+    return data.lstrip()[:1] == b"{" and b'"images"' in data and b'"categories"' in data
 
 
 def recognises(path: Path) -> bool:
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    head = path.read_text(errors="replace")[:100_000_000]
-    return '"images"' in head and '"categories"' in head
+    """A COCO file, or a folder with one at its top or in `annotations/`."""
+    return bool(json_files(path, _holds))
 
 
 def read(path: Path, slice: str | None = None) -> Source:
-    """Every image of the file, found beside it or in a folder `images`; images without annotations are good parts.
+    """Every image of the file, found beside it, in a folder `images` or one above; images without annotations are good.
 
-    Raises BadData for broken JSON, missing images, unknown categories, and masks that can't be read.
+    Raises BadData, naming the file and the annotation's or image's id, for anything that can't be read as it is meant.
     """
-    try:
-        content = json.loads(path.read_text())
-        names = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-        by_image: dict[Any, list[dict]] = defaultdict(list)
-        for entry in content.get("annotations", []):
-            by_image[entry["image_id"]].append(entry)
-        entries = [(entry["id"], str(entry["file_name"]), entry) for entry in content["images"]]
-    except json.JSONDecodeError as error:
-        raise BadData(f"{path}, line {error.lineno}: {error.msg}.", next_step="Correct the file.") from error
-    except (KeyError, TypeError) as error:
-        raise BadData(f"{path} is no COCO file: {error} is missing.", next_step="Export it again as COCO.") from error
-    return Source(
-        path.stem, [_delivery(path, name, by_image[number], names, slice, entry) for number, name, entry in entries]
-    )
-
-
-def _delivery(notes: Path, name: str, found: list[dict], names: dict, slice: str | None, entry: dict) -> Delivery:
-    file = next((place / name for place in (notes.parent, notes.parent / "images") if (place / name).is_file()), None)
-    if file is None:
-        raise BadData(f"{notes}: image {name} does not exist.", next_step=f"Put it below {notes.parent}/images.")
-    boxes = [_box(notes, one, names) for one in found]
-    types = tuple(dict.fromkeys(box.defect_type or "" for box in boxes))
-    stated = [box for box, one in zip(boxes, found, strict=True) if not kept.mask_only(one)]
-    shapes = [one["segmentation"] for one in found if one.get("segmentation")]
-    plain: dict[str, Any] = {
-        "slice": slice or "default",
-        "label": (Label.DEFECT if found else Label.GOOD).value,
-        "defect_types": types,
-        "labelled_by": f"COCO {notes.name}",
+    notes = only_json_file(path, _holds, "COCO")
+    content = read_json(notes)
+    names = {entry["id"]: _type(entry) for entry in _entries(notes, content, "categories", "name")}
+    entries = _entries(notes, content, "images", "file_name")
+    licences = {
+        entry["id"]: entry["name"]
+        for entry in _entries(notes, content | {"licenses": content.get("licenses") or []}, "licenses", "name")
     }
-    return Delivery(
+    ids = {entry["id"] for entry in entries}
+    remarks: dict[str, list[str]] = defaultdict(list)
+    found: dict[Any, list[dict]] = defaultdict(list)
+    for number, entry in enumerate(content.get("annotations") or [], start=1):
+        if not isinstance(entry, dict) or "image_id" not in entry:
+            raise _bad(f"{notes}: annotation number {number} has no image_id")
+        if entry["image_id"] not in ids:
+            remarks["annotation of an image that the file does not list"].append(f"annotation {entry.get('id')}")
+            continue
+        if entry.get("iscrowd"):
+            remarks["crowd annotation, taken as an ordinary one"].append(f"annotation {entry.get('id')}")
+        found[entry["image_id"]].append(entry)
+    deliveries = [_delivery(notes, entry, found[entry["id"]], names, licences, slice, remarks) for entry in entries]
+    return Source(notes.stem, deliveries, remarks)
+
+
+def _bad(what: str) -> BadData:
+    return BadData(f"{what}.", next_step="Correct the file, or export it again as COCO.")
+
+
+def _entries(notes: Path, content: Any, part: str, needed: str) -> list[dict[str, Any]]:
+    """The objects of a list, each with an id of its own and the needed text."""
+    entries = content.get(part) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise _bad(f"{notes} is no COCO file: it has no list of {part}")
+    seen: set[Any] = set()
+    for number, entry in enumerate(entries, start=1):
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("id"), int | str)
+            or not isinstance(entry.get(needed), str)
+        ):
+            raise _bad(f"{notes}: number {number} of {part} has no id or no {needed}")
+        if entry["id"] in seen:
+            raise _bad(f"{notes}: two of {part} have the id {entry['id']}")
+        seen.add(entry["id"])
+    twice = [name for name, n in Counter(entry[needed] for entry in entries).items() if n > 1]
+    if part == "images" and twice:
+        raise _bad(f"{notes}: image {twice[0]} is listed twice")
+    return entries
+
+
+def _type(category: dict[str, Any]) -> str | None:
+    """The type of defect; None for the category that a handover made for boxes without one."""
+    own = category.get(carried.KEY)
+    return None if isinstance(own, dict) and own.get("untyped") else str(category["name"])
+
+
+def _delivery(
+    notes: Path,
+    entry: dict[str, Any],
+    found: list[dict],
+    names: dict[Any, str | None],
+    licences: dict[Any, str],
+    slice: str | None,
+    remarks: dict[str, list[str]],
+) -> Delivery:
+    name = entry["file_name"].replace("\\", "/")
+    where = f"{notes}, image {entry['id']}"
+    file = _image(notes, name)
+    size = (entry.get("width"), entry.get("height"))
+    if None not in size and shapes.upright_size(file) not in (size, None):
+        remarks["image of another size than the file says: its boxes may be off"].append(name)
+    read = [_annotation(f"{notes}, annotation {one.get('id')}", one, names) for one in found]
+    masked = [one for one in read if one.polygons or one.runs]
+    sealed = carried.seal([[names[one["category_id"]], one.get("bbox"), one.get("segmentation")] for one in found])
+    delivery = Delivery(
         name=name,
         read=file.read_bytes,
-        mask=partial(_filled, notes, file, shapes) if shapes else None,
-        boxes=kept.boxes(entry, stated),
-        **plain | kept.in_entry(entry),
+        slice=slice or "default",
+        label=(Label.DEFECT if found else Label.GOOD).value,
+        defect_types=tuple(dict.fromkeys(one.box.defect_type for one in read if one.box.defect_type)),
+        mask=partial(_mask, file, where, masked) if masked else None,
+        boxes=[one.box for one in read],
+        labelled_by=f"COCO {notes.name}",
+        licence=licences.get(entry.get("license")),
     )
+    own = entry.get(carried.KEY)
+    fields = carried.fields(own, sealed, where)
+    if isinstance(own, dict) and "label" in fields and own.get("mask") == "empty":
+        fields["mask"] = partial(_mask, file, where, ())
+    return replace(delivery, **fields)
 
 
-def _box(notes: Path, entry: dict, names: dict) -> Box:
-    try:
-        x, y, width, height = (float(value) for value in entry["bbox"])
-        return Box(x, y, width, height, names[entry["category_id"]])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadData(
-            f"{notes}: annotation {entry.get('id')} has no bbox of four numbers or an unknown category.",
-            next_step="Correct the annotation.",
-        ) from error
+def _image(notes: Path, name: str) -> Path:
+    folders = (notes.parent, notes.parent / "images", notes.parent.parent, notes.parent.parent / "images")
+    for folder in folders:
+        for candidate in dict.fromkeys((name, PurePosixPath(name).name)):
+            if (folder / candidate).is_file():
+                return folder / candidate
+    raise BadData(f"{notes}: image {name} does not exist.", next_step=f"Put it below {notes.parent}/images.")
 
 
-def _filled(notes: Path, file: Path, shapes: list) -> bytes:
-    """The union of polygons and run lengths, compressed or not, as PNG."""
-    from pycocotools import mask as coco_mask
-
-    with Image.open(file) as image:
-        picture = Image.new("L", image.size)
-    for shape in shapes:
+def _annotation(where: str, entry: dict[str, Any], names: dict[Any, str | None]) -> _Annotation:
+    if entry.get("category_id") not in names:
+        raise _bad(f"{where}: there is no category {entry.get('category_id')!r}")
+    shape = entry.get("segmentation") or None
+    polygons: list[list[float]] = []
+    runs = None
+    if isinstance(shape, dict):
         try:
-            if isinstance(shape, dict):
-                height, width = (int(side) for side in shape["size"])
-                if isinstance(shape["counts"], list):
-                    if sum(shape["counts"]) != height * width:
-                        raise ValueError(f"run lengths sum to {sum(shape['counts'])}, not {height * width}")
-                    shape = coco_mask.frPyObjects(shape, height, width)
-                decoded = coco_mask.decode(shape)
-                if decoded.shape != picture.size[::-1]:
-                    raise ValueError(f"a mask of {width}×{height} px for an image of {picture.width}×{picture.height}")
-                picture.paste(255, mask=Image.fromarray(decoded * np.uint8(255)))
-            else:
-                for points in shape:
-                    outline = list(zip(points[::2], points[1::2], strict=True))
-                    if len(outline) < 3:
-                        raise ValueError(f"a polygon of {len(outline)} points")
-                    ImageDraw.Draw(picture).polygon(outline, fill=255)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnreadableImage(
-                f"{notes}, image {file.name}: {error}", next_step="Correct the annotation."
-            ) from error
-    sink = io.BytesIO()
-    picture.save(sink, format="PNG")
-    return sink.getvalue()
+            coco_masks.check_runs(shape)
+        except ValueError as error:
+            raise _bad(f"{where}: {error}") from error
+        runs = shape
+    elif isinstance(shape, list):
+        polygons = [shapes.polygon(points, where) for points in shape]
+    elif shape is not None:
+        raise _bad(f"{where}: its segmentation is neither polygons nor run lengths")
+    box = entry.get("bbox") or _bounds(polygons, runs)
+    if box is None:
+        raise _bad(f"{where} has neither a bbox nor a segmentation")
+    return _Annotation(shapes.box(box, names[entry["category_id"]], where), polygons, runs)
+
+
+def _bounds(polygons: list[list[float]], runs: dict[str, Any] | None) -> Sequence[float] | None:
+    if polygons:
+        xs = [x for points in polygons for x in points[::2]]
+        ys = [y for points in polygons for y in points[1::2]]
+        return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    if runs is None:
+        return None
+    at = np.argwhere(coco_masks.from_runs(runs))
+    if not len(at):
+        return None
+    (top, left), (bottom, right) = at.min(0).tolist(), at.max(0).tolist()
+    return left, top, right - left + 1, bottom - top + 1
+
+
+def _mask(file: Path, where: str, found: Sequence[_Annotation]) -> bytes:
+    polygons = [points for one in found for points in one.polygons]
+    return shapes.mask_png(file, where, polygons, (coco_masks.from_runs(one.runs) for one in found if one.runs))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,14 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Source:
-    """A whole delivery: its name, as it will stand in the annotations, and its images."""
+    """A whole delivery: its name, as it will stand in the annotations, and its images.
+
+    `remarks` names what was passed over or taken otherwise than it stands there: what it is, to whose it is.
+    """
 
     name: str
     deliveries: Sequence[Delivery]
+    remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 Track = Callable[[Iterable, int], Iterable]  # shows progress over an iterable of known length

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 from models.errors import BadData, BadInput
 from models.params import SplitShares
+from models.vocabulary import Label
 from pipelines.ingest import archives, coco, elpv, folder, label_studio, manifest, masks, mvtec, voc, yolo
-from pipelines.ingest.deliveries import Source
+from pipelines.ingest.deliveries import Delivery, Source
 
 
 class Format(StrEnum):
@@ -30,15 +31,22 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a delivery holds, counted without reading its images."""
+    """What a delivery holds, counted without decoding its images.
+
+    `parts` are those that somebody stated; of the images `without_part` nobody said which of them show one part.
+    `classes` counts images: good, each type of defect (an image may have several), and what has no type or no label.
+    `remarks` names what is passed over or taken otherwise than one may expect.
+    """
 
     format: Format
     images: int
     labelled: int
     parts: int
+    without_part: int
     masks: int
     boxes: int
-    defect_types: dict[str, int]
+    classes: dict[str, int]
+    remarks: dict[str, list[str]] = field(default_factory=dict)
 
 
 def recognise(source: str) -> Format:
@@ -52,7 +60,7 @@ def recognise(source: str) -> Format:
     }
     if source == "elpv":
         return Format.ELPV
-    if path.suffix in (".csv", ".parquet") and path.is_file():
+    if path.suffix.lower() in (".csv", ".parquet") and path.is_file():
         return Format.MANIFEST
     if coco.recognises(path):
         return Format.COCO
@@ -63,7 +71,7 @@ def recognise(source: str) -> Format:
     if path.is_dir():
         return next((name for name, test in tests.items() if test(path)), Format.FOLDER)
     raise BadData(
-        f"{source} is no folder, no CSV or Parquet manifest, no COCO file, no Label Studio export, and not elpv.",
+        f"{source} is no folder, no CSV or Parquet manifest, no COCO or Label Studio file, and not elpv.",
         next_step="defectloop ingest FOLDER, or defectloop ingest manifest.csv",
     )
 
@@ -97,15 +105,27 @@ def read(
 
 def count(format: Format, source: Source) -> Recognised:
     items = source.deliveries
+    found = Counter(kind for item in items for kind in _classes(item))
+    first = [name for name in (Label.GOOD.value,) if name in found]
     return Recognised(
         format=format,
         images=len(items),
         labelled=sum(item.label is not None for item in items),
-        parts=len({item.part or item.name for item in items}),
+        parts=len({item.part for item in items if item.part is not None}),
+        without_part=sum(item.part is None for item in items),
         masks=sum(item.mask is not None for item in items),
         boxes=sum(len(item.boxes or ()) for item in items),
-        defect_types=dict(Counter(kind for item in items for kind in item.defect_types).most_common()),
+        classes={name: found.pop(name) for name in first} | dict(found.most_common()),
+        remarks={what: list(names) for what, names in source.remarks.items() if names},
     )
+
+
+def _classes(item: Delivery) -> set[str]:
+    if item.label is None and not item.defect_types:
+        return {"without a label"}
+    if item.label == Label.DEFECT and not item.defect_types:
+        return {"defect without a type"}
+    return {Label.GOOD.value} if item.label == Label.GOOD else set(item.defect_types)
 
 
 def _with_parts(source: Source, part_from: str) -> Source:
@@ -120,4 +140,7 @@ def _with_parts(source: Source, part_from: str) -> Source:
             next_step="Its first group is the part.",
         )
     group = 1 if pattern.groups else 0
-    return Source(source.name, [replace(item, part=match.group(group)) if match else item for item, match in found])
+    parted = [replace(item, part=match.group(group)) if match else item for item, match in found]
+    unmatched = [item.name for item, match in found if not match]
+    remarks = {"name in which --part-from finds no part": unmatched} if unmatched else {}
+    return replace(source, deliveries=parted, remarks={**source.remarks, **remarks})

@@ -1,188 +1,244 @@
-"""Label Studio's JSON and JSON-MIN exports: choices, rectangles, ellipses, polygons and brushes, in percent of the image."""
+"""Label Studio's exports, JSON and JSON-MIN: a list of tasks, each an image with what people said about it.
+
+Formats: https://labelstud.io/guide/export and /guide/task_format. What a handover of our own put beside an image
+(`pipelines.interchange.carried`) is read back. `pipelines.ingest.label_studio_results` reads the single results.
+"""
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlparse
+from urllib.parse import parse_qs, unquote, urlsplit
 
-import numpy as np
-from PIL import Image, ImageDraw
-
-from models.errors import BadData, UnreadableImage
+from models.errors import BadData
 from models.vocabulary import Label
-from pipelines import brush, kept
-from pipelines.ingest.deliveries import Box, Delivery, Source
-from pipelines.ingest.folder import SUFFIXES, is_good
+from pipelines.ingest import shapes
+from pipelines.ingest.deliveries import Delivery, Source
+from pipelines.ingest.folder import DEFECTIVE, SUFFIXES, is_good
+from pipelines.ingest.label_studio_results import Result, from_full, from_min, mask_png, regions, short
+from pipelines.ingest.texts import json_files, only_json_file, read_json
+from pipelines.interchange import carried
+from pipelines.interchange.label_studio import content
 
-LABELS = ("rectanglelabels", "ellipselabels", "polygonlabels", "brushlabels")
-SHAPES = LABELS[1:]  # what a mask is made of; rectangles are boxes
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts this before the name of an uploaded file
+_FIRST_KEYS = ("image", "img", "photo", "url")
+Remarks = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """What one person said about one task."""
+
+    where: str
+    results: list[Result]
+    by: str | None
+    at: str
+    ground_truth: bool
+
+
+def _holds(data: bytes) -> bool:
+    full = b'"annotations"' in data and b'"data"' in data
+    return data.lstrip()[:1] == b"[" and (full or b'"annotation_id"' in data)
 
 
 def recognises(path: Path) -> bool:
-    """A JSON list of tasks: with `data` (JSON), or with an image and an `annotator` (JSON-MIN)."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    head = path.read_text(errors="replace")[:20_000].lstrip()
-    return head.startswith("[") and ('"data"' in head or '"annotator"' in head or '"lead_time"' in head)
+    """An export, or a folder with one at its top."""
+    return bool(json_files(path, _holds))
 
 
 def read(path: Path, slice: str | None = None) -> Source:
-    """Every task's image with its last annotation that was not cancelled; without one, it has no label.
+    """Every image of the export with the annotation that counts: the one marked as ground truth, or else the latest.
 
-    Raises BadData for broken JSON, images that are not there, and results that can't be read, naming the task.
+    Cancelled and further annotations are passed over and named; a task without annotation is an image without a label.
+    Raises BadData, naming the file and the task's or annotation's id, for what can't be read as it is meant.
     """
-    try:
-        tasks = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        line = f", line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else " is no UTF-8 text"
-        raise BadData(f"{path}{line}.", next_step="Export it again from Label Studio as JSON.") from error
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-        raise BadData(f"{path} is no list of tasks.", next_step="Export it again from Label Studio as JSON.")
-    return Source(path.stem, [_delivery(path, task, slice) for task in tasks])
-
-
-def _delivery(notes: Path, task: dict[str, Any], slice: str | None) -> Delivery:
-    name = f"{notes}, task {task.get('id', '?')}"
-    data = task["data"] if isinstance(task.get("data"), dict) else task
-    file = _image(notes, name, task, data)
-    results, who, when = _last(task)
-    try:
-        boxes = [_box(result) for result in results or () if _kind(result) == "rectanglelabels"]
-        shapes = [result for result in results or () if _kind(result) in SHAPES]
-        chosen = [choice for result in results or () for choice in result["value"].get("choices", ())]
-        marked = [word for result in results or () for word in result["value"].get(_kind(result) or "", ())]
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    notes = only_json_file(path, _holds, "Label Studio")
+    tasks = read_json(notes)
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks) or not tasks:
+        raise _bad(f"{notes} is no list of tasks")
+    remarks: Remarks = defaultdict(list)
+    by_file: dict[Path, list[_Annotation]] = {}
+    data_of: dict[Path, tuple[str, dict[str, Any]]] = {}
+    missing: list[str] = []
+    for number, task in enumerate(tasks, start=1):
+        where = f"{notes}, task {task.get('id', f'number {number}')}"
+        data = task["data"] if isinstance(task.get("data"), dict) else task
+        address = _address(data, where)
+        file = _image(notes.parent, address)
+        if file is None:
+            missing.append(f"{address}, task {task.get('id', number)}")
+            continue
+        data_of.setdefault(file, (where, data))
+        by_file.setdefault(file, []).extend(_annotations(task, where, remarks))
+    if missing:
         raise BadData(
-            f"{name}: a result can't be read ({type(error).__name__}: {error}).",
-            next_step="Correct it, or export the task again.",
-        ) from error
-    types = tuple(dict.fromkeys([*(word for word in chosen if not is_good(word) and word != Label.DEFECT), *marked]))
-    defective = bool(boxes or shapes or any(not is_good(word) for word in chosen))
-    said: dict[str, Any] = {
-        "slice": slice or "default",
-        "label": None if results is None else (Label.DEFECT if defective else Label.GOOD).value,
-        "defect_types": types,
-        "labelled_by": None if results is None else f"Label Studio {who}".strip(),
-        "labelled_at": when,
-    }
-    return Delivery(
-        name=file.name,
-        read=file.read_bytes,
-        boxes=kept.boxes(data, boxes) if boxes or kept.KEY in data or _searched(results, shapes, chosen) else None,
-        mask=partial(_mask, name, shapes) if shapes else None,
-        **said | kept.in_entry(data),
+            f"{notes}: {len(missing)} images don't exist (first: {missing[0]}).",
+            next_step=f"Put them beside the file or into {notes.parent / 'images'}; folders below it are found too.",
+        )
+    chosen = {file: _chosen(found, remarks) for file, found in by_file.items()}
+    by_choice = any(result.kind == "choices" for one in chosen.values() if one for result in one.results)
+    return Source(
+        notes.stem,
+        [_delivery(notes, file, one, data_of[file], by_choice, slice, remarks) for file, one in chosen.items()],
+        remarks,
     )
 
 
-def _searched(results: list[dict[str, Any]] | None, shapes: list[dict[str, Any]], chosen: list[str]) -> bool:
-    """An annotation without anything in it says that somebody looked and found nothing."""
-    return results is not None and not shapes and not chosen
+def _bad(what: str) -> BadData:
+    return BadData(f"{what}.", next_step="Correct it in Label Studio and export again (JSON or JSON-MIN).")
 
 
-def _last(task: dict[str, Any]) -> tuple[list[dict[str, Any]] | None, str, str | None]:
-    """Results, who and when; None when nobody has annotated the task."""
-    if "annotations" not in task and "data" not in task:
-        found = [
-            result for value in task.values() if isinstance(value, list) for result in value if isinstance(result, dict)
-        ]
-        results = [{"value": result, **result} for result in found]
-        choice = task.get("choice") or task.get("label")
-        if isinstance(choice, str):
-            results.append({"value": {"choices": [choice]}})
-        return results, str(task.get("annotator", "")), task.get("updated_at") or task.get("created_at")
-    done = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
-    if not done:
-        return None, "", None
-    last = max(done, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""))
-    who = last.get("completed_by", "")
-    who = who.get("email") or who.get("id", "") if isinstance(who, dict) else who
-    return list(last.get("result") or ()), str(who), last.get("updated_at") or last.get("created_at")
+def _address(data: dict[str, Any], where: str) -> str:
+    """What the task says where its image is."""
+    keys = [*(key for key in _FIRST_KEYS if key in data), *data]
+    for key in keys:
+        value = data[key]
+        if isinstance(value, str) and Path(_plain(value)).suffix.lower() in SUFFIXES:
+            return value
+    raise _bad(f"{where} names no image ({', '.join(sorted(SUFFIXES))})")
 
 
-def _kind(result: dict[str, Any]) -> str | None:
-    return next((kind for kind in LABELS if kind in result["value"]), None)
+def _plain(address: str) -> str:
+    """The path in an address: `/data/local-files/?d=a/b.png`, `/data/upload/1/b.png`, `s3://bucket/b.png`, `a\\b.png`."""
+    parts = urlsplit(address)
+    if parts.path.rstrip("/").endswith("local-files"):
+        return (parse_qs(parts.query).get("d") or [""])[0]
+    return unquote(parts.path if parts.scheme in ("http", "https", "s3", "gs", "azure-blob", "file") else address)
 
 
-def _size(result: dict[str, Any]) -> tuple[int, int]:
-    return int(result["original_width"]), int(result["original_height"])
+def _image(folder: Path, address: str) -> Path | None:
+    """The file that fits the longest end of the path, below `folder` or its `images`."""
+    names = [part for part in PurePosixPath(_plain(address).replace("\\", "/")).parts if part not in ("/", ".", "..")]
+    ends = [names[-1], unquote(names[-1])] if names else []
+    for start in range(len(names)):
+        for last in dict.fromkeys([*ends, *(_UPLOADED.sub("", end) for end in ends)]):
+            for place in (folder, folder / "images"):
+                file = place.joinpath(*names[start:-1], last)
+                if file.is_file():
+                    return file
+    return None
 
 
-def _box(result: dict[str, Any]) -> Box:
-    """Upright, around a rectangle that may be turned about its upper left corner."""
-    (width, height), value = _size(result), result["value"]
-    x, y = value["x"] * width / 100, value["y"] * height / 100
-    wide, tall = value["width"] * width / 100, value["height"] * height / 100
-    turn = math.radians(value.get("rotation") or 0)
-    corners = [
-        (x + across * math.cos(turn) - down * math.sin(turn), y + across * math.sin(turn) + down * math.cos(turn))
-        for across, down in ((0, 0), (wide, 0), (0, tall), (wide, tall))
-    ]
-    left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
-    right, bottom = (max(corner[axis] for corner in corners) for axis in (0, 1))
-    if not all(map(math.isfinite, (left, top, right, bottom))) or right <= left or bottom <= top:
-        raise ValueError(f"a rectangle from {left:g}, {top:g} to {right:g}, {bottom:g}")
-    kinds = value["rectanglelabels"]
-    return Box(left, top, right - left, bottom - top, kinds[0] if kinds else None)
+def _annotations(task: dict[str, Any], where: str, remarks: Remarks) -> Iterator[_Annotation]:
+    if "annotations" not in task and "data" not in task:  # JSON-MIN: a task is one annotation
+        if task.get("annotation_id") is not None:
+            results = from_min(task, where, remarks)
+            yield _Annotation(where, results, _who(task.get("annotator")), _when(task, where), ground_truth=False)
+        return
+    if task.get("predictions"):
+        remarks["prediction of a model, no ground truth"].append(short(where))
+    found = task.get("annotations") or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise _bad(f"{where}: its annotations are no list")
+    for one in found:
+        at = f"{where}, annotation {one.get('id', 'without id')}"
+        if one.get("was_cancelled"):
+            remarks["annotation that was skipped or cancelled"].append(short(at))
+            continue
+        results = from_full(one.get("result") or [], at, remarks)
+        yield _Annotation(at, results, _who(one.get("completed_by")), _when(one, at), bool(one.get("ground_truth")))
 
 
-def _mask(name: str, shapes: list[dict[str, Any]]) -> bytes:
-    width, height = _size(shapes[0])
-    picture = Image.new("L", (width, height))
-    for shape in shapes:
-        value = shape["value"]
-        try:
-            if "brushlabels" in value:
-                picture.paste(
-                    255, mask=Image.fromarray(brush.decode(value["rle"], width, height).astype(np.uint8) * 255)
-                )
-            elif "polygonlabels" in value:
-                outline = [(x * width / 100, y * height / 100) for x, y in value["points"]]
-                ImageDraw.Draw(picture).polygon(outline, fill=255)
-            else:
-                ImageDraw.Draw(picture).polygon(list(_ellipse(value, width, height)), fill=255)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnreadableImage(f"{name}: {error}", next_step="Correct the annotation.") from error
-    sink = io.BytesIO()
-    picture.save(sink, format="PNG")
-    return sink.getvalue()
+def _who(person: Any) -> str | None:
+    if isinstance(person, dict):
+        name = " ".join(str(person[key]) for key in ("first_name", "last_name") if person.get(key))
+        return person.get("email") or name or _who(person.get("id"))
+    if isinstance(person, int) and not isinstance(person, bool):
+        return f"Label Studio user {person}"
+    return str(person) if person else None
 
 
-def _ellipse(value: dict[str, Any], width: int, height: int) -> Iterator[tuple[float, float]]:
-    turn = math.radians(value.get("rotation") or 0)
-    for step in range(72):
-        angle = step * math.tau / 72
-        across = value["radiusX"] * width / 100 * math.cos(angle)
-        down = value["radiusY"] * height / 100 * math.sin(angle)
-        yield (
-            value["x"] * width / 100 + across * math.cos(turn) - down * math.sin(turn),
-            value["y"] * height / 100 + across * math.sin(turn) + down * math.cos(turn),
-        )
+def _when(entry: dict[str, Any], where: str) -> str:
+    said = entry.get("updated_at") or entry.get("created_at")
+    try:
+        return datetime.fromisoformat(said).isoformat(timespec="seconds") if said else ""
+    except (TypeError, ValueError) as error:
+        raise _bad(f"{where}: {said!r} is no time") from error
 
 
-def _image(notes: Path, name: str, task: dict[str, Any], data: dict[str, Any]) -> Path:
-    """The image's file, beside the export or in its folder `images`: under its path, its name, or its name before upload."""
-    texts = [value for value in data.values() if isinstance(value, str)]
-    said = next((text for text in texts if Path(_path(text)).suffix.lower() in SUFFIXES), None)
+def _chosen(found: list[_Annotation], remarks: Remarks) -> _Annotation | None:
+    if not found:
+        return None
+    best = max(found, key=lambda one: (one.ground_truth, one.at))
+    others = [short(one.where) for one in found if one is not best]
+    if others:
+        remarks["further annotation of the same image, passed over for the ground truth or the latest"] += others
+    return best
+
+
+def _delivery(
+    notes: Path,
+    file: Path,
+    said: _Annotation | None,
+    held: tuple[str, dict[str, Any]],
+    by_choice: bool,
+    slice: str | None,
+    remarks: Remarks,
+) -> Delivery:
+    name = file.relative_to(notes.parent).as_posix()
+    delivery = Delivery(name=name, read=file.read_bytes, slice=slice or "default")
+    where, own = held[0], _own(*held)
     if said is None:
-        raise BadData(f"{name} names no image.", next_step=f"Images end with {', '.join(sorted(SUFFIXES))}.")
-    path = _path(said)
-    plain = Path(path).name
-    before_upload = re.sub(r"^[0-9a-f]{8}-", "", plain)
-    for candidate in (path.lstrip("/"), f"images/{plain}", plain, f"images/{before_upload}", before_upload):
-        if (notes.parent / candidate).is_file():
-            return notes.parent / candidate
-    raise BadData(f"{name}: image {plain} does not exist.", next_step=f"Put it into {notes.parent}/images.")
+        remarks["image without an annotation, taken without a label"].append(name)
+        return _with_own(delivery, own, carried.UNANNOTATED, where)
+    sealed = carried.seal(content(one.kind, one.labels, one.value) for one in said.results)
+    shown = [result for result in said.results if result.kind != "choices"]
+    choices = [label for result in said.results if result.kind == "choices" for label in result.labels]
+    label = _label(choices, shown, by_choice)
+    if label is None and choices and not carried.unchanged(own, sealed):
+        raise _bad(f"{said.where} says {', '.join(choices)} at once")
+    if label is None and not choices:
+        remarks["annotation without a choice, taken without a label"].append(short(said.where))
+    # Only regions need the size; one that can't be had is one that the contract names.
+    found = regions(shown, shapes.upright_size(file) if shown else None, said.where, remarks)
+    types = [choice for choice in choices if not is_good(choice) and choice.lower() not in DEFECTIVE]
+    delivery = replace(
+        delivery,
+        label=label.value if label else None,
+        defect_types=tuple(dict.fromkeys([*types, *(kind for result in shown for kind in result.labels)])),
+        boxes=found.boxes if found.boxes or not (choices or shown or by_choice) else None,
+        mask=partial(mask_png, file, said.where, found) if found.polygons or found.brushes else None,
+        labelled_by=said.by or f"Label Studio {notes.name}",
+        labelled_at=said.at or None,
+    )
+    return _with_own(delivery, own, sealed, where)
 
 
-def _path(said: str) -> str:
-    """The path in `/data/local-files/?d=a/b.png`, in a URL, or as it is."""
-    parts = urlparse(said)
-    local = parse_qs(parts.query).get("d")
-    return local[0] if local else unquote(parts.path)
+def _label(choices: list[str], shown: list[Result], by_choice: bool) -> Label | None:
+    """What choices say, or else regions; None where nobody said anything, or both at once."""
+    good = [choice for choice in choices if is_good(choice)]
+    if choices:
+        return None if good and len(good) < len(choices) else Label.GOOD if good else Label.DEFECT
+    if shown:
+        return Label.DEFECT
+    return None if by_choice else Label.GOOD
+
+
+def _own(where: str, data: dict[str, Any]) -> Any:
+    """What our own handover put into the task's data; a tool may have made text of it."""
+    own = data.get(carried.KEY)
+    if not isinstance(own, str):
+        return own
+    try:
+        return json.loads(own)
+    except json.JSONDecodeError as error:
+        raise _bad(f"{where}: `{carried.KEY}` is no JSON: {error.msg}") from error
+
+
+def _with_own(delivery: Delivery, own: Any, sealed: str, where: str) -> Delivery:
+    fields = carried.fields(own, sealed, where)
+    untyped = own.get("untyped") if isinstance(own, dict) else None
+    boxes = delivery.boxes
+    if untyped is not None:
+        kinds = tuple(kind for kind in delivery.defect_types if kind != untyped)
+        if boxes is not None:
+            boxes = [replace(box, defect_type=None if box.defect_type == untyped else box.defect_type) for box in boxes]
+        delivery = replace(delivery, boxes=boxes, defect_types=kinds)
+    return replace(delivery, **fields)

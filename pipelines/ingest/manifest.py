@@ -1,12 +1,20 @@
-"""A CSV or Parquet table of images: column `path`, and whichever of the others the sender knows."""
+"""A CSV or Parquet table of images: column `path`, and whichever of the others the sender knows. Between them they say
+all that `data/annotations.parquet` holds of an image."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
 from pathlib import Path
 from typing import Any
 
 from models.errors import BadData
-from pipelines.ingest.deliveries import Delivery, Source
+from models.vocabulary import Label
+from pipelines.ingest import shapes, splits
+from pipelines.ingest.deliveries import Box, Delivery, Source
+from pipelines.ingest.texts import read_text
 
 COLUMNS = (
     "path",
@@ -14,57 +22,160 @@ COLUMNS = (
     "part",
     "slice",
     "split",
-    "defect_types",
+    "defect_types",  # separated by semicolons
     "defect_probability",
+    "mask",  # path of an image that is bright where the defect is
+    "boxes",  # JSON: [{"x": 1, "y": 2, "width": 3, "height": 4, "defect_type": "scratch"}, …], pixels
     "labelled_by",
     "labelled_at",
     "licence",
+    "synthetic",
 )
+_TRUE = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+Row = dict[str, Any]
 
 
 def read(manifest: Path, slice: str | None = None) -> Source:
-    """Images that the table names, relative to its directory. Raises BadData for unknown columns and missing files."""
-    rows = _rows(manifest)
-    unknown = sorted(set(rows[0]) - set(COLUMNS)) if rows else []
-    if unknown or not rows or "path" not in rows[0]:
+    """Images that the table names, relative to its directory. Raises BadData with the line, or the row of a Parquet file."""
+    rows = _parquet(manifest) if manifest.suffix.lower() == ".parquet" else _csv(manifest)
+    columns = rows[0][1] if rows else {}
+    unknown = sorted(set(columns) - set(COLUMNS))
+    if unknown or "path" not in columns:
         raise BadData(
-            f"{manifest}: "
-            + (f"unknown columns {', '.join(unknown)}." if unknown else "no rows with a column `path`."),
+            f"{manifest}, line 1: unknown columns {', '.join(map(str, unknown))}."
+            if unknown
+            else f"{manifest}: no rows with a column `path`.",
             next_step=f"Columns: {', '.join(COLUMNS)}.",
         )
-    missing = [row["path"] for row in rows if not (manifest.parent / row["path"]).is_file()]
+    missing: list[str] = []
+    seen: dict[str, str] = {}
+    for where, row in rows:
+        if not row["path"]:
+            raise BadData(f"{where}: there is no path.", next_step="Name the image file.")
+        if row["path"] in seen:
+            raise BadData(
+                f"{where}: {row['path']} is there already, {seen[row['path']]}.", next_step="Keep one of them."
+            )
+        seen[row["path"]] = where.rsplit(", ", 1)[-1]
+        files = [row[name] for name in ("path", "mask") if row.get(name)]
+        missing += [f"{file}, {seen[row['path']]}" for file in files if not (manifest.parent / file).is_file()]
     if missing:
         raise BadData(
             f"{manifest}: {len(missing)} files don't exist (first: {missing[0]}).",
             next_step=f"Paths are relative to {manifest.parent}.",
         )
-    return Source(manifest.resolve().stem, [_delivery(manifest.parent, row, slice) for row in rows])
+    return Source(manifest.resolve().stem, [_delivery(manifest.parent, row, slice, where) for where, row in rows])
 
 
-def _rows(manifest: Path) -> list[dict[str, Any]]:
-    from pyarrow import csv, parquet
+def _csv(manifest: Path) -> list[tuple[str, Row]]:
+    """Rows with the line that each begins on; an empty field is one that is not there."""
+    text = read_text(manifest)
+    head = text.split("\n", 1)[0]
+    delimiter = ";" if ";" in head and "," not in head else ","  # spreadsheets where the comma is the decimal point
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[str, Row]] = []
+    names: list[str] = []
+    line = 1
+    try:
+        for values in reader:
+            where, line = f"{manifest}, line {line}", reader.line_num + 1
+            if not values:
+                continue
+            if not names:
+                names = [value.strip() for value in values]
+                continue
+            if len(values) != len(names):
+                raise BadData(
+                    f"{where}: {len(values)} fields, the header has {len(names)}.",
+                    next_step="Correct the line; a field with a comma or a quote in it needs quotes around it.",
+                )
+            rows.append((where, {name: value or None for name, value in zip(names, values, strict=True)}))
+    except csv.Error as error:
+        raise BadData(f"{manifest}, line {line}: {error}.", next_step="Correct the line.") from error
+    return rows
 
-    if manifest.suffix == ".parquet":
-        return parquet.read_table(manifest).to_pylist()
+
+def _parquet(manifest: Path) -> list[tuple[str, Row]]:
     import pyarrow as pa
+    from pyarrow import parquet
 
-    text = dict.fromkeys(COLUMNS, pa.string()) | {"defect_probability": pa.float64()}
-    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True)
-    return csv.read_csv(manifest, convert_options=options).to_pylist()
+    try:
+        rows = parquet.read_table(manifest).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadData(f"{manifest} is no Parquet file: {error}", next_step="Write it again.") from error
+    return [(f"{manifest}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
-def _delivery(folder: Path, row: dict[str, Any], slice: str | None) -> Delivery:
+def _delivery(folder: Path, row: Row, slice: str | None, where: str) -> Delivery:
+    split = row.get("split")
+    if split is not None and split not in splits.NAMED:
+        raise BadData(f"{where}: there is no split {split!r}.", next_step="Splits: train, validation, test.")
+    label = row.get("label")
+    if label is not None and label not in set(Label):
+        raise BadData(
+            f"{where}: there is no label {label!r}.",
+            next_step=f"Labels: {', '.join(Label)}; what kind of defect goes into defect_types.",
+        )
     types = row.get("defect_types") or ()
     return Delivery(
         name=row["path"],
         read=(folder / row["path"]).read_bytes,
-        part=row.get("part"),
-        slice=row.get("slice") or slice or "default",
-        label=row.get("label"),
-        split=row.get("split"),
-        defect_types=tuple(types.split(";")) if isinstance(types, str) else tuple(types),
-        defect_probability=row.get("defect_probability"),
-        labelled_by=row.get("labelled_by"),
-        labelled_at=row.get("labelled_at"),
-        licence=row.get("licence"),
+        part=_text(row.get("part")),
+        slice=_text(row.get("slice")) or slice or "default",
+        label=label,
+        split=None if split is None else splits.NAMED[split].value,
+        defect_types=tuple(
+            filter(None, map(str.strip, types.split(";") if isinstance(types, str) else map(str, types)))
+        ),
+        defect_probability=_probability(row.get("defect_probability"), where),
+        mask=(folder / row["mask"]).read_bytes if row.get("mask") else None,
+        boxes=_boxes(row.get("boxes"), where),
+        labelled_by=_text(row.get("labelled_by")),
+        labelled_at=_text(row.get("labelled_at")),
+        licence=_text(row.get("licence")),
+        synthetic=_truth(row.get("synthetic"), where),
     )
+
+
+def _text(value: Any) -> str | None:
+    """Parquet has numbers and times where a CSV file has text."""
+    if value is None or isinstance(value, str):
+        return value or None
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _probability(value: Any, where: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise BadData(f"{where}: defect_probability {value!r} is no number from 0 to 1.", next_step="Correct it.")
+    return number
+
+
+def _truth(value: Any, where: str) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if str(value).lower() not in _TRUE:
+        raise BadData(f"{where}: synthetic {value!r} is neither true nor false.", next_step="Correct it.")
+    return _TRUE[str(value).lower()]
+
+
+def _boxes(value: Any, where: str) -> list[Box] | None:
+    if value is None:
+        return None
+    try:
+        items = json.loads(value) if isinstance(value, str) else list(value)
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise TypeError("it is no list of objects")
+        sides = [[item[side] for side in ("x", "y", "width", "height")] for item in items]
+    except (TypeError, ValueError, KeyError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BadData(
+            f"{where}: its boxes can't be read: {reason}.",
+            next_step='Write [{"x": 1, "y": 2, "width": 3, "height": 4, "defect_type": "scratch"}].',
+        ) from error
+    return [shapes.box(side, item.get("defect_type"), where) for side, item in zip(sides, items, strict=True)]

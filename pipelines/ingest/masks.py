@@ -1,61 +1,134 @@
-"""Images beside masks: `NAME.jpg` and `NAME.png` in one folder, the folder above or itself naming the type of defect."""
+"""Images with masks: `NAME.jpg` and `NAME.png` in one folder, `NAME.*` and `NAME_mask.png`, or folders `images` and
+`masks` side by side. Any other folder on the way names the type of defect; without one the mask says whether there is
+any."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
-from models.errors import BadData
+from PIL import Image
+
+from models import images
 from models.vocabulary import Label
+from pipelines.ingest import splits
 from pipelines.ingest.deliveries import Delivery, Source
 from pipelines.ingest.folder import SUFFIXES, image_files, is_good
 
-PLAIN = {"imgs", "images", "img"}  # folder names that say nothing about the defect
+IMAGE_FOLDERS = {"imgs", "images", "img", "image"}
+MASK_FOLDERS = {"masks", "mask", "ground_truth", "gt", "annotations", "labels"}
+_ENDING = "_mask"
+_BRIGHT = 127  # of 255, as where masks are taken in
 
 
-def pairs(folder: Path) -> dict[Path, Path]:
-    """Image to mask: two files of one stem in one folder, the mask being the PNG."""
+def pairs(files: list[Path], folder: Path) -> dict[Path, Path]:
+    """Image to mask. A PNG beside a file of the same stem and another format is that file's mask."""
+    there = set(files)
+    kept_apart = {_key(path, folder): path for path in files if _in_mask_folder(path, folder)}
     found = {}
-    for path in image_files(folder):
-        mask = path.with_suffix(".png")
-        if path.suffix.lower() != ".png" and mask.exists():
+    for path in files:
+        if _is_named_mask(path, folder):
+            continue
+        beside = [path.with_name(f"{path.stem}{_ENDING}.png")]
+        if path.suffix.lower() != ".png":
+            beside.append(path.with_suffix(".png"))
+        mask = next((candidate for candidate in beside if candidate in there), kept_apart.get(_key(path, folder)))
+        if mask is not None:
             found[path] = mask
     return found
 
 
 def recognises(folder: Path) -> bool:
     files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
-    return bool(files) and len(pairs(folder)) * 2 >= 0.9 * len(files)
+    return bool(files) and len(pairs(files, folder)) * 2 >= 0.9 * len(files)
 
 
 def read(folder: Path, slice: str | None = None) -> Source:
-    """A folder that is called good makes its images good; every other one names a type of defect.
+    """A folder that is called good makes its images good; every other one names a type of defect. Only where no image lies
+    in such a folder do masks say what is good.
 
-    An image without a mask is delivered without one. Raises BadData for a PNG without an image: nobody can say which
-    of the two it is.
+    An image without a mask is taken without one, a mask without an image is passed over; both are named.
     """
-    found = pairs(folder)
-    masks = set(found.values())
-    alone = [path for path in image_files(folder) if path not in found and path not in masks]
-    lost = [path for path in alone if path.suffix.lower() == ".png"]
-    if lost:
-        raise BadData(
-            f"{folder}: {len(lost)} PNG files have no image of their name (first: {lost[0].relative_to(folder)}).",
-            next_step="Masks without an image? Move them away. Images? Deliver them in a folder of their own.",
-        )
-    every = found | dict.fromkeys(alone)
-    return Source(folder.resolve().name, [_delivery(path, every[path], folder, slice) for path in sorted(every)])
+    files = image_files(folder)
+    mask_of = pairs(files, folder)
+    used = set(mask_of.values())
+    with_pngs_as_masks = {image.parent for image, mask in mask_of.items() if image.with_suffix(".png") == mask}
+    remarks: dict[str, list[str]] = defaultdict(list)
+    typed = any(_kind(path.relative_to(folder)) for path in mask_of)
+    deliveries = []
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        mask = mask_of.get(path)
+        if path in used:
+            continue
+        beside = path.suffix.lower() == ".png" and path.parent in with_pngs_as_masks
+        if mask is None and (_is_named_mask(path, folder) or beside):
+            remarks["mask without image"].append(name)
+            continue
+        if mask is None:
+            remarks["image without a mask, taken without one"].append(name)
+        if typed and _kind(path.relative_to(folder)) is None:
+            remarks["image in no type's folder, taken without a label"].append(name)
+        deliveries.append(_delivery(path, mask, folder, slice, typed=typed))
+    return Source(folder.resolve().name, deliveries, remarks)
 
 
-def _delivery(path: Path, mask: Path | None, folder: Path, slice: str | None) -> Delivery:
-    above = [name for name in path.relative_to(folder).parts[:-1] if name.lower() not in PLAIN]
-    kind = above[-1] if above else "defect"
-    good = is_good(kind)
+def _key(path: Path, folder: Path) -> tuple[tuple[str, ...], str]:
+    """The same for an image and for its mask in the folder beside: folder names that say image or mask are one."""
+    plain = IMAGE_FOLDERS | MASK_FOLDERS
+    above = path.relative_to(folder).parts[:-1]
+    return tuple("" if part.lower() in plain else part for part in above), path.stem.removesuffix(_ENDING)
+
+
+def _in_mask_folder(path: Path, folder: Path) -> bool:
+    return any(part.lower() in MASK_FOLDERS for part in path.relative_to(folder).parts[:-1])
+
+
+def _is_named_mask(path: Path, folder: Path) -> bool:
+    return _in_mask_folder(path, folder) or path.stem.endswith(_ENDING)
+
+
+def _kind(relative: Path) -> str | None:
+    """The nearest folder that names a class."""
+    plain = IMAGE_FOLDERS | set(splits.NAMED)
+    return next((name for name in reversed(relative.parts[:-1]) if name.lower() not in plain), None)
+
+
+def _delivery(path: Path, mask: Path | None, folder: Path, slice: str | None, *, typed: bool) -> Delivery:
+    relative = path.relative_to(folder)
+    kind = _kind(relative)
+    split = next(
+        (splits.NAMED[name.lower()].value for name in relative.parts[:-1] if name.lower() in splits.NAMED), None
+    )
+    label: str | None = None
+    by: str | None = None
+    if kind is not None:
+        label = (Label.GOOD if is_good(kind) else Label.DEFECT).value
+        by = f"folder {kind}" if mask is None else f"mask beside the image in {kind}"
+    elif mask is not None and not typed:
+        label, by = _label(mask), "mask beside the image"
     return Delivery(
-        name=path.relative_to(folder).as_posix(),
+        name=relative.as_posix(),
         read=path.read_bytes,
         slice=slice or "default",
-        label=(Label.GOOD if good else Label.DEFECT).value,
-        defect_types=() if good else (kind,),
+        label=label,
+        split=split,
+        defect_types=(kind,) if kind and label == Label.DEFECT else (),
         mask=mask.read_bytes if mask else None,
-        labelled_by=f"mask beside the image in {kind}" if mask else f"folder {kind}",
+        labelled_by=by,
     )
+
+
+def _label(mask: Path) -> str | None:
+    """Whether the mask marks anything; nobody knows of one that can't be read."""
+    try:
+        with Image.open(mask, formats=images.FORMATS) as opened:
+            brightest = max(high for _, high in _extrema(opened))
+    except Exception:  # Pillow's plugins raise whatever they like on bad bytes; the contract names the mask
+        return None
+    return (Label.DEFECT if brightest > _BRIGHT else Label.GOOD).value
+
+
+def _extrema(opened: Image.Image) -> list[tuple[float, float]]:
+    found = (opened if opened.mode in ("L", "RGB", "1") else opened.convert("RGB")).getextrema()
+    return [found] if isinstance(found[0], int | float) else list(found)  # type: ignore[list-item,arg-type]

@@ -1,7 +1,9 @@
-"""The MVTec AD layout: `train/good`, `test/<type>`, `ground_truth/<type>/NAME_mask.png` (Bergmann et al., 2019)."""
+"""The MVTec AD layout: `train/good`, `test/<type>`, `ground_truth/<type>/NAME_mask.png` (Bergmann et al., 2019), of one
+category or of several side by side."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 from models.params import SplitShares
@@ -10,40 +12,81 @@ from pipelines.ingest.deliveries import Delivery, Source
 from pipelines.ingest.folder import image_files
 from pipelines.ingest.splits import assign
 
+_SIDES = ("train", "test")
+
 
 def recognises(folder: Path) -> bool:
-    return (folder / "train" / "good").is_dir() and (folder / "test").is_dir()
+    return bool(_categories(folder))
+
+
+def _categories(folder: Path) -> list[Path]:
+    """The folder itself, or those of its sub-folders that have the layout."""
+    candidates = [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir())] if folder.is_dir() else []
+    found = [path for path in candidates if (path / "train" / "good").is_dir() and (path / "test").is_dir()]
+    return found[:1] if found[:1] == [folder] else found
 
 
 def read(folder: Path, shares: SplitShares, slice: str | None = None) -> Source:
-    """The official test list stays the test split; the training images are shared out among training and validation."""
-    files = [path for part in ("train", "test") for path in image_files(folder / part)]
-    name = folder.resolve().name
-    learned = [path for path in files if path.relative_to(folder).parts[0] == "train"]
+    """The official test list stays the test split; the training images are shared out among training and validation.
+
+    A category is a slice. Masks without image, defective test images without mask and images elsewhere are named.
+    """
+    deliveries: list[Delivery] = []
+    remarks: dict[str, list[str]] = defaultdict(list)
+    categories = _categories(folder) or [folder]
+    for category in categories:
+        deliveries += _category(category, folder, shares, slice, remarks)
+    for path in image_files(folder):
+        if not any(path.is_relative_to(category) for category in categories):
+            remarks["image outside every category, passed over"].append(path.relative_to(folder).as_posix())
+    return Source(folder.resolve().name, deliveries, remarks)
+
+
+def _category(
+    category: Path, folder: Path, shares: SplitShares, slice: str | None, remarks: dict[str, list[str]]
+) -> list[Delivery]:
+    everything = image_files(category)
+    files = [path for path in everything if path.relative_to(category).parts[0] in _SIDES]
+    name = slice or category.resolve().name
+    learned = [path for path in files if path.relative_to(category).parts[0] == "train"]
     kept = shares.train + shares.validation
     split_of = assign(
-        ((_part(path, folder), (slice or name, Label.GOOD.value)) for path in learned),
+        ((_part(path, folder), (name, Label.GOOD.value)) for path in learned),
         SplitShares(train=shares.train / kept, validation=shares.validation / kept, test=0),
     )
+    masks: set[Path] = set()
     deliveries = []
     for path in files:
-        kind = path.relative_to(folder).parts[1]
-        mask = folder / "ground_truth" / kind / f"{path.stem}_mask.png"
+        side, kind, *_ = path.relative_to(category).parts
+        if kind == path.name:
+            remarks["image in no type's folder, taken without a label"].append(path.relative_to(folder).as_posix())
+            kind = ""
+        mask = category / "ground_truth" / kind / f"{path.stem}_mask.png"
+        there = side == "test" and mask.is_file()
+        masks |= {mask} if there else set()
+        if not there and kind not in ("good", ""):
+            remarks["defective image without a mask"].append(path.relative_to(folder).as_posix())
         part = _part(path, folder)
         deliveries.append(
             Delivery(
                 name=path.relative_to(folder).as_posix(),
                 read=path.read_bytes,
                 part=part,
-                slice=slice or name,
-                label=(Label.GOOD if kind == "good" else Label.DEFECT).value,
+                slice=name,
+                label=(Label.GOOD if kind == "good" else Label.DEFECT).value if kind else None,
                 split=split_of.get(part, Split.TEST.value),
-                defect_types=() if kind == "good" else (kind,),
-                mask=mask.read_bytes if mask.exists() else None,
-                labelled_by=f"folder {kind}",
+                defect_types=() if kind in ("good", "") else (kind,),
+                mask=mask.read_bytes if there else None,
+                labelled_by=f"folder {kind}" if kind else None,
             )
         )
-    return Source(name, deliveries)
+    known = {*files, *masks}
+    for path in everything:
+        if path not in known:
+            lost = path.relative_to(category).parts[0] == "ground_truth"
+            what = "mask without image" if lost else "image outside train and test, passed over"
+            remarks[what].append(path.relative_to(folder).as_posix())
+    return deliveries
 
 
 def _part(path: Path, folder: Path) -> str:

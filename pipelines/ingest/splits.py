@@ -10,6 +10,9 @@ from models.params import SplitShares
 from models.vocabulary import Split
 
 Stratum = tuple[str, str]  # slice, label
+# What senders call the splits, in folder names and tables.
+NAMED = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.VALIDATION, "valid": Split.VALIDATION}
+NAMED |= {"validation": Split.VALIDATION, "test": Split.TEST, "testing": Split.TEST}
 
 
 def assign(

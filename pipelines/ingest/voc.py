@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
 from models.errors import BadData
 from models.vocabulary import Label
+from pipelines.ingest import shapes
 from pipelines.ingest.deliveries import Box, Delivery, Source
 from pipelines.ingest.folder import image_files
 
@@ -18,37 +20,86 @@ def recognises(folder: Path) -> bool:
 
 def read(folder: Path, slice: str | None = None) -> Source:
     """Every image with its boxes; images without an XML file come without a label. Raises BadData for broken XML."""
-    by_stem = {path.stem: path for path in sorted(folder.rglob("*.xml"))}
+    files = image_files(folder)
+    notes = pairs(files, sorted(folder.rglob("*.xml")))
+    used = set(notes.values())
+    remarks: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(folder.rglob("*.xml")):
+        if path not in used:
+            remarks["XML file without image"].append(path.relative_to(folder).as_posix())
     return Source(
-        folder.resolve().name,
-        [_delivery(path, by_stem.get(path.stem), folder, slice) for path in image_files(folder)],
+        folder.resolve().name, [_delivery(path, notes.get(path), folder, slice, remarks) for path in files], remarks
     )
 
 
-def boxes(path: Path) -> list[Box]:
+def pairs(files: list[Path], notes: list[Path]) -> dict[Path, Path]:
+    """Image to XML file of the same stem; of several the one whose folder is nearest.
+
+    Raises BadData where two files are equally near, or one is meant by two images.
+    """
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in notes:
+        by_stem[path.stem].append(path)
+    found: dict[Path, Path] = {}
+    image_of: dict[Path, Path] = {}
+    for image in files:
+        near = sorted(by_stem.get(image.stem, ()), key=lambda path: _distance(image, path))
+        if not near:
+            continue
+        if len(near) > 1 and _distance(image, near[0]) == _distance(image, near[1]):
+            raise BadData(f"{image} has two XML files, {near[0]} and {near[1]}.", next_step="Take one of them out.")
+        if near[0] in image_of:
+            raise BadData(
+                f"{near[0]} belongs to two images, {image_of[near[0]]} and {image}.",
+                next_step="Rename one of the images.",
+            )
+        found[image] = near[0]
+        image_of[near[0]] = image
+    return found
+
+
+def _distance(image: Path, notes: Path) -> int:
+    """How many folders lie between the two."""
+    here, there = image.parent.parts, notes.parent.parts
+    common = next((n for n, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
+    return len(here) + len(there) - 2 * common
+
+
+def boxes(path: Path) -> tuple[list[Box], tuple[int, int] | None]:
+    """The boxes of a file and the size that it states for its image."""
     try:
         tree = ElementTree.parse(path)
     except ElementTree.ParseError as error:
         line, column = error.position
         raise BadData(f"{path}, line {line}, column {column}: {error.msg}.", next_step="Correct the file.") from error
+    except (ValueError, LookupError) as error:  # an encoding that does not exist
+        raise BadData(f"{path}, line 1: {error}.", next_step="Save the file as UTF-8.") from error
     found = []
     for number, item in enumerate(tree.iterfind("object"), start=1):
-        try:
-            left, top, right, bottom = (
-                float(item.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")
-            )
-        except ValueError as error:
-            raise BadData(f"{path}: object {number} has no complete bndbox.", next_step="Correct the file.") from error
-        kind = (item.findtext("name") or "defect").strip()
-        found.append(Box(left - 1, top - 1, right - left + 1, bottom - top + 1, kind))
-    return found
+        where = f"{path}, object {number}"
+        sides = [item.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+        if None in sides:
+            raise BadData(f"{where} has no complete bndbox.", next_step="Correct the file.")
+        left, top, right, bottom = shapes.numbers(sides, where, "bndbox")
+        kind = (item.findtext("name") or "").strip() or "defect"
+        found.append(shapes.box((left - 1, top - 1, right - left + 1, bottom - top + 1), kind, where))
+    stated = (tree.findtext("size/width") or "", tree.findtext("size/height") or "")
+    size = (int(stated[0]), int(stated[1])) if stated[0].isdecimal() and stated[1].isdecimal() else None
+    return found, size if size and all(size) else None
 
 
-def _delivery(path: Path, notes: Path | None, folder: Path, slice: str | None) -> Delivery:
-    found = boxes(notes) if notes else None
+def _delivery(
+    path: Path, notes: Path | None, folder: Path, slice: str | None, remarks: dict[str, list[str]]
+) -> Delivery:
+    name = path.relative_to(folder).as_posix()
+    found, stated = boxes(notes) if notes else (None, None)
+    if notes is None:
+        remarks["image without an XML file, taken without a label"].append(name)
+    if stated and shapes.upright_size(path) not in (stated, None):
+        remarks["image of another size than its XML file says: its boxes may be off"].append(name)
     label = None if found is None else (Label.DEFECT if found else Label.GOOD).value
     return Delivery(
-        name=path.relative_to(folder).as_posix(),
+        name=name,
         read=path.read_bytes,
         slice=slice or "default",
         label=label,

@@ -1,41 +1,74 @@
 """YOLO: one text file per image, a box (class, centre, size) or a polygon per line, as shares of the image; `data.yaml`
-names the classes."""
+(or a list of names, `classes.txt` or `obj.names`) names the classes."""
 
 from __future__ import annotations
 
-import io
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
-import yaml
-from PIL import Image, ImageDraw
-
 from models.errors import BadData
-from models.vocabulary import Label, Split
+from models.vocabulary import Label
+from pipelines.ingest import shapes, splits
 from pipelines.ingest.deliveries import Box, Delivery, Source
 from pipelines.ingest.folder import image_files
+from pipelines.ingest.texts import read_text, read_yaml
+from pipelines.interchange import carried
 
-SPLITS = {"train": Split.TRAIN, "val": Split.VALIDATION, "valid": Split.VALIDATION, "test": Split.TEST}
+DATA_FILES = ("data.yaml", "data.yml")
+NAME_LISTS = ("classes.txt", "obj.names")
+Polygons = list[list[float]]
 
 
 def recognises(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("data.yaml", "data.yml"))
-
-
-def read(folder: Path, slice: str | None = None) -> Source:
-    """Images with boxes; polygons become a mask too. A folder train, val or test on the way to an image is its split."""
-    names = _class_names(folder)
-    return Source(
-        folder.resolve().name,
-        [_delivery(path, folder, names, slice) for path in image_files(folder)],
+    labelled = (folder / "labels").is_dir()
+    return any((folder / name).is_file() for name in DATA_FILES) or (
+        labelled and any((folder / name).is_file() for name in NAME_LISTS)
     )
 
 
-def _class_names(folder: Path) -> list[str]:
-    path = next(folder / name for name in ("data.yaml", "data.yml") if (folder / name).exists())
-    names = (yaml.safe_load(path.read_text()) or {}).get("names")
-    if not names:
+def read(folder: Path, slice: str | None = None) -> Source:
+    """Images with boxes; polygons become a mask too. A folder train, val or test on the way to an image is its split.
+
+    An image without a label file comes without a label, one with an empty file is good. Raises BadData with file and line.
+    """
+    names = _class_names(folder)
+    files = image_files(folder)
+    remarks: dict[str, list[str]] = defaultdict(list)
+    notes = {path: _label_file(path, folder) for path in files}
+    known = set(notes.values())
+    for path in sorted(folder.rglob("*.txt")):
+        inside = "labels" in path.relative_to(folder).parts[:-1]
+        if path not in known and inside and path.name not in NAME_LISTS:
+            remarks["label file without image"].append(path.relative_to(folder).as_posix())
+    return Source(
+        folder.resolve().name, [_delivery(path, notes[path], folder, names, slice, remarks) for path in files], remarks
+    )
+
+
+def _class_names(folder: Path) -> dict[int, str | None]:
+    """Class number to type of defect; None for the class that a handover made for boxes without one."""
+    path = next(
+        (folder / name for name in (*DATA_FILES, *NAME_LISTS) if (folder / name).exists()), folder / "data.yaml"
+    )
+    if not path.exists():
+        raise BadData(f"{path} is missing.", next_step="Write the classes into it, under `names:`.")
+    if path.name in NAME_LISTS:
+        lines = [line.strip() for line in read_text(path).splitlines()]
+        return dict(enumerate(line for line in lines if line))
+    content = read_yaml(path)
+    names = content.get("names") if isinstance(content, dict) else None
+    if not names or not isinstance(names, list | dict):
         raise BadData(f"{path} has no names.", next_step="List the classes under `names:`.")
-    return [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(name) for name in names]
+    pairs = names.items() if isinstance(names, dict) else enumerate(names)
+    try:
+        numbered: dict[int, str | None] = {int(number): str(name) for number, name in pairs}
+    except (TypeError, ValueError) as error:
+        raise BadData(f"{path}: a class under `names:` has no number.", next_step="Write `0: scratch`.") from error
+    own = content.get(carried.KEY)
+    if isinstance(own, dict) and own.get("untyped") in numbered:
+        numbered[own["untyped"]] = None
+    return numbered
 
 
 def _label_file(path: Path, folder: Path) -> Path:
@@ -43,59 +76,59 @@ def _label_file(path: Path, folder: Path) -> Path:
     return folder.joinpath(*parts).with_suffix(".txt")
 
 
-def _delivery(path: Path, folder: Path, names: list[str], slice: str | None) -> Delivery:
-    notes = _label_file(path, folder)
+def _delivery(
+    path: Path,
+    notes: Path,
+    folder: Path,
+    names: dict[int, str | None],
+    slice: str | None,
+    remarks: dict[str, list[str]],
+) -> Delivery:
     relative = path.relative_to(folder)
-    split = next((SPLITS[part].value for part in relative.parts[:-1] if part in SPLITS), None)
+    split = next((splits.NAMED[part].value for part in relative.parts[:-1] if part in splits.NAMED), None)
     said: dict = {}
-    if notes.exists():
-        with Image.open(path) as image:
-            width, height = image.size
-        found, polygons = _parse(notes, names, width, height)
+    if notes.is_file():
+        size = shapes.upright_size(path)
+        # An image that can't be read is taken in nevertheless, for the contract to name; only its pixels are unknown.
+        found, polygons = _parse(notes, names, *(size or (1, 1)))
         said = {
             "label": (Label.DEFECT if found else Label.GOOD).value,
-            "defect_types": tuple(dict.fromkeys(box.defect_type or "" for box in found)),
-            "boxes": found,
-            "mask": (lambda: _filled(polygons, width, height)) if polygons else None,
+            "defect_types": tuple(dict.fromkeys(box.defect_type for box in found if box.defect_type)),
+            "boxes": found if size else None,
+            "mask": partial(shapes.mask_png, path, str(notes), polygons) if polygons else None,
             "labelled_by": f"YOLO {notes.name}",
         }
+    else:
+        remarks["image without a label file, taken without a label"].append(relative.as_posix())
     return Delivery(name=relative.as_posix(), read=path.read_bytes, slice=slice or "default", split=split, **said)
 
 
-def _parse(notes: Path, names: list[str], width: int, height: int) -> tuple[list[Box], list[list[tuple[float, float]]]]:
-    found, polygons = [], []
-    for number, text in enumerate(notes.read_text().splitlines(), start=1):
+def _parse(notes: Path, names: dict[int, str | None], width: int, height: int) -> tuple[list[Box], Polygons]:
+    found: list[Box] = []
+    polygons: Polygons = []
+    for number, text in enumerate(read_text(notes).splitlines(), start=1):
         if not text.strip():
             continue
-        try:
-            kind, *values = text.split()
-            name = names[int(kind)]
-            shares = [float(value) for value in values]
-        except (ValueError, IndexError) as error:
+        where = f"{notes}, line {number}"
+        kind, *values = text.split()
+        if not kind.isdecimal() or int(kind) not in names:
             raise BadData(
-                f"{notes}, line {number}: {text!r} is no class number of data.yaml with numbers after it.",
-                next_step="Correct the line.",
-            ) from error
+                f"{where}: {text!r} begins with no class number (known: {', '.join(map(str, sorted(names)))}).",
+                next_step="Correct the line, or name the class in data.yaml.",
+            )
+        shares = shapes.numbers(values, where, "line")
+        name = names[int(kind)]
         if len(shares) == 4:
             x, y, w, h = shares[0] * width, shares[1] * height, shares[2] * width, shares[3] * height
-            found.append(Box(x - w / 2, y - h / 2, w, h, name))
-        elif len(shares) >= 6 and len(shares) % 2 == 0:
-            points = [(x * width, y * height) for x, y in zip(shares[::2], shares[1::2], strict=True)]
-            polygons.append(points)
-            xs, ys = zip(*points, strict=True)
-            found.append(Box(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys), name))
-        else:
+            found.append(shapes.box((x - w / 2, y - h / 2, w, h), name, where))
+        elif len(shares) < 6:
             raise BadData(
-                f"{notes}, line {number}: {len(shares)} numbers are neither a box (4) nor a polygon (6, 8, …).",
+                f"{where}: {len(shares)} numbers after the class are neither a box (4) nor a polygon (6, 8, …).",
                 next_step="Correct the line.",
             )
+        else:
+            points = shapes.polygon(shares, where)
+            pixels = [value * (height if at % 2 else width) for at, value in enumerate(points)]
+            polygons.append(pixels)
+            found.append(shapes.box(shapes.bounds(pixels), name, where))
     return found, polygons
-
-
-def _filled(polygons: list[list[tuple[float, float]]], width: int, height: int) -> bytes:
-    picture = Image.new("L", (width, height))
-    for points in polygons:
-        ImageDraw.Draw(picture).polygon(points, fill=255)
-    sink = io.BytesIO()
-    picture.save(sink, format="PNG")
-    return sink.getvalue()

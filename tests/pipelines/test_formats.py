@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from models import annotation_table, images
-from models.errors import BadData, BadInput
+from models.errors import BadInput
 from models.params import SplitShares
 from pipelines.ingest import formats
 from pipelines.ingest.formats import Format
@@ -178,47 +179,6 @@ def test_a_second_ingest_adds_nothing(format: Format, empty_workspace: Workspace
     assert (second.added, second.already_present) == (0, first.added)
 
 
-def broken_voc(root: Path) -> Path:
-    put(voc(root) / "ANNOTATIONS" / "a.xml", "<annotation>\n<object>\n</annotation>")
-    return root
-
-
-def broken_yolo(root: Path) -> Path:
-    put(yolo(root) / "labels" / "train" / "train.txt", "0 0.5 0.5 0.25 0.125\n7 0.5 0.5 0.1 0.1\n")
-    return root
-
-
-def broken_coco(root: Path) -> Path:
-    return put(root / "notes.json", '{"images": [],\n "categories": [}')
-
-
-def absent_coco(root: Path) -> Path:
-    path = coco(root)
-    (root / "images" / "b.png").unlink()
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (broken_voc, "a.xml, line 3"),
-        (broken_yolo, "train.txt, line 2: '7 0.5 0.5 0.1 0.1'"),
-        (broken_coco, "notes.json, line 2"),
-        (absent_coco, "image b.png does not exist"),
-        (lambda root: put(root / "x.zip", b"PK"), "is an archive"),
-        (lambda root: root / "nowhere", "is no folder"),
-    ],
-)
-def test_broken_input_is_named_with_its_file_and_line(
-    make, says: str, empty_workspace: Workspace, tmp_path: Path
-) -> None:
-    with pytest.raises(BadData) as caught:
-        ingest(empty_workspace, str(make(tmp_path / "delivery")))
-    assert says in caught.value.message
-    assert caught.value.next_step
-    assert not empty_workspace.annotations.exists()
-
-
 def test_a_mask_of_another_size_is_found_by_the_contract(empty_workspace: Workspace, tmp_path: Path) -> None:
     root = same_stem(tmp_path / "tiles")
     put(root / "MT_Crack" / "Imgs" / "exp0_num_7.png", mask(1, 1, 2, 2, size=32))
@@ -236,7 +196,8 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(
     empty_workspace: Workspace, tmp_path: Path, defectloop
 ) -> None:
     done = defectloop("ingest", coco(tmp_path / "coco"), "--dry-run", "-w", empty_workspace.root)
-    assert "coco: 3 images of 3 parts, 3 labelled, 2 masks, 2 boxes; 2 scratch" in done.stdout
+    assert "coco: 3 images, 3 labelled, 2 masks, 2 boxes, 0 parts; 3 images whose part nobody said" in done.stdout
+    assert "classes: 1 good, 2 scratch" in done.stdout
     assert not empty_workspace.annotations.exists()
 
 
@@ -248,61 +209,149 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(
         ("magnetic_tile", Format.MASKS, 1345, 1345, 0),
         ("neu_det", Format.VOC, 1800, 0, 4189),
         ("x_sdd/X-SDD/datas", Format.FOLDER, 1360, 0, 0),
+        ("x_sdd", Format.FOLDER, 1360, 0, 0),
     ],
 )
 def test_real_data_sets_are_recognised(name: str, format: Format, images_: int, masks_: int, boxes_: int) -> None:
     chosen, source = formats.read(str(REAL / name), SHARES)
     found = formats.count(chosen, source)
     assert (found.format, found.images, found.masks, found.boxes) == (format, images_, masks_, boxes_)
+    assert len(found.classes) >= 4
 
 
-def test_coco_masks_are_read_from_compressed_run_lengths(empty_workspace: Workspace, tmp_path: Path) -> None:
-    from pycocotools import mask as coco_mask
+def labels(source: Path) -> dict[str, tuple[str | None, tuple[str, ...], str | None]]:
+    _, opened = formats.read(str(source), SHARES)
+    return {item.name: (item.label, tuple(item.defect_types), item.split) for item in opened.deliveries}
 
-    pixels = np.asfortranarray(images.decode(mask(5, 6, 7, 8))[..., 0] > 0)
-    packed = coco_mask.encode(pixels.astype(np.uint8, order="F"))
-    shape = {"size": packed["size"], "counts": packed["counts"].decode()}
-    put(tmp_path / "c" / "a.png", picture(1, defective=True))
-    note = {
-        "images": [{"id": 1, "file_name": "a.png"}],
-        "categories": [{"id": 1, "name": "dent"}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 6, 7, 8], "segmentation": shape}],
+
+def test_folders_around_the_classes_are_splits_or_wrapping(tmp_path: Path) -> None:
+    for place in ("plain", "deep/wrapping/of/it", "deep/split/train"):
+        for name in ("good", "scratch", "not ok", "no_defect"):
+            put(tmp_path / place / name / "a.png", b"")
+    assert labels(tmp_path / "plain") == {
+        "good/a.png": ("good", (), None),
+        "scratch/a.png": ("defect", ("scratch",), None),
+        "not ok/a.png": ("defect", ("not ok",), None),
+        "no_defect/a.png": ("good", (), None),
     }
-    row = rows(empty_workspace, put(tmp_path / "c" / "notes.json", json.dumps(note)))["a.png"]
-    assert np.array_equal(images.read(empty_workspace.data / row["mask"])[..., 0] > 0, pixels)
+    assert labels(tmp_path / "deep" / "wrapping")["of/it/scratch/a.png"] == ("defect", ("scratch",), None)
+    assert labels(tmp_path / "deep" / "split")["train/scratch/a.png"] == ("defect", ("scratch",), "train")
+
+
+def test_a_folder_of_one_type_names_it_whatever_lies_in_it(tmp_path: Path) -> None:
+    put(tmp_path / "x" / "scratch" / "monday" / "a.png", b"")
+    assert labels(tmp_path / "x") == {"scratch/monday/a.png": ("defect", ("scratch",), None)}
 
 
 @pytest.mark.parametrize(
-    ("shape", "says"),
-    [
-        ({"size": [64, 64], "counts": [1, 2, 3]}, "run lengths sum to 6, not 4096"),
-        ({"size": [32, 32], "counts": [0, 1024]}, "a mask of 32×32 px for an image of 64×64"),
-        ([[1, 2, 3, 4]], "a polygon of 2 points"),
-        ([[1, 2, 3, 4, 5]], "notes.json, image a.png"),
-    ],
+    ("image", "mask_"),
+    [("images/{}.png", "masks/{}.png"), ("train/images/{}.jpg", "train/masks/{}_mask.png"), ("{}.png", "{}_mask.png")],
 )
-def test_a_broken_coco_mask_is_kept_with_its_reason(
-    shape: object, says: str, empty_workspace: Workspace, tmp_path: Path
-) -> None:
-    put(tmp_path / "c" / "a.png", picture(1, defective=True))
-    note = {
-        "images": [{"id": 1, "file_name": "a.png"}],
-        "categories": [{"id": 1, "name": "dent"}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 6, 7, 8], "segmentation": shape}],
+def test_masks_in_a_folder_of_their_own_say_what_is_good(image: str, mask_: str, tmp_path: Path) -> None:
+    root = tmp_path / "masks" / "delivery"  # the path above the delivery says nothing
+    for name, marked in (("a", mask(1, 2, 3, 4)), ("b", mask())):
+        put(root / image.format(name), picture(ord(name), defective=True))
+        put(root / mask_.format(name), marked)
+    found = labels(root)
+    split = "train" if image.startswith("train") else None
+    assert found == {image.format("a"): ("defect", (), split), image.format("b"): ("good", (), split)}
+
+
+def test_several_mvtec_categories_side_by_side_are_slices(tmp_path: Path) -> None:
+    mvtec(tmp_path / "all" / "bottle")
+    mvtec(tmp_path / "all" / "cable")
+    put(tmp_path / "all" / "licence.png", b"")
+    _, opened = formats.read(str(tmp_path / "all"), SHARES)
+    assert {item.slice for item in opened.deliveries} == {"bottle", "cable"}
+    assert len({item.part for item in opened.deliveries}) == len(opened.deliveries) == 32
+    assert opened.remarks["image outside every category, passed over"] == ["licence.png"]
+
+
+def test_yolo_classes_from_a_list_and_by_number(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "listed")
+    (root / "data.yaml").rename(root / "obj.yaml")
+    put(root / "classes.txt", "scratch\ndent\n")
+    assert labels(root)["images/val/val.png"] == ("defect", ("dent",), "validation")
+    put(yolo(tmp_path / "numbered") / "data.yaml", "names: {0: scratch, 1: dent, 7: crack}\n")
+    put(tmp_path / "numbered" / "labels" / "train" / "train.txt", "7 .5 .5 .1 .1\n")
+    assert labels(tmp_path / "numbered")["images/train/train.png"] == ("defect", ("crack",), "train")
+
+
+def turned(format: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sink = io.BytesIO()
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(sink, format=format, exif=exif)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_boxes_of_a_photo_on_its_side_are_on_the_upright_image(format: str, tmp_path: Path) -> None:
+    facts = images.facts(turned(format))
+    assert (facts.width_px, facts.height_px) == (40, 60)
+    put(tmp_path / "yolo" / "images" / f"a.{format.lower()}", turned(format))
+    put(tmp_path / "yolo" / "labels" / "a.txt", "0 0.5 0.5 1 0.5\n")
+    put(tmp_path / "yolo" / "data.yaml", "names: [scratch]\n")
+    _, opened = formats.read(str(tmp_path / "yolo"), SHARES)
+    assert [(box.width, box.height) for box in opened.deliveries[0].boxes or ()] == [(40, 30)]
+
+
+def test_an_image_that_can_not_be_read_comes_in_with_its_label(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "yolo")
+    put(root / "images" / "train" / "train.png", b"no image")
+    found = {item.name: item for item in formats.read(str(root), SHARES)[1].deliveries}["images/train/train.png"]
+    assert (found.label, found.boxes) == ("defect", None)
+
+
+def test_coco_in_a_folder_with_compressed_runs_crowds_and_no_boxes(tmp_path: Path) -> None:
+    path = coco(tmp_path / "coco")
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 4, "name": "dent", "supercategory": "shape"})
+    content["images"][0] |= {"width": 64, "height": 64}
+    content["images"][1] |= {"width": 640, "height": 640}
+    runs = {"size": [64, 64], "counts": "R42lk3"}  # 130 without, 2 with, 3964 without: the first rows of column 2
+    content["annotations"][0] |= {"iscrowd": 1}
+    content["annotations"] += [{"id": 3, "image_id": 1, "category_id": 4, "segmentation": runs}]
+    put(path, json.dumps(content))
+    chosen, opened = formats.read(str(tmp_path / "coco"), SHARES)
+    first = opened.deliveries[0]
+    assert chosen is Format.COCO
+    assert first.defect_types == ("scratch", "dent")
+    assert first.mask is not None
+    filled = images.decode(first.mask())[..., 0] > 0
+    assert [(box.x, box.y, box.width, box.height) for box in first.boxes or ()][1] == (2, 2, 1, 2)
+    assert filled[2:4, 2].all()
+    assert filled.sum() == 2 + 4 * 5  # and the polygon, from 10 to 14 and from 20 to 25, as COCO counts
+    assert opened.remarks == {
+        "crowd annotation, taken as an ordinary one": ["annotation 1"],
+        "image of another size than the file says: its boxes may be off": ["b.png"],
     }
-    row = rows(empty_workspace, put(tmp_path / "c" / "notes.json", json.dumps(note)))["a.png"]
-    assert says in row["decode_error"]
 
 
-def test_an_image_without_a_mask_is_not_lost_and_a_mask_without_an_image_is_named(
-    empty_workspace: Workspace, tmp_path: Path
-) -> None:
-    root = same_stem(tmp_path / "tiles")
-    for number in range(20):
-        put(root / "MT_Free" / "Imgs" / f"more{number}.jpg", jpeg(300 + number, defective=False))
-        put(root / "MT_Free" / "Imgs" / f"more{number}.png", mask())
-    put(root / "MT_Free" / "Imgs" / "bare.jpg", jpeg(400, defective=False))
-    assert rows(empty_workspace, root)["MT_Free/Imgs/bare.jpg"]["mask"] is None
-    put(root / "MT_Free" / "Imgs" / "lost.png", mask())
-    with pytest.raises(BadData, match=r"1 PNG files have no image .*lost\.png"):
-        ingest(empty_workspace, str(root))
+def test_a_manifest_says_everything_that_the_table_holds(empty_workspace: Workspace, tmp_path: Path) -> None:
+    put(tmp_path / "m" / "a.png", picture(1, defective=True))
+    put(tmp_path / "m" / "a-mask.png", mask(1, 2, 3, 4))
+    boxes = [{"x": 1, "y": 2, "width": 3.5, "height": 4, "defect_type": "scratch"}]
+    values = {
+        "path": "a.png",
+        "label": "defect",
+        "part": "serial 7",
+        "slice": "matt; fine",
+        "split": "val",
+        "defect_types": "scratch; dent",
+        "defect_probability": "0.75",
+        "mask": "a-mask.png",
+        "boxes": json.dumps(boxes),
+        "labelled_by": "Jörg, lab",
+        "labelled_at": "2026-01-02",
+        "licence": "ours",
+        "synthetic": "false",
+    }
+    with (tmp_path / "m" / "m.csv").open("w", newline="", encoding="utf-8-sig") as sink:
+        csv.writer(sink, delimiter=";").writerows([list(values), list(values.values())])
+    row = rows(empty_workspace, tmp_path / "m" / "m.csv")["a.png"]
+    assert row["boxes"] == boxes
+    assert (row["defect_types"], row["split"], row["defect_probability"]) == (["scratch", "dent"], "validation", 0.75)
+    for name in ("part", "slice", "label", "labelled_by", "labelled_at", "licence"):
+        assert row[name] == values[name]
+    assert pixels(empty_workspace, row).astype(bool).sum() == 12

@@ -1,0 +1,64 @@
+"""Polygons around the areas of a mask, along the edges of the pixels, so that filling them gives the same pixels. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+Point = tuple[int, int]  # x, y of a pixel's corner
+
+
+def outlines(mask: np.ndarray) -> tuple[list[list[Point]], int]:
+    """The outline of every area of a mask bool [h, w], and how many holes the areas have, which outlines can't tell.
+
+    Pixels that touch at a corner alone are areas of their own. Every edge between inside and outside is walked once, with
+    the inside on the right; a loop that turns left as a whole runs around a hole.
+    """
+    following: dict[Point, list[Point]] = defaultdict(list)
+    padded = np.pad(mask, 1)
+    for (down, right), (x0, y0), (x1, y1) in (
+        ((-1, 0), (0, 0), (1, 0)),
+        ((0, 1), (1, 0), (1, 1)),
+        ((1, 0), (1, 1), (0, 1)),
+        ((0, -1), (0, 1), (0, 0)),
+    ):
+        outside = ~np.roll(padded, (-down, -right), (0, 1))[1:-1, 1:-1]
+        for y, x in np.argwhere(mask & outside).tolist():
+            following[(x + x0, y + y0)].append((x + x1, y + y1))
+    found: list[list[Point]] = []
+    holes = 0
+    while following:
+        loop = _walked(following)
+        if _area(loop) > 0:
+            found.append(loop)
+        else:
+            holes += 1
+    return found, holes
+
+
+def _walked(following: dict[Point, list[Point]]) -> list[Point]:
+    """One loop, taken out of the edges; its corners alone."""
+    start = next(iter(following))
+    at, heading = start, (0, 0)
+    corners: list[Point] = []
+    while True:
+        ahead = following[at]
+        # Of two ways on, the right turn stays with the pixel whose edge this is.
+        turn = (at[0] - heading[1], at[1] + heading[0])
+        step = turn if turn in ahead else ahead[0]
+        ahead.remove(step)
+        if not ahead:
+            del following[at]
+        now = (step[0] - at[0], step[1] - at[1])
+        if now != heading:
+            corners.append(at)
+        at, heading = step, now
+        if at == start and (at not in following or (at[0] - heading[1], at[1] + heading[0]) not in following[at]):
+            break
+    return corners
+
+
+def _area(loop: list[Point]) -> int:
+    """Twice the area, positive for a loop that runs clockwise on the screen."""
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(loop, [*loop[1:], loop[0]], strict=True))

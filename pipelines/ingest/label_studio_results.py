@@ -1,0 +1,213 @@
+"""Single results of a Label Studio annotation: choices, rectangles, polygons, ellipses and brush masks. Coordinates are
+percent of the image (https://labelstud.io/guide/task_format)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.errors import BadData, UnreadableImage
+from pipelines.ingest import shapes
+from pipelines.ingest.deliveries import Box
+from pipelines.interchange import brush
+
+_LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels", "choices")
+_NUMBERS = ("x", "y", "width", "height", "rotation", "radiusX", "radiusY")
+_CORNERS = 96  # of the polygon that stands for an ellipse: off by less than a thousandth of its radius
+_NEXT = "Correct it in Label Studio and export again."
+
+
+@dataclass(frozen=True)
+class Result:
+    """`kind` is choices, rectangle, polygon, ellipse or brush; `value` holds the numbers, `size` the image's as labelled."""
+
+    kind: str
+    labels: tuple[str, ...]
+    value: dict[str, Any]
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Brush:
+    rle: list[int]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Regions:
+    boxes: list[Box] = field(default_factory=list)
+    polygons: list[list[float]] = field(default_factory=list)
+    brushes: list[Brush] = field(default_factory=list)
+
+
+def short(where: str) -> str:
+    """From the task on: the file has been named."""
+    return where[where.rindex(", task ") + 2 :]
+
+
+def from_full(entries: Any, where: str, remarks: dict[str, list[str]]) -> list[Result]:
+    """The results of a full export. Labels that stand apart from their region (the same id) join it."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BadData(f"{where}: its result is no list of objects.", next_step=_NEXT)
+    found: dict[Any, Result] = {}
+    for number, entry in enumerate(entries, start=1):
+        result = _result(entry, f"{where}, result {entry.get('id', number)}", remarks)
+        if result is None:
+            continue
+        name = (entry.get("id", number), result.kind)
+        if name in found:
+            labels = tuple(dict.fromkeys([*found[name].labels, *result.labels]))
+            result = Result(result.kind, labels, found[name].value, found[name].size)
+        found[name] = result
+    return list(found.values())
+
+
+def from_min(task: dict[str, Any], where: str, remarks: dict[str, list[str]]) -> list[Result]:
+    """The results of a JSON-MIN task, which stand among its other columns.
+
+    A plain text is a choice where Label Studio writes its results: after the task's id and before its annotator.
+    """
+    names = list(task)
+    between = slice(
+        names.index("id") + 1 if "id" in task else 0, names.index("annotator") if "annotator" in task else 0
+    )
+    found = []
+    for name, value in task.items():
+        if isinstance(value, str) and name in names[between]:
+            value = {"choices": [value]}
+        entries = value if isinstance(value, list) else [value]
+        for number, entry in enumerate(entries, start=1):
+            if isinstance(entry, dict) and _kind(entry) is not None:
+                stated = {key: entry.get(key) for key in ("original_width", "original_height", "image_rotation")}
+                result = _result({"value": entry, **stated}, f"{where}, {name} {number}", remarks)
+                found += [result] if result else []
+    return found
+
+
+def _result(entry: dict[str, Any], where: str, remarks: dict[str, list[str]]) -> Result | None:
+    value = entry.get("value")
+    kind = _kind(value) if isinstance(value, dict) else None
+    if not isinstance(value, dict) or kind is None:
+        remarks[f"result of the type {entry.get('type', 'unknown')}, which is not read"].append(short(where))
+        return None
+    if entry.get("type") == "choices" and kind != "choices":
+        remarks["choice about a single region, which is not read"].append(short(where))
+        return None
+    if entry.get("image_rotation"):
+        raise BadData(
+            f"{where} was drawn on an image turned by {entry['image_rotation']} degrees.",
+            next_step="Turn the file itself and label it again, or take the task out of the export.",
+        )
+    labels: list[str] = []
+    for name in _LABELS:
+        said = value.get(name) or []
+        if not isinstance(said, list) or not all(isinstance(label, str) for label in said):
+            raise BadData(f"{where}: its {name} are no list of texts.", next_step=_NEXT)
+        labels += said
+    size = (entry.get("original_width"), entry.get("original_height"))
+    known = all(isinstance(side, int) and side > 0 for side in size)
+    return Result(kind, tuple(labels), _numbers(kind, value, where), size if known else None)  # type: ignore[arg-type]
+
+
+def _kind(value: dict[str, Any]) -> str | None:
+    if "rle" in value:
+        return "brush"
+    if "points" in value:
+        return "polygon"
+    if "radiusX" in value:
+        return "ellipse"
+    if "width" in value and "height" in value:
+        return "rectangle"
+    return "choices" if "choices" in value else None
+
+
+def _numbers(kind: str, value: dict[str, Any], where: str) -> dict[str, Any]:
+    if kind == "choices":
+        return {}
+    if kind == "brush":
+        try:
+            if not isinstance(value["rle"], list):
+                raise ValueError("its run lengths are no list")
+            brush.words(value["rle"])
+        except ValueError as error:
+            raise BadData(f"{where}: {error}.", next_step=_NEXT) from error
+        return {"rle": value["rle"]}
+    if kind == "polygon":
+        points = value["points"]
+        if not isinstance(points, list) or not all(isinstance(point, list) for point in points):
+            raise BadData(f"{where}: its points are no list of pairs.", next_step=_NEXT)
+        for point in points:
+            if len(shapes.numbers(point, where, "point")) != 2:
+                raise BadData(f"{where}: a point of its polygon has {len(point)} coordinates, not 2.", next_step=_NEXT)
+        flat = [number for point in points for number in point]
+        return {"points": shapes.polygon(flat, where)}
+    names = [name for name in _NUMBERS if name in value]
+    needed = {"x", "y", *(("radiusX", "radiusY") if kind == "ellipse" else ("width", "height"))}
+    if needed - set(names):
+        raise BadData(f"{where}: its {kind} has no {', '.join(sorted(needed - set(names)))}.", next_step=_NEXT)
+    found = dict(zip(names, shapes.numbers([value[name] for name in names], where, kind), strict=True))
+    for name in needed - {"x", "y"}:
+        if found[name] <= 0:
+            raise BadData(f"{where}: the {name} of its {kind} is {found[name]:g}.", next_step=_NEXT)
+    return found
+
+
+def regions(
+    results: Sequence[Result], size: tuple[int, int] | None, where: str, remarks: dict[str, list[str]]
+) -> Regions:
+    """From percent to pixels of the image, upright, of `size` (width, height); of one without a size only the brushes."""
+    found = Regions()
+    for result in results:
+        if result.kind == "brush":
+            width, height = result.size or size or (0, 0)
+            n_words = brush.words(result.value["rle"])
+            if n_words not in (width * height, width * height * 4):
+                raise BadData(
+                    f"{where}: its brush holds {n_words} values, {width}×{height} px have {width * height * 4}.",
+                    next_step=_NEXT,
+                )
+            found.brushes.append(Brush(result.value["rle"], width, height))
+            continue
+        width, height = size or result.size or (0, 0)
+        if not width or not height:
+            continue
+        points = _corners(result, width, height)
+        if result.kind == "rectangle":
+            if result.value.get("rotation", 0) % 90:
+                remarks["rotated rectangle, taken as the upright box around it"].append(short(where))
+        else:
+            found.polygons.append(points)
+        kinds: Sequence[str | None] = result.labels or (None,)
+        found.boxes.extend(shapes.box(shapes.bounds(points), kind, where) for kind in kinds)
+    return found
+
+
+def _corners(result: Result, width: int, height: int) -> list[float]:
+    """x, y, x, y, … in pixels. A rectangle turns about its upper left corner, an ellipse about its centre, clockwise."""
+    value = result.value
+    if result.kind == "polygon":
+        return [number * (height if at % 2 else width) / 100 for at, number in enumerate(value["points"])]
+    x, y = value["x"] * width / 100, value["y"] * height / 100
+    if result.kind == "ellipse":
+        across, down = value["radiusX"] * width / 100, value["radiusY"] * height / 100
+        angles = [2 * math.pi * step / _CORNERS for step in range(_CORNERS)]
+        around = [(across * math.cos(angle), down * math.sin(angle)) for angle in angles]
+    else:
+        across, down = value["width"] * width / 100, value["height"] * height / 100
+        around = [(0.0, 0.0), (across, 0.0), (across, down), (0.0, down)]
+    turn = math.radians(value.get("rotation", 0))
+    sin, cos = (0.0, 1.0) if not turn else (math.sin(turn), math.cos(turn))
+    return [number for dx, dy in around for number in (x + dx * cos - dy * sin, y + dx * sin + dy * cos)]
+
+
+def mask_png(file: Path, where: str, found: Regions) -> bytes:
+    """All polygons and brushes of an image as one mask. Raises UnreadableImage for run lengths that break off."""
+    try:
+        drawn = [brush.alpha(one.rle, width=one.width, height=one.height) for one in found.brushes]
+    except ValueError as error:
+        raise UnreadableImage(f"{where}: {error}.", next_step=_NEXT) from error
+    return shapes.mask_png(file, where, found.polygons, drawn)

@@ -1,0 +1,103 @@
+"""Boxes and polygons of a delivery, checked, and what they fill. Pixels of the upright image."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from models import images
+from models.errors import BadData, UnreadableImage
+from pipelines.adapters import coco_masks
+from pipelines.ingest.deliveries import Box
+
+Size = tuple[int, int]  # width, height
+_ORIENTATION, _ON_THE_SIDE = 0x0112, {5, 6, 7, 8}
+_DECIMALS = 6  # a millionth of a pixel: what is left of shares and percents becomes the whole number that it was
+
+
+def upright_size(path: Path) -> Size | None:
+    """Width and height as `models.images.decode` gives them, from the header where that tells; None for no image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=Image.DecompressionBombWarning)
+            with Image.open(path, formats=images.FORMATS) as opened:
+                width, height = opened.size
+                # Pillow turns a TIFF's size by itself, and would decode a whole PNG in search of EXIF.
+                told = opened.format != "TIFF" and (opened.format != "PNG" or "exif" in opened.info)
+                turned = told and opened.getexif().get(_ORIENTATION) in _ON_THE_SIDE
+        return (height, width) if turned else (width, height)
+    except Exception:  # Pillow's plugins raise OSError, SyntaxError, struct.error … ; and deep TIFFs it does not know
+        try:
+            facts = images.facts(path.read_bytes())
+        except UnreadableImage:
+            return None
+        return facts.width_px, facts.height_px
+
+
+def numbers(values: Any, where: str, what: str) -> list[float]:
+    """A list of finite numbers. Raises BadData beginning with `where`."""
+    try:
+        if isinstance(values, str | bytes | dict):
+            raise TypeError
+        found = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadData(f"{where}: {what} {values!r} is no list of numbers.", next_step="Correct it.") from error
+    if not all(map(math.isfinite, found)):
+        raise BadData(f"{where}: {what} {values!r} holds a number that is not finite.", next_step="Correct it.")
+    return found
+
+
+def box(values: Any, kind: str | None, where: str) -> Box:
+    """From x, y, width, height. One that reaches over the edge is kept, for the audit to report; one without area is not."""
+    found = numbers(values, where, "box")
+    if len(found) != 4:
+        raise BadData(f"{where}: a box has 4 numbers, not {len(found)}.", next_step="Correct it.")
+    x, y, width, height = (round(value, _DECIMALS) + 0.0 for value in found)
+    if width <= 0 or height <= 0:
+        raise BadData(
+            f"{where}: the box has no area, it is {width:g} wide and {height:g} high.",
+            next_step="Correct it or take it out.",
+        )
+    return Box(x, y, width, height, kind)
+
+
+def polygon(values: Any, where: str) -> list[float]:
+    """x, y, x, y, … of at least three corners."""
+    found = numbers(values, where, "polygon")
+    if len(found) % 2:
+        raise BadData(f"{where}: the polygon has an odd number of coordinates, {len(found)}.", next_step="Correct it.")
+    if len(found) < 6:
+        raise BadData(f"{where}: the polygon has fewer than three corners.", next_step="Correct it or take it out.")
+    return found
+
+
+def bounds(points: Sequence[float]) -> tuple[float, float, float, float]:
+    """x, y, width, height of the box around a polygon."""
+    xs, ys = points[::2], points[1::2]
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+
+
+def mask_png(file: Path, where: str, polygons: Sequence[Sequence[float]], pixels: Iterable[np.ndarray] = ()) -> bytes:
+    """Polygons and masks (uint8, from 128 on; or bool) of one image, united.
+
+    Raises UnreadableImage, beginning with `where`, for a mask of another size than the image.
+    """
+    size = upright_size(file)
+    if size is None:
+        raise UnreadableImage(f"{where}: the image can't be read.")
+    width, height = size
+    filled = coco_masks.from_polygons(polygons, width=width, height=height)
+    for one in pixels:
+        if one.shape != filled.shape:
+            raise UnreadableImage(
+                f"{where}: a mask of {one.shape[1]}×{one.shape[0]} px, the image has {width}×{height}.",
+                next_step="Export the annotations again, for the images as they are now.",
+            )
+        filled |= one if one.dtype == bool else one > 127
+    return images.encode_png(filled.astype(np.uint8) * 255)

@@ -1,0 +1,71 @@
+"""Text, JSON and YAML files of a delivery: read whole, or refused with the file and the line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models.errors import BadData
+
+_MOST_JSON_FILES = 100  # in one folder; more are one file per image, which no format that is read here has
+
+
+def read_text(path: Path) -> str:
+    """UTF-8, with or without a byte order mark. Raises BadData with the line of the first byte that is none."""
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BadData(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8.", next_step="Save the file as UTF-8."
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise BadData(
+            f"{path}, line {error.lineno}: {error.msg}.", next_step="Correct the file, or export it again."
+        ) from error
+    except RecursionError as error:
+        raise BadData(f"{path} is nested too deep.", next_step="Export it again.") from error
+
+
+def read_yaml(path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "no YAML"
+        raise BadData(f"{path}{where}: {reason}.", next_step="Correct the file.") from error
+
+
+def json_files(path: Path, holds: Callable[[bytes], bool]) -> list[Path]:
+    """The JSON file itself, or those in a folder and its `annotations/`, whose bytes pass a test."""
+    if path.is_dir():
+        found = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
+        found = found if len(found) <= _MOST_JSON_FILES else []
+    else:
+        found = [path] if path.suffix.lower() == ".json" else []
+    return [file for file in found if file.is_file() and holds(file.read_bytes())]
+
+
+def only_json_file(path: Path, holds: Callable[[bytes], bool], kind: str) -> Path:
+    """The one file of a kind that a path means. Raises BadData when a folder has none or several."""
+    if path.is_file():
+        return path
+    found = json_files(path, holds)
+    if len(found) != 1:
+        names = ", ".join(file.relative_to(path).as_posix() for file in found) or "none"
+        raise BadData(
+            f"{path} has {len(found)} {kind} files ({names}); which one is meant?",
+            next_step=f"defectloop ingest {found[0] if found else path / 'FILE.json'}",
+        )
+    return found[0]
