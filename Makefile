@@ -1,5 +1,5 @@
 # Every target sets up what it needs: uv in a private environment when absent, then .venv from requirements.lock.
-.PHONY: setup demo test check format lock clean
+.PHONY: setup demo test quick bench check format lock clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -22,6 +22,10 @@ test: .venv/.ready   ## every test, the slow ones too
 
 quick: .venv/.ready  ## the fast tests only
 	@$(BIN)/pytest
+
+bench: .venv/.ready  ## what ingest, audit and snapshots cost, into docs/benchmarks-data.md; some 20 minutes
+	@$(BIN)/python -m benchmarks.ingest --write
+	@$(BIN)/python -m benchmarks.snapshot --write
 
 check: .venv/.ready  ## format, lint, types, import contracts, docs
 	@$(BIN)/ruff format --check .

@@ -45,7 +45,7 @@ def take_clone(workspace: Workspace) -> Workspace:
         clone.annotations.unlink(missing_ok=True)
     dataset_versions.share_cache(root, workspace.root / ".dvc" / "cache", workspace.remote_url)
     git.run(root, "fetch", "--quiet", "--tags", "origin")
-    if not clone.annotations.exists():
+    if not clone.annotations.exists() or dataset_versions.checkout_unfinished(root):
         dataset_versions.checkout_data(root)
     theirs = git.head(workspace.root)
     if git.is_ancestor(root, "HEAD", theirs):

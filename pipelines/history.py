@@ -75,10 +75,15 @@ def compare(before: str, first: pa.Table, after: str, second: pa.Table) -> Diffe
 
 
 def restore(workspace: Workspace, name: str) -> Snapshot:
-    """Bring `data/` back to a snapshot. Raises Refused while the present data is in none: it would be lost."""
+    """Bring `data/` back to a snapshot. Raises Refused while the present data is in none: it would be lost.
+
+    `data/` stays as it is until everything is on this machine; killed after that, the same command finishes it.
+    """
     chosen = named(workspace, name)
     with line_lock(workspace, workspace.params().line, wait_s=600.0):
-        if workspace.annotations.exists():
+        # Half way to a snapshot it is in none; what it was before had been in one.
+        unfinished = dataset_versions.checkout_unfinished(workspace.root)
+        if workspace.annotations.exists() and not unfinished:
             present = dataset_versions.add_data(workspace.root)
             if present not in {taken.data_hash for taken in snapshot.snapshots(workspace)}:
                 git.run(workspace.root, "checkout", "--quiet", "HEAD", "--", "data.dvc")
@@ -86,6 +91,7 @@ def restore(workspace: Workspace, name: str) -> Snapshot:
                     "data/ holds what no snapshot does.",
                     next_step="defectloop validate && defectloop snapshot, then again",
                 )
+        dataset_versions.fetch_data(workspace.root, chosen.data_hash)
         git.run(workspace.root, "checkout", "--quiet", chosen.tag, "--", "data.dvc")
         dataset_versions.checkout_data(workspace.root)
     return chosen

@@ -55,7 +55,10 @@ def named(workspace: Workspace, paths: Sequence[str], reason: str | None = None)
         raise BadInput(f"Quarantine has no {unknown[0]}.", next_step="defectloop quarantine list")
     found = because([by_path[path] for path in dict.fromkeys(paths)] if paths else there, reason)
     if not found:
-        raise BadInput(f"Of {len(paths) or len(there)} entries none was refused for {reason!r}.", next_step="defectloop quarantine list")
+        raise BadInput(
+            f"Of {len(paths) or len(there)} entries none was refused for {reason!r}.",
+            next_step="defectloop quarantine list",
+        )
     return found
 
 

@@ -35,10 +35,10 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
     with line_lock(workspace, line, wait_s=LOCK_WAIT_S):
         validate.require_passed(workspace)
         data_hash = dataset_versions.add_data(workspace.root)
-        rows = annotation_table.load(workspace.annotations).to_pylist()
-        n_images = len(rows)
+        table = annotation_table.load(workspace.annotations)
+        n_images = table.num_rows
         refused = [entry.reason for entry in quarantine.entries(workspace)]
-        card = data_card.render(line, rows, refused, audit.known_issues(workspace))
+        card = data_card.render(line, table, refused, audit.known_issues(workspace))
         (workspace.root / "data-card.md").write_text(card)
         title = message or f"Snapshot of {line}: {n_images} images"
         commit = git.commit(workspace.root, ["data.dvc", "data-card.md", ".gitignore"], title)
@@ -50,7 +50,8 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
             taken = Snapshot(line, number, f"data/{line}/{number}", data_hash, commit, n_images, created=True)
         else:
             taken = known[data_hash]
-        dataset_versions.push_data(workspace.root)
+        earlier = sorted(known.values(), key=lambda before: before.number, reverse=True)
+        dataset_versions.push_data(workspace.root, [before.data_hash for before in earlier])
         if git.has_remote(workspace.root):
             try:
                 git.run(workspace.root, "push", "--quiet", "origin", "HEAD", taken.tag)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +12,10 @@ import typer
 from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace, track
 
 if TYPE_CHECKING:
+    from pipelines.ingest.formats import Format
     from pipelines.quarantine import Quarantined
     from pipelines.validate import ValidationReport
+    from pipelines.workspace import Workspace
 
 LISTED = 10  # of each kind, where thousands would scroll away what matters
 
@@ -36,8 +39,12 @@ def init(
 def ingest(
     source: Annotated[str, typer.Argument(help="A folder, a manifest, a COCO file, or elpv (the example's images).")],
     format: Annotated[
-        str, typer.Option(help="auto, folder, mvtec, masks, voc, coco, yolo, manifest or elpv.")
+        str, typer.Option(help="auto, folder, mvtec, masks, voc, coco, yolo, label-studio, manifest or elpv.")
     ] = "auto",
+    line: Annotated[str | None, typer.Option(help="Refuse, should the workspace be another line's.")] = None,
+    extract: Annotated[
+        bool, typer.Option("--extract", help="The source is an archive: zip, or tar in any form.")
+    ] = False,
     part_from: Annotated[str | None, typer.Option(help="Regular expression that finds the part in a name.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was recognised and write nothing.")] = False,
     workspace: WorkspaceOption = None,
@@ -49,14 +56,39 @@ def ingest(
     Example: defectloop ingest photos/ --slice brushed-steel
     """
     from models.errors import BadInput
-    from pipelines.ingest import formats
-    from pipelines.ingest.ingest import take_in
+    from pipelines.ingest import archives, formats
 
     place = open_workspace(workspace)
     if format not in set(formats.Format):
         raise BadInput(f"There is no format {format!r}.", next_step=f"Formats: {', '.join(formats.Format)}.")
+    if line is not None and line != place.params().line:
+        raise BadInput(
+            f"{place.root} is the workspace of line {place.params().line}, not of {line}.",
+            next_step=f"defectloop init DIR --line {line}, or name its workspace with --workspace.",
+        )
+    with (
+        archives.extracted(Path(source), place.state / "work" / "extracted")
+        if extract
+        else nullcontext(source) as found
+    ):
+        _ingest(place, str(found), formats.Format(format), slice, part_from, dry_run=dry_run, as_json=as_json)
+
+
+def _ingest(
+    place: Workspace,
+    source: str,
+    format: Format,
+    slice: str | None,
+    part_from: str | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from pipelines.ingest import formats
+    from pipelines.ingest.ingest import take_in
+
     shares = place.params().ingest.split
-    chosen, opened = formats.read(source, shares, format=formats.Format(format), slice=slice, part_from=part_from)
+    chosen, opened = formats.read(source, shares, format=format, slice=slice, part_from=part_from)
     found = formats.count(chosen, opened)
     if not as_json or dry_run:
         kinds = ", ".join(f"{n} {kind}" for kind, n in found.defect_types.items())
@@ -225,7 +257,7 @@ def _by_reason(entries: list[Quarantined], *, whole: bool) -> str:
 
 
 def handover(
-    target: Annotated[str, typer.Argument(help="coco, yolo or mvtec.")],
+    target: Annotated[str, typer.Argument(help="coco, yolo, mvtec or label-studio.")],
     directory: Annotated[Path, typer.Argument(help="Where to write; must be empty or absent.")],
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -241,6 +273,12 @@ def handover(
         raise BadInput(f"There is no format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
     written = hand_over(open_workspace(workspace), Target(target), directory)
     lines = [f"{written.images} images in {written.directory}"]
+    if target == Target.LABEL_STUDIO:
+        lines += [
+            "  Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and",
+            f"  LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={written.directory.resolve().parent}; add local storage for",
+            f"  {written.directory.resolve()}, paste labelling.xml, import tasks.json",
+        ]
     lines += [f"  not held by {target}: {what}, {n} images" for what, n in written.left_out.items()]
     answer(written, "\n".join(lines), as_json=as_json)
 

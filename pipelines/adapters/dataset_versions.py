@@ -1,4 +1,7 @@
-"""Dataset versions and the stage graph: DVC. The only importer of dvc."""
+"""Dataset versions and the stage graph: DVC. The only importer of dvc.
+
+`pipelines.adapters.dataset_delta` and `pipelines.adapters.dataset_remote` do the work that has to scale.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,24 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from models.errors import BadData, BadInput, Busy, DefectloopError, NotReady, Refused, Unreachable
+from models.files import write_whole
+from pipelines.adapters import dataset_delta, dataset_remote
 from pipelines.workspace import Workspace
 
+UNFINISHED = "defectloop-checkout"  # in .dvc/tmp: the version that data/ is being brought to
 BY_EXIT_CODE = {kind.exit_code: kind for kind in (BadInput, NotReady, Refused, Unreachable, Busy)}
+
+
+# With the attempts below a remote that hangs is given up after about a minute; botocore's own would take many.
+S3_TIMEOUTS_S = {"connect_timeout": "5", "read_timeout": "20"}
+S3_ATTEMPTS = "3"
 
 
 def pointer_hash(pointer: Path) -> str:
@@ -55,40 +66,95 @@ def share_cache(root: Path, cache: Path, remote_url: str) -> None:
 
 
 def add_data(root: Path) -> str:
-    """Put `data/` under version control and return its hash. Costs what is new; the rest is known by size and time."""
+    """Put `data/` under version control and return its hash. Costs what is new; the rest is known by size, time and inode.
+
+    Raises NotReady while `data/` is half way to another version.
+    """
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with _opened(Repo, root) as repo:
-        repo.add(str(root / "data"))  # DVC takes relative targets from the current directory
+    data = root / "data"
+    unfinished = checkout_unfinished(root)
+    if unfinished:
+        raise NotReady(
+            f"data/ is half way to version {unfinished}: bringing it back was interrupted.",
+            next_step=f"Finish that: defectloop snapshots restore {unfinished[:12]} (ingest again what came since)",
+        )
+    with _opened(Repo, root) as repo, _reasons() as reasons:
+        try:
+            if not dataset_delta.add(repo, root):
+                before = dataset_delta.look(data) if data.is_dir() else None
+                repo.add(str(data))  # DVC takes relative targets from the current directory
+                if reasons:
+                    raise DvcException("objects are missing")  # it logs that, and goes on as if nothing were wrong
+                dataset_delta.remember(repo, root, before)
+        except (DvcException, OSError) as error:
+            raise DefectloopError(
+                f"data/ of {root} can't be put under version control: {_said(reasons[0] if reasons else error)}.",
+                next_step="Check the space on the disk and its permissions, then run the same command again.",
+            ) from error
     return pointer_hash(root / "data.dvc")
 
 
-def checkout_data(root: Path) -> None:
-    """Bring `data/` to what `data.dvc` says, from the cache or the remote."""
-    from dvc.exceptions import DvcException
+def fetch_data(root: Path, data_hash: str) -> int:
+    """Bring every object of a version into the cache; `data/` stays as it is. Resumable. Raises Unreachable."""
     from dvc.repo import Repo
 
-    with _opened(Repo, root) as repo:
+    with _opened(Repo, root) as repo, repo.lock:
         try:
-            repo.pull(targets=[str(root / "data.dvc")], force=True)
-        except DvcException as error:
+            return dataset_remote.fetch(repo, data_hash)
+        except Exception as error:  # DVC's, the operating system's, and those of whatever client the remote needs
             raise Unreachable(
-                f"data/ of {root} can't be brought back: {error}.",
-                next_step="Check the remote (dvc remote list), or ingest the source again.",
+                f"Version {data_hash} of {root / 'data'} does not come from the DVC remote: {_said(error)}.",
+                next_step="Check the remote (dvc remote list) and run the same command again: it goes on where it stopped."
+                " Or ingest the source again.",
             ) from error
 
 
-def push_data(root: Path) -> int:
-    """Copy what the remote lacks; resumable. Raises Unreachable when the remote does not take it."""
+def checkout_data(root: Path) -> None:
+    """Bring `data/` to what `data.dvc` says, from the cache or the remote.
+
+    It changes only once everything is here. Killed after that it is unfinished, which `add_data` notices.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    data_hash = pointer_hash(root / "data.dvc")
+    fetch_data(root, data_hash)
     with _opened(Repo, root) as repo:
+        note = Path(repo.tmp_dir) / UNFINISHED
+        write_whole(note, data_hash.encode())
         try:
-            return int(repo.push(targets=[str(root / "data.dvc")]))
+            repo.checkout(targets=[str(root / "data.dvc")], force=True)
         except (DvcException, OSError) as error:
+            raise DefectloopError(
+                f"data/ of {root} can't be brought back: {_said(error)}.",
+                next_step="Make room for it and run the same command again.",
+            ) from error
+        note.unlink()
+
+
+def checkout_unfinished(root: Path) -> str | None:
+    """The version that `data/` is half way to, after a kill; None when it is whole."""
+    note = root / ".dvc" / "tmp" / UNFINISHED
+    return note.read_text() if note.exists() else None
+
+
+def push_data(root: Path, earlier: Sequence[str] = ()) -> int:
+    """Copy what the remote lacks of the present version; resumable. Raises Unreachable when the remote does not take it.
+
+    `earlier` are the hashes of versions that may be there, newest first: what they hold is not asked about.
+    """
+    from dvc.repo import Repo
+
+    with _opened(Repo, root) as repo, repo.lock:
+        try:
+            return dataset_remote.push(repo, pointer_hash(root / "data.dvc"), earlier)
+        except NotReady:
+            raise
+        except Exception as error:  # DVC's, the operating system's, and those of whatever client the remote needs
             raise Unreachable(
-                f"The DVC remote does not take the snapshot: {error}.",
+                f"The DVC remote does not take the snapshot: {_said(error)}.",
                 next_step="Check DEFECTLOOP_REMOTE and the network; the next `defectloop snapshot` goes on with the push.",
             ) from error
 
@@ -136,6 +202,28 @@ def run_stage(workspace: Workspace, name: str) -> bool:
             ) from error
 
 
+@contextlib.contextmanager
+def _reasons() -> Iterator[list[BaseException]]:
+    """What DVC logs, object by object, where its own exception only says how many failed."""
+    found: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            found.append(record.exc_info[1])
+        return False
+
+    log = logging.getLogger("dvc_data.hashfile.transfer")
+    log.addFilter(keep)
+    try:
+        yield found
+    finally:
+        log.removeFilter(keep)
+
+
+def _said(error: BaseException) -> str:
+    return str(error).rstrip(".") or type(error).__name__
+
+
 def _missing_dependencies() -> tuple[type[Exception], ...]:
     from dvc.dependency.base import DependencyDoesNotExistError
 
@@ -146,7 +234,7 @@ def _remote(url: str, root: Path) -> dict[str, str]:
     """A directory inside the workspace is written relative to it, so that the workspace can be moved."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if url.startswith("s3://"):
-        return {"url": url} | ({"endpointurl": endpoint} if endpoint else {})
+        return {"url": url} | S3_TIMEOUTS_S | ({"endpointurl": endpoint} if endpoint else {})
     # DVC takes a relative path from the current directory and writes it relative to its configuration.
     return {"url": os.path.relpath(url) if Path(url).is_relative_to(root) else url}
 
@@ -161,6 +249,7 @@ def _opened(repo_type: Any, root: Path) -> Iterator[Any]:
 def _quiet() -> Iterator[None]:
     """DVC's own remarks stay out of our output; a stage's do not, they come from another process."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", S3_ATTEMPTS)  # of botocore, for each request
     logging.getLogger("dvc").setLevel(logging.WARNING)
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models import images
+from pipelines import kept
 
 NO_TYPE = "defect"
 
@@ -30,6 +31,7 @@ def content(rows: list[dict[str, Any]], data_dir: Path) -> dict[str, Any]:
         "categories": [{"id": number, "name": kind} for kind, number in category.items()],
         "images": [
             {"id": number, "file_name": name(row), "width": row["width_px"], "height": row["height_px"]}
+            | {kept.KEY: kept.of_row(row)}
             for number, row in enumerate(rows, start=1)
         ],
         "annotations": annotations,
@@ -61,7 +63,8 @@ def _annotations(row: dict[str, Any], data_dir: Path) -> list[dict[str, Any]]:
     (top, left), (bottom, right) = np.argwhere(mask).min(0).tolist(), np.argwhere(mask).max(0).tolist()
     kind = next(iter(row["defect_types"] or ()), NO_TYPE)
     bbox = [left, top, right - left + 1, bottom - top + 1]
-    return [{"kind": kind, "bbox": bbox, "area": int(mask.sum()), "segmentation": shape}]
+    carrier = {"kind": kind, "bbox": bbox, "area": int(mask.sum()), "segmentation": shape}
+    return [carrier | {kept.KEY: {kept.MASK_ONLY: True}}]
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:

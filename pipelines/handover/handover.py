@@ -13,7 +13,7 @@ from models import annotation_table
 from models.errors import BadInput, NotReady
 from models.files import write_whole
 from models.vocabulary import Label, Split
-from pipelines.handover import coco, yolo
+from pipelines.handover import coco, label_studio, yolo
 from pipelines.workspace import Workspace
 
 
@@ -21,6 +21,7 @@ class Target(StrEnum):
     COCO = "coco"
     YOLO = "yolo"
     MVTEC = "mvtec"
+    LABEL_STUDIO = "label-studio"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def hand_over(workspace: Workspace, target: Target, directory: Path) -> Handover
         raise NotReady(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
     if directory.exists() and any(directory.iterdir()):
         raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")
-    write = {Target.COCO: _coco, Target.YOLO: _yolo, Target.MVTEC: _mvtec}[target]
+    write = {Target.COCO: _coco, Target.YOLO: _yolo, Target.MVTEC: _mvtec, Target.LABEL_STUDIO: _label_studio}[target]
     written, left_out = write(rows, workspace.data, directory)
     return Handover(directory, written, left_out | made)
 
@@ -54,7 +55,7 @@ def _coco(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[
         _copy(data / row["file"], out / "images" / coco.name(row))
     write_whole(out / "annotations.json", json.dumps(coco.content(rows, data), indent=1).encode())
     bare = [row for row in rows if row["label"] == Label.DEFECT and not row["boxes"] and not row["mask"]]
-    return len(rows), _counted({"label without box or mask": bare, "split": rows})
+    return len(rows), _counted({"label without box or mask, but for our own key": bare})
 
 
 def _yolo(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
@@ -82,6 +83,15 @@ def _mvtec(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict
     boxes = [row for row in kept if row["boxes"]]
     missing = [row for row in rows if row not in kept]
     return len(kept), _counted({"boxes": boxes, "defective or unlabelled training image": missing})
+
+
+def _label_studio(rows: list[dict[str, Any]], data: Path, out: Path) -> tuple[int, dict[str, int]]:
+    for row in rows:
+        _copy(data / row["file"], out / "images" / coco.name(row))
+    found = label_studio.tasks(rows, data, out.name)
+    write_whole(out / "tasks.json", json.dumps(found, indent=1).encode())
+    write_whole(out / "labelling.xml", label_studio.configuration(rows).encode())
+    return len(rows), {}
 
 
 def _counted(found: dict[str, list]) -> dict[str, int]:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from models.errors import BadData, BadInput
 from models.params import SplitShares
-from pipelines.ingest import coco, elpv, folder, manifest, masks, mvtec, voc, yolo
+from pipelines.ingest import archives, coco, elpv, folder, label_studio, manifest, masks, mvtec, voc, yolo
 from pipelines.ingest.deliveries import Source
-
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 class Format(StrEnum):
@@ -22,6 +20,7 @@ class Format(StrEnum):
     ELPV = "elpv"
     MANIFEST = "manifest"
     COCO = "coco"
+    LABEL_STUDIO = "label-studio"
     MVTEC = "mvtec"
     YOLO = "yolo"
     VOC = "voc"
@@ -57,12 +56,14 @@ def recognise(source: str) -> Format:
         return Format.MANIFEST
     if coco.recognises(path):
         return Format.COCO
-    if path.is_file() and path.suffix.lower() in ARCHIVES:
-        raise BadData(f"{source} is an archive.", next_step="Extract it, then ingest the folder.")
+    if label_studio.recognises(path):
+        return Format.LABEL_STUDIO
+    if archives.is_archive(path):
+        raise BadData(f"{source} is an archive.", next_step=f"defectloop ingest {source} --extract")
     if path.is_dir():
         return next((name for name, test in tests.items() if test(path)), Format.FOLDER)
     raise BadData(
-        f"{source} is no folder, no CSV or Parquet manifest, no COCO file, and not elpv.",
+        f"{source} is no folder, no CSV or Parquet manifest, no COCO file, no Label Studio export, and not elpv.",
         next_step="defectloop ingest FOLDER, or defectloop ingest manifest.csv",
     )
 
@@ -83,6 +84,7 @@ def read(
         Format.ELPV: lambda: elpv.read(shares, slices=(slice,) if slice else elpv.SLICES),
         Format.MANIFEST: lambda: manifest.read(path, slice),
         Format.COCO: lambda: coco.read(path, slice),
+        Format.LABEL_STUDIO: lambda: label_studio.read(path, slice),
         Format.MVTEC: lambda: mvtec.read(path, shares, slice),
         Format.YOLO: lambda: yolo.read(path, slice),
         Format.VOC: lambda: voc.read(path, slice),

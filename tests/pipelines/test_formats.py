@@ -254,3 +254,55 @@ def test_real_data_sets_are_recognised(name: str, format: Format, images_: int, 
     chosen, source = formats.read(str(REAL / name), SHARES)
     found = formats.count(chosen, source)
     assert (found.format, found.images, found.masks, found.boxes) == (format, images_, masks_, boxes_)
+
+
+def test_coco_masks_are_read_from_compressed_run_lengths(empty_workspace: Workspace, tmp_path: Path) -> None:
+    from pycocotools import mask as coco_mask
+
+    pixels = np.asfortranarray(images.decode(mask(5, 6, 7, 8))[..., 0] > 0)
+    packed = coco_mask.encode(pixels.astype(np.uint8, order="F"))
+    shape = {"size": packed["size"], "counts": packed["counts"].decode()}
+    put(tmp_path / "c" / "a.png", picture(1, defective=True))
+    note = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "dent"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 6, 7, 8], "segmentation": shape}],
+    }
+    row = rows(empty_workspace, put(tmp_path / "c" / "notes.json", json.dumps(note)))["a.png"]
+    assert np.array_equal(images.read(empty_workspace.data / row["mask"])[..., 0] > 0, pixels)
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ({"size": [64, 64], "counts": [1, 2, 3]}, "run lengths sum to 6, not 4096"),
+        ({"size": [32, 32], "counts": [0, 1024]}, "a mask of 32×32 px for an image of 64×64"),
+        ([[1, 2, 3, 4]], "a polygon of 2 points"),
+        ([[1, 2, 3, 4, 5]], "notes.json, image a.png"),
+    ],
+)
+def test_a_broken_coco_mask_is_kept_with_its_reason(
+    shape: object, says: str, empty_workspace: Workspace, tmp_path: Path
+) -> None:
+    put(tmp_path / "c" / "a.png", picture(1, defective=True))
+    note = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "dent"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 6, 7, 8], "segmentation": shape}],
+    }
+    row = rows(empty_workspace, put(tmp_path / "c" / "notes.json", json.dumps(note)))["a.png"]
+    assert says in row["decode_error"]
+
+
+def test_an_image_without_a_mask_is_not_lost_and_a_mask_without_an_image_is_named(
+    empty_workspace: Workspace, tmp_path: Path
+) -> None:
+    root = same_stem(tmp_path / "tiles")
+    for number in range(20):
+        put(root / "MT_Free" / "Imgs" / f"more{number}.jpg", jpeg(300 + number, defective=False))
+        put(root / "MT_Free" / "Imgs" / f"more{number}.png", mask())
+    put(root / "MT_Free" / "Imgs" / "bare.jpg", jpeg(400, defective=False))
+    assert rows(empty_workspace, root)["MT_Free/Imgs/bare.jpg"]["mask"] is None
+    put(root / "MT_Free" / "Imgs" / "lost.png", mask())
+    with pytest.raises(BadData, match=r"1 PNG files have no image .*lost\.png"):
+        ingest(empty_workspace, str(root))

