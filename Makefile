@@ -23,9 +23,11 @@ test: .venv/.ready   ## every test, the slow ones too
 quick: .venv/.ready  ## the fast tests only
 	@$(BIN)/pytest
 
+# One module of benchmarks/ each; every one writes its section of docs/benchmarks-data.md.
+BENCHMARKS := ingest snapshot
+
 bench: .venv/.ready  ## what ingest, audit and snapshots cost, into docs/benchmarks-data.md; some 20 minutes
-	@$(BIN)/python -m benchmarks.ingest --write
-	@$(BIN)/python -m benchmarks.snapshot --write
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --write || exit 1; done
 
 check: .venv/.ready  ## format, lint, types, import contracts, docs
 	@$(BIN)/ruff format --check .

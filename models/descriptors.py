@@ -26,9 +26,8 @@ def describe(image: np.ndarray) -> dict[str, float]:
     centre = _centre(image)
     white = float(np.iinfo(image.dtype).max)
     grey = _grey(centre) * np.float32(1 / white)
-    mean = float(grey.mean())
-    from_mean = (grey - np.float32(mean)).ravel()
-    contrast = float(np.sqrt(np.dot(from_mean, from_mean) / from_mean.size))
+    mean = _mean(grey)
+    contrast = float(np.sqrt(_mean(np.square(grey - np.float32(mean)))))
     sharpness, noise = _edges_and_noise(grey) if min(grey.shape) >= 3 else (0.0, 0.0)
     saturation = _channel_spread(centre) / white
     return {"brightness": mean, "contrast": contrast, "sharpness": sharpness, "noise": noise, "saturation": saturation}
@@ -38,6 +37,11 @@ def of_inspection(image: np.ndarray, prediction: Prediction) -> dict[str, float]
     """Everything drift is measured on: the pixel descriptors, the score, and the embedding's projection."""
     axes = {f"projection_{axis}": float(value) for axis, value in enumerate(prediction.projection)}
     return describe(image) | {"score": float(prediction.score)} | axes
+
+
+def _mean(values: np.ndarray) -> float:
+    """Summed in double precision, so that the order of summation, another on every processor, does not show."""
+    return float(values.mean(dtype=np.float64))
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
@@ -66,8 +70,8 @@ def _edges_and_noise(grey: np.ndarray) -> tuple[float, float]:
     across += down[:, 1:-1]
     mixed = down[:, :-2] + down[:, 2:]
     mixed -= 2 * down[:, 1:-1]
-    sharpness = float(np.abs(across, out=across).mean()) / 4
-    return sharpness, float(np.sqrt(np.pi / 2) * np.abs(mixed, out=mixed).mean() / 6)
+    sharpness = _mean(np.abs(across, out=across)) / 4
+    return sharpness, float(np.sqrt(np.pi / 2) * _mean(np.abs(mixed, out=mixed)) / 6)
 
 
 def _centre(image: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,10 +11,8 @@ import typer
 from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace, track
 
 if TYPE_CHECKING:
-    from pipelines.ingest.formats import Format
     from pipelines.quarantine import Quarantined
     from pipelines.validate import ValidationReport
-    from pipelines.workspace import Workspace
 
 LISTED = 10  # of each kind, where thousands would scroll away what matters
 
@@ -37,6 +34,7 @@ def init(
 
 
 def ingest(
+    context: typer.Context,
     source: Annotated[str, typer.Argument(help="A folder, a manifest, a COCO file, or elpv (the example's images).")],
     format: Annotated[
         str, typer.Option(help="auto, folder, mvtec, masks, voc, coco, yolo, label-studio, manifest or elpv.")
@@ -55,40 +53,28 @@ def ingest(
 
     Example: defectloop ingest photos/ --slice brushed-steel
     """
+    from dataclasses import replace
+
     from models.errors import BadInput
     from pipelines.ingest import archives, formats
+    from pipelines.ingest.ingest import take_in
 
     place = open_workspace(workspace)
     if format not in set(formats.Format):
         raise BadInput(f"There is no format {format!r}.", next_step=f"Formats: {', '.join(formats.Format)}.")
     if line is not None and line != place.params().line:
         raise BadInput(
-            f"{place.root} is the workspace of line {place.params().line}, not of {line}.",
+            f"{place.root} belongs to line {place.params().line}, not to {line}.",
             next_step=f"defectloop init DIR --line {line}, or name its workspace with --workspace.",
         )
-    with (
-        archives.extracted(Path(source), place.state / "work" / "extracted")
-        if extract
-        else nullcontext(source) as found
-    ):
-        _ingest(place, str(found), formats.Format(format), slice, part_from, dry_run=dry_run, as_json=as_json)
-
-
-def _ingest(
-    place: Workspace,
-    source: str,
-    format: Format,
-    slice: str | None,
-    part_from: str | None,
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    from pipelines.ingest import formats
-    from pipelines.ingest.ingest import take_in
-
     shares = place.params().ingest.split
-    chosen, opened = formats.read(source, shares, format=format, slice=slice, part_from=part_from)
+    delivery = context.with_resource(archives.extracted(place, Path(source))) if extract else None
+    where = str(delivery.path) if delivery else source
+    chosen, opened = formats.read(where, shares, format=formats.Format(format), slice=slice, part_from=part_from)
+    if delivery:
+        opened = replace(opened, name=delivery.name)  # not of the temporary folder: a second ingest must know it again
+        for inside in delivery.nested:
+            typer.echo(f"  not extracted, an archive inside: {inside}", err=True)
     found = formats.count(chosen, opened)
     if not as_json or dry_run:
         kinds = ", ".join(f"{n} {kind}" for kind, n in found.defect_types.items())

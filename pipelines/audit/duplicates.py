@@ -42,7 +42,7 @@ def findings(frame: pd.DataFrame, pairs: list[Pair]) -> list[Finding]:
             finding(
                 "same-image-different-labels",
                 Severity.WARNING,
-                f"{counted(len(contradicting), 'pair looks', 'pairs look')} the same and has different labels",
+                f"{counted(len(contradicting), 'pair', 'pairs')} of like images with different labels",
                 "Either a label is wrong, or the defect is too small to tell them apart.",
                 "Decide which, and ingest the corrected delivery again.",
                 contradicting,

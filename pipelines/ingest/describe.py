@@ -20,6 +20,7 @@ from pipelines.ingest.deliveries import Delivery, Source
 
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}  # whatever the sender's name says
 MASK_THRESHOLD = 127  # of 255: masks that were saved as JPEG, or drawn soft, are grey at the edges
+DIGITS = 6  # of a look: the same image gets the same row, and so the same snapshot, on every machine
 AHEAD = 64  # deliveries read and decoded ahead of the one being written down: what bounds the memory
 
 
@@ -81,7 +82,8 @@ def describe(delivery: Delivery, source: str, line: str) -> Described:
     except UnreadableImage as error:
         row["decode_error"] = error.message
         return Described(row, data, None, None, alone)
-    row |= vars(facts) | descriptors.describe(pixels) | {"file": f"images/{sha[:2]}/{sha}.{SUFFIXES[facts.format]}"}
+    looks = {name: round(value, DIGITS) for name, value in descriptors.describe(pixels).items()}
+    row |= vars(facts) | looks | {"file": f"images/{sha[:2]}/{sha}.{SUFFIXES[facts.format]}"}
     if delivery.boxes is not None:
         row["boxes"] = [vars(box) for box in delivery.boxes]
     fingerprint = near_duplicates.fingerprint(pixels)

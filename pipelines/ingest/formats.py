@@ -58,8 +58,8 @@ def recognise(source: str) -> Format:
         return Format.COCO
     if label_studio.recognises(path):
         return Format.LABEL_STUDIO
-    if archives.is_archive(path):
-        raise BadData(f"{source} is an archive.", next_step=f"defectloop ingest {source} --extract")
+    if path.is_file() and archives.suffix(path):
+        raise archives.refuse(path)
     if path.is_dir():
         return next((name for name, test in tests.items() if test(path)), Format.FOLDER)
     raise BadData(

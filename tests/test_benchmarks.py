@@ -1,0 +1,35 @@
+"""The benchmarks run and say what they found; how fast a machine is, is no test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page, snapshot
+
+
+def test_the_snapshot_benchmark_measures_every_step(tmp_path: Path) -> None:
+    result = snapshot.measure(tmp_path, n_base=30, n_more=10, repeats=2)
+    assert len(result.alone) == len(result.onto) == 2
+    text = snapshot.report(result, 30, 10)
+    assert "Adding 10 to 30 costs" in text
+    assert "snapshot of 10 more onto 30" in text
+
+
+def test_a_benchmark_replaces_its_own_section_and_no_other(tmp_path: Path) -> None:
+    where = tmp_path / "page.md"
+    for title, text in (("Ingest", "slow"), ("Snapshot", "slow"), ("Ingest", "fast")):
+        page.write(title, text, where)
+    content = where.read_text()
+    assert content.startswith("# Benchmarks")
+    assert content.index("## Ingest\n\nfast") < content.index("## Snapshot\n\nslow")
+    assert content.count("## Ingest") == 1
+    assert content.count("Measured") == 2
+
+
+@pytest.mark.parametrize("ratio", [1.9, 2.1])
+def test_a_broken_promise_is_the_exit_code(ratio: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = snapshot.Result([1.0], 1.0, [ratio], 1.0, 1.0, 1.0)
+    monkeypatch.setattr(snapshot, "measure", lambda *_: made)
+    assert snapshot.main(["--where", str(tmp_path)]) == (ratio > snapshot.MAX_RATIO)
