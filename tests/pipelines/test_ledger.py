@@ -9,9 +9,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from models.errors import Unreachable
-from pipelines.ledger import inspections
+from pipelines.ledger import inspections, promotions
 from pipelines.ledger.ledger import HEAD, MIGRATIONS, Ledger
-from pipelines.ledger.tables import Inspection, Record
+from pipelines.ledger.tables import Inspection, Promotion, Record
 
 
 def inspection(request_id: str, part: str = "p1", **changes: object) -> Inspection:
@@ -102,3 +102,33 @@ def test_a_database_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(Unreachable, match="ledger"):
         Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def decided(kind: str, version: str, state: str = "done", **numbers: str) -> Promotion:
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    return Promotion(
+        line="widgets",
+        kind=kind,
+        version=version,
+        champion_before=None,
+        reasons=[],
+        numbers=numbers,
+        state=state,
+        decided_at=moment,
+    )
+
+
+def test_the_champion_of_a_rollback_is_known_with_the_data_it_was_promoted_for(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        assert promotions.champion(ledger, "widgets") is None
+        for decision in (
+            decided("promote", "1", data_hash="first"),
+            decided("promote", "2", data_hash="second"),
+            decided("rollback", "1"),
+            decided("refuse", "3", data_hash="third"),
+            decided("promote", "4", state="pending", data_hash="fourth"),
+        ):
+            promotions.add(ledger, decision)
+        champion = promotions.champion(ledger, "widgets")
+        assert champion is not None
+        assert champion.numbers["data_hash"] == "first"

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models import annotation_table, images
-from models.errors import BadData, NotReady
+from models.errors import BadData, BadInput, NotReady
+from models.usual import LOOKS
 from pipelines import quarantine, snapshot
+from pipelines.adapters import model_registry, tracking
 from pipelines.ingest import ingest, released
-from pipelines.validate import ValidationReport, validate
+from pipelines.validate import ValidationReport, last_report, validate
 from pipelines.workspace import Workspace
 from tests.conftest import change_params, picture, write_parts
 
@@ -139,47 +143,68 @@ def test_looks_are_learned_from_the_champions_data(own_champion: Workspace, tmp_
     assert report.looks.without == ("polished",)
 
 
-def test_labels_of_nobody_from_the_future_or_too_old_are_reported(workspace: Workspace, tmp_path: Path) -> None:
-    assert reasons(validate(workspace)) == []
-    ingest.ingest(workspace, one_more(tmp_path / "a", ORDINARY, ",labelled_at", ",2999-01-01"))
-    assert {"nobody is named who labelled it", "labelled in the future"} <= set(reasons(validate(workspace)))
-    change_params(workspace, {"validate": {"label_source": "^lab"}})
-    assert "labelled by none of ^lab" in reasons(validate(workspace))
-
-
-def test_data_whose_newest_label_is_too_old_can_stop_the_flow(empty_workspace: Workspace, tmp_path: Path) -> None:
-    folder = write_parts(tmp_path / "old", 30)
-    lines = [
-        f"{path.relative_to(folder)},{'good' if path.parent.name == 'good' else 'defect'},2020-02-03"
-        for path in folder.glob("*/*")
-    ]
-    (folder / "old.csv").write_text("\n".join(["path,label,labelled_at", *lines]) + "\n")
-    ingest.ingest(empty_workspace, str(folder / "old.csv"))
-    severity = empty_workspace.params().validate_.severity.model_dump() | {"label_age": "critical"}
-    change_params(empty_workspace, {"validate": {"max_label_age_days": 100, "severity": severity}})
+def test_data_without_a_young_label_can_stop_the_flow_and_a_date_from_the_future_is_none(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    ingest.ingest(workspace, one_more(tmp_path / "a", ORDINARY, ",labelled_at", ",2020-02-03"))
+    severity = workspace.params().validate_.severity.model_dump() | {"label_age": "critical"}
+    change_params(workspace, {"validate": {"max_label_age_days": 100, "severity": severity}})
+    with pytest.raises(BadData, match="no label is younger than 100 days") as caught:
+        validate(workspace)
+    assert "max_label_age_days" in caught.value.next_step
+    ingest.ingest(workspace, one_more(tmp_path / "b", ORDINARY + 1, ",labelled_at", ",2999-01-01"))
     with pytest.raises(BadData, match="no label is younger than 100 days"):
-        validate(empty_workspace)
+        validate(workspace)
+    assert [entry.reason for entry in quarantine.entries(workspace)] == ["labelled in the future (2999-01-01)"]
 
 
-def test_an_expectation_that_can_not_be_checked_stops_whatever_its_severity(workspace: Workspace) -> None:
-    change_params(
-        workspace, {"validate": {"label_source": "([", "severity": workspace.params().validate_.severity.model_dump()}}
-    )
+def test_a_contract_that_can_not_be_checked_stops_moves_nothing_and_takes_an_earlier_pass_back(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    validate(workspace)
+    ingest.ingest(workspace, str(damaged(tmp_path / "bad")))
+    change_params(workspace, {"validate": {"label_source": "(["}})
     with pytest.raises(BadData, match="could not be checked"):
         validate(workspace)
+    assert quarantine.entries(workspace) == []
+    assert annotation_table.load(workspace.annotations).num_rows == 62
+    report = last_report(workspace) or {}
+    assert not report["passed"]
+    assert "could not be checked" in (workspace.root / report["docs"]).read_text()
+    with pytest.raises(NotReady):
+        snapshot.snapshot(workspace)
 
 
-def test_data_docs_say_the_rules_in_words(workspace: Workspace) -> None:
+def test_data_docs_say_the_rules_in_words_and_fetch_nothing_from_elsewhere(workspace: Workspace) -> None:
     report = validate(workspace)
-    assert (workspace.root / report.docs).exists()
-    said = (workspace.root / report.docs).read_text()
-    assert "every image can be decoded" in said
-    assert "critical" in said
-    everything = "".join(path.read_text() for path in (workspace.root / report.docs).parent.rglob("*.html"))
-    assert 'src="http' not in everything
-    pages = list((workspace.root / report.docs).parent.rglob("*.html"))
+    first = workspace.root / report.docs
+    said = first.read_text()
+    for words in ("every image can be decoded", "Critical", "60 images checked, 0 quarantined", "matt"):
+        assert words in said
+    pages = list(first.parent.rglob("*.html"))
+    assert any("Critical: every image can be decoded" in page.read_text() for page in pages)
+    for page in pages:
+        assert not re.search(r"""(src|href)=["']https?:|url\(['"]?https?:|<script""", page.read_text()), page.name
+        for link in re.findall(r'href="([^"#]+)"', page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
     validate(workspace)
-    assert len(list((workspace.root / report.docs).parent.rglob("*.html"))) == len(pages)
+    assert len(list(first.parent.rglob("*.html"))) == len(pages)
+    assert sum(path.stat().st_size for path in first.parent.rglob("*") if path.is_file()) < 500_000
+
+
+def test_data_docs_are_kept_with_the_run_that_learned_from_the_data(champion_workspace: Workspace) -> None:
+    champion = model_registry.champion(champion_workspace, champion_workspace.params().line)
+    assert champion is not None
+    kept = tracking.client(champion_workspace).list_artifacts(champion.mlflow_run_id, "data_docs")
+    assert "data_docs/index.html" in {entry.path for entry in kept}
+
+
+def test_an_image_that_was_never_measured_is_counted_not_judged(workspace: Workspace) -> None:
+    table = annotation_table.load(workspace.annotations)
+    old = [row | dict.fromkeys(LOOKS) for row in table.to_pylist()]
+    annotation_table.save(annotation_table.from_rows(old), workspace.annotations)
+    looks = validate(workspace).looks
+    assert (looks.unmeasured, looks.without, looks.ranges) == (60, ("matt",), {})
 
 
 def test_what_a_named_person_releases_is_not_quarantined_again(workspace: Workspace, tmp_path: Path) -> None:
@@ -194,6 +219,37 @@ def test_what_a_named_person_releases_is_not_quarantined_again(workspace: Worksp
         row for row in annotation_table.load(workspace.annotations).to_pylist() if row["source_path"] == "one.png"
     )
     assert row["accepted_by"] == "quality lab"
+    assert datetime.fromisoformat(row["accepted_at"]).tzinfo is not None
+    assert validate(workspace).n_accepted == 1
+
+
+def test_nobody_can_stand_behind_what_can_not_be_read_or_is_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    ingest.ingest(workspace, str(damaged(tmp_path / "bad")))
+    validate(workspace)
+    cut, unlabelled = quarantine.named(workspace, ["m/cut.png", "m/unlabelled.png"])
+    with pytest.raises(BadInput, match="can't be read"):
+        released.release(workspace, [cut], label="good", reviewer="quality lab")
+    with pytest.raises(BadInput, match="Nobody says what"):
+        released.release(workspace, [unlabelled], label=None, reviewer="quality lab")
+    assert len(quarantine.entries(workspace)) == 2
+
+
+def test_entries_are_grouped_and_chosen_by_reason(workspace: Workspace, tmp_path: Path) -> None:
+    ingest.ingest(workspace, str(damaged(tmp_path / "bad")))
+    ingest.ingest(workspace, one_more(tmp_path / "wide", np.tile(ORDINARY, (1, 200))))
+    ingest.ingest(workspace, one_more(tmp_path / "wider", np.tile(ORDINARY, (1, 220))))
+    validate(workspace)
+    groups = quarantine.by_reason(quarantine.entries(workspace))
+    assert {why: len(members) for why, members in groups.items()} == {
+        "width is not within 16…8192 px": 2,
+        "no label": 1,
+        "unreadable image": 1,
+    }
+    assert [entry.path for entry in quarantine.named(workspace, [], "NO LABEL")] == ["m/unlabelled.png"]
+    assert [entry.path for entry in quarantine.named(workspace, ["m/cut.png"], "unreadable")] == ["m/cut.png"]
+    for paths, reason in ((["m/cut.png"], "no label"), ([], "another"), ([], None)):
+        with pytest.raises(BadInput):
+            quarantine.named(workspace, paths, reason)
 
 
 def test_synthetic_parts_do_not_count_as_enough(empty_workspace: Workspace, tmp_path: Path) -> None:
