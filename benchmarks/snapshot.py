@@ -42,11 +42,11 @@ class Result:
 def measure(where: Path, n_base: int, n_more: int, repeats: int) -> Result:
     """The same remote, a folder on the same disk, in every case; medians are taken of `repeats`."""
     _seconds(stock.line_of(where / "warm-up", 20))  # imports and first-time set-up
-    alone = [_seconds(stock.line_of(where / f"alone-{number}", n_more)) for number in range(repeats)]
     line = stock.line_of(where / "base", n_base)
     base = _seconds(line)
-    onto = []
-    for number in range(repeats):
+    alone, onto = [], []
+    for number in range(repeats):  # by turns, so that a machine that gets busy slows both
+        alone.append(_seconds(stock.line_of(where / f"alone-{number}", n_more)))
         stock.add(line, n_base + number * n_more, n_more)
         onto.append(_seconds(line))
     unchanged = _seconds(line)

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import page, snapshot
 
 
+@pytest.mark.slow
 def test_the_snapshot_benchmark_measures_every_step(tmp_path: Path) -> None:
     result = snapshot.measure(tmp_path, n_base=30, n_more=10, repeats=2)
     assert len(result.alone) == len(result.onto) == 2

@@ -12,42 +12,31 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from models.files import write_whole
 
-INDEX = "defectloop-data.parquet"  # in .dvc/tmp: losing it costs time and nothing else
-Seen = tuple[int, int, int]  # mtime in ns, size in bytes, inode
-_COLUMNS = pa.schema(
-    [
-        ("path", pa.string()),
-        ("mtime_ns", pa.int64()),
-        ("size", pa.int64()),
-        ("inode", pa.uint64()),
-        ("md5", pa.string()),
-    ]
-)
+INDEX = "defectloop-data"  # in .dvc/tmp: losing it costs time and nothing else
+_REPOSITORIES = {".git", ".hg", ".dvc"}
 
 
-def look(data: Path) -> dict[str, Seen] | None:
-    """Every file below `data` by its relative path; None where something is neither a plain file nor a directory."""
-    found: dict[str, Seen] = {}
+def look(data: Path) -> dict[str, str] | None:
+    """What tells that a file has changed, by its path below `data`: its time in ns, its size in bytes and its inode, as
+    text. None where something is neither a plain file nor a directory."""
+    # Text and no tuples: the collector walks through tuples again and again, which would cost more than making them.
+    found: dict[str, str] = {}
     waiting = [(str(data), "")]
     while waiting:
         folder, prefix = waiting.pop()
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_symlink():
-                    return None
-                if entry.is_dir():
+                if entry.is_file(follow_symlinks=False):
+                    stat = entry.stat(follow_symlinks=False)
+                    found[prefix + entry.name] = f"{stat.st_mtime_ns} {stat.st_size} {stat.st_ino} "
+                elif entry.is_dir(follow_symlinks=False):
                     waiting.append((entry.path, f"{prefix}{entry.name}/"))
-                elif entry.is_file():
-                    stat = entry.stat()
-                    found[prefix + entry.name] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
                 else:
                     return None
     return found
@@ -68,34 +57,54 @@ def add(repo: Any, root: Path) -> bool:
         stored = set(objects(cache))
         hashes = {}
         unknown = []
-        for path, now in seen.items():
-            before = index.get(path)
-            if before is not None and before[:3] == now and before[3] in stored:
-                hashes[path] = before[3]
+        for path, token in seen.items():
+            noted = index.get(path, "")
+            md5 = noted[-32:]
+            if noted.startswith(token) and md5 in stored:
+                hashes[path] = md5
             else:
                 unknown.append(path)
         if any(path.endswith(".dvcignore") for path in unknown):
             return False
-        unknown = [path for path in unknown if not repo.dvcignore.is_ignored_file(str(data / path))]
+        if _something_is_ignored(root, unknown):  # to ask DVC costs a look into the whole folder of each file
+            unknown = [path for path in unknown if not repo.dvcignore.is_ignored_file(str(data / path))]
         hashes |= _keep(repo, data, unknown)
-        _point_to(stage, cache, hashes, sum(seen[path][1] for path in hashes))
+        _point_to(stage, cache, hashes, sum(int(seen[path].split()[1]) for path in hashes))
     _save(repo, root, seen, hashes)
     return True
 
 
-def remember(repo: Any, root: Path, before: dict[str, Seen] | None) -> None:
+def _something_is_ignored(root: Path, paths: list[str]) -> bool:
+    """Whether DVC may leave some of these paths out: by a rule, or since repositories within `data/` are none of its."""
+    lines = _ignore_rules(root).decode(errors="replace").splitlines()
+    if any(line.strip() and not line.lstrip().startswith("#") for line in lines):
+        return True
+    return any(not _REPOSITORIES.isdisjoint(path.split("/")) for path in paths)
+
+
+def remember(repo: Any, root: Path, before: dict[str, str] | None) -> None:
     """After DVC's own `add`: note what it found. `before` is `look` from before it; what changed meanwhile is not noted."""
     stage, seen = _stage(repo, root), look(root / "data")
     if stage is None or seen is None or before is None:
         return
     listed = listing(repo.cache.local, stage.outs[0].hash_info.value)
-    steady = (path for path in listed if path in seen and path in before and seen[path][:2] == before[path][:2])
+    # DVC may have put a link in a file's place: another inode of the same bytes.
+    steady = (p for p in listed if p in seen and p in before and _but_inode(seen[p]) == _but_inode(before[p]))
     _save(repo, root, seen, {path: listed[path] for path in steady})
+
+
+def _but_inode(token: str) -> list[str]:
+    return token.split()[:2]
 
 
 def listing(odb: Any, data_hash: str) -> dict[str, str]:
     """MD5 by path of a dataset version. Raises FileNotFoundError when its listing is not in the cache."""
     return {entry["relpath"]: entry["md5"] for entry in json.loads(Path(odb.oid_to_path(data_hash)).read_bytes())}
+
+
+def oids(odb: Any, data_hash: str) -> set[str]:
+    """The names of a dataset version's objects, its listing not among them. Raises FileNotFoundError as `listing` does."""
+    return set(json.loads(Path(odb.oid_to_path(data_hash)).read_bytes(), object_hook=itemgetter("md5")))
 
 
 def objects(odb: Any) -> Iterable[str]:
@@ -143,8 +152,9 @@ def _point_to(stage: Any, cache: Any, hashes: dict[str, str], size: int) -> None
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.meta import Meta
 
-    entries = [{"md5": md5, "relpath": path} for path, md5 in sorted(hashes.items())]
-    text = json.dumps(entries, sort_keys=True).encode()
+    quoted = json.encoder.encode_basestring_ascii  # `json.dumps` of each would take three times as long
+    entries = (f'{{"md5": "{md5}", "relpath": {quoted(path)}}}' for path, md5 in sorted(hashes.items()))
+    text = f"[{', '.join(entries)}]".encode()
     name = f"{hashlib.md5(text).hexdigest()}.dir"
     path = Path(cache.oid_to_path(name))
     if not path.exists():
@@ -156,30 +166,26 @@ def _point_to(stage: Any, cache: Any, hashes: dict[str, str], size: int) -> None
         stage.dump()
 
 
-def _load(repo: Any, root: Path) -> dict[str, tuple[int, int, int, str]] | None:
-    """What is remembered by path; None when nothing is, or when it is of no use any more."""
-    path = Path(repo.tmp_dir) / INDEX
+def _load(repo: Any, root: Path) -> dict[str, str] | None:
+    """What is remembered by path, the token and then the MD5; None when nothing is, or when it is of no use any more."""
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid):
+        circumstances, *rest = os.fsdecode((Path(repo.tmp_dir) / INDEX).read_bytes()).split("\0")
+    except OSError:
         return None
-    if table.schema.metadata != _circumstances(root) or table.schema.names != _COLUMNS.names:
-        return None
-    paths, *rest = (column.to_pylist() for column in table.columns)
-    return dict(zip(paths, zip(*rest, strict=True), strict=True))
+    return dict(zip(rest[::2], rest[1::2], strict=False)) if circumstances == _circumstances(root) else None
 
 
-def _save(repo: Any, root: Path, seen: dict[str, Seen], hashes: dict[str, str]) -> None:
-    stats = list(zip(*(seen[path] for path in hashes), strict=True)) or [(), (), ()]
-    columns = [list(hashes), *map(list, stats), list(hashes.values())]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _COLUMNS, strict=True)]
-    sink = pa.BufferOutputStream()
-    schema = _COLUMNS.with_metadata(_circumstances(root))
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink)
-    write_whole(Path(repo.tmp_dir) / INDEX, sink.getvalue().to_pybytes())
+def _save(repo: Any, root: Path, seen: dict[str, str], hashes: dict[str, str]) -> None:
+    """Paths and what is remembered by turns, with the one character between them that no path contains."""
+    files = (f"{path}\0{seen[path]}{md5}" for path, md5 in hashes.items())
+    write_whole(Path(repo.tmp_dir) / INDEX, os.fsencode("\0".join([_circumstances(root), *files])))
 
 
-def _circumstances(root: Path) -> dict[bytes, bytes]:
+def _circumstances(root: Path) -> str:
     """What the index rests on besides the files: which of them DVC is told to ignore."""
-    rules = root / ".dvcignore"
-    return {b"dvcignore": hashlib.sha256(rules.read_bytes() if rules.exists() else b"").hexdigest().encode()}
+    return hashlib.sha256(_ignore_rules(root)).hexdigest()
+
+
+def _ignore_rules(root: Path) -> bytes:
+    path = root / ".dvcignore"
+    return path.read_bytes() if path.exists() else b""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import NotReady
-from pipelines.adapters.dataset_delta import listing
+from pipelines.adapters.dataset_delta import oids
 
 EARLIER = 3  # versions that the remote is asked for, newest first
 
@@ -29,10 +29,10 @@ def push(repo: Any, data_hash: str, earlier: Sequence[str]) -> int:
     cache, remote = repo.cache.local, _remote(repo)
     if _there(remote, data_hash):
         return 0
-    wanted = set(listing(cache, data_hash).values())
+    wanted = oids(cache, data_hash)
     for candidate in [name for name in earlier if name != data_hash][:EARLIER]:
         try:
-            known = set(listing(cache, candidate).values())
+            known = oids(cache, candidate)
         except FileNotFoundError:
             continue
         if _there(remote, candidate):
@@ -65,7 +65,7 @@ def fetch(repo: Any, data_hash: str) -> int:
 def _lacking(cache: Any, data_hash: str) -> list[str]:
     """The objects of a version that the cache lacks; its listing alone where that is missing."""
     try:
-        wanted = set(listing(cache, data_hash).values())
+        wanted = oids(cache, data_hash)
     except FileNotFoundError:
         return [data_hash]
     return sorted(wanted - set(cache.oids_exist(sorted(wanted))))
@@ -90,7 +90,7 @@ def _there(remote: Any, oid: str) -> bool:
     return True
 
 
-def _copy(source: Any, target: Any, oids: Sequence[str], check: Callable[[str, str], None] | None = None) -> int:
+def _copy(source: Any, target: Any, names: Sequence[str], check: Callable[[str, str], None] | None = None) -> int:
     from dvc_objects.fs import generic
 
     def one(oid: str) -> None:
@@ -100,19 +100,19 @@ def _copy(source: Any, target: Any, oids: Sequence[str], check: Callable[[str, s
             check(path, oid)
         target.protect(path)
 
-    for prefix in {oid[:2] for oid in oids}:
+    for prefix in {name[:2] for name in names}:
         target.makedirs(target.fs.join(target.path, prefix))
     between_disks = source.fs.protocol == target.fs.protocol == "local"
     done = 0
     with ThreadPoolExecutor(max_workers=2 if between_disks else max(source.fs.jobs, target.fs.jobs)) as pool:
-        under_way = [pool.submit(one, oid) for oid in oids]
+        under_way = [pool.submit(one, name) for name in names]
         try:
             for finished in as_completed(under_way):
                 finished.result()
                 done += 1
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".rstrip(".: ")
-            raise BrokenOff(f"{done} of {len(oids)} objects were copied, then {reason}") from error
+            raise BrokenOff(f"{done} of {len(names)} objects were copied, then {reason}") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return done

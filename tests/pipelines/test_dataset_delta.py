@@ -65,6 +65,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "what was remembered is damaged": lambda data: (data.parent / ".dvc/tmp" / dataset_delta.INDEX).write_bytes(b"x"),
     "what was remembered is gone": lambda data: (data.parent / ".dvc/tmp" / dataset_delta.INDEX).unlink(),
     "DVC shall ignore something": lambda data: (data.parent / ".dvcignore").write_text("*3.png\n/data/images/05\n"),
+    "a repository inside": lambda data: write(data / "tool" / ".git" / "config", b"x"),
+    "a DVC repository inside": lambda data: [write(data / "sub" / name, b"x") for name in (".dvc/config", "a.png")],
     "a link": lambda data: (data / "link.png").symlink_to(data / "images" / "00" / "0.png"),
 }
 
