@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from pipelines.amounts import of_them
 from pipelines.gate import Decision
 from pipelines.ledger.tables import DriftCheck
 from pipelines.model_table import model_rows
@@ -28,10 +29,11 @@ def validation(workspace: Workspace, report: ValidationReport) -> None:
     rows = [{"says": "critical", "what": entry.path, "why": entry.reason} for entry in report.quarantined[:100]]
     rows += [{"says": "warning", "what": f"{one.n_images} images", "why": one.reason} for one in report.warnings]
     rows += [{"says": "audit", "what": "dataset", "why": one} for one in report.audit]
+    checked = of_them(report.n_checked, report.n_synthetic)
     create_table_artifact(
         key="validation",
         table=rows,
-        description=f"{report.n_valid} of {report.n_checked} images hold; usual looks from {report.looks.origin}",
+        description=f"{report.n_valid} of {checked} hold; usual looks from {report.looks.origin}",
     )
     report_link(workspace, "data-docs", workspace.root / report.docs)
     report_link(workspace, "audit", workspace.root / report.audit_page)

@@ -46,6 +46,7 @@ class ValidationReport:
     passed: bool
     n_checked: int
     n_valid: int
+    n_synthetic: int  # of the checked ones; they count for no minimum
     failures: tuple[str, ...]  # of the table as a whole, critical
     warnings: tuple[Warned, ...]
     quarantined: tuple[Quarantined, ...]  # by this run
@@ -80,6 +81,7 @@ def validate(workspace: Workspace) -> ValidationReport:
             passed=not failures,
             n_checked=len(table),
             n_valid=len(left),
+            n_synthetic=table.filter(table["synthetic"]).num_rows,
             failures=tuple(failures),
             warnings=tuple(_warned(left, warnings)),
             quarantined=tuple(refused),
