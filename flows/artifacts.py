@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from pipelines import validate
+from pipelines.amounts import of_them
 from pipelines.gate import Decision
 from pipelines.ledger.tables import DriftCheck
 from pipelines.model_table import model_rows
@@ -35,7 +36,7 @@ def validation(workspace: Workspace) -> None:
         for one in report["warnings"]
     ]
     rows += [{"says": "audit", "what": "dataset", "why": one} for one in report["audit"]]
-    holding = f"{report['n_valid']} of {report['n_checked']} images hold"
+    holding = f"{report['n_valid']} of {of_them(report['n_checked'], report['n_synthetic'])} hold"
     create_table_artifact(
         key="validation", table=rows, description=f"{holding}; usual looks from {report['looks']['origin']}"
     )

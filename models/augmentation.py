@@ -32,15 +32,18 @@ PLAIN = View("none")
 
 def views(train: Train) -> list[View]:
     """What training may see of an image: the flips, then the random variations, each with one of the flips."""
-    plain = [View(flip, flip) for flip in train.flips]
+    return [view_at(train, number) for number in range(len(train.flips) + train.augment.views)]
+
+
+def view_at(train: Train, number: int) -> View:
+    """The view of that number. Beyond `views` they go on without end: what a training that sees pixels draws anew."""
+    if number < len(train.flips):
+        return View(train.flips[number], train.flips[number])
+    at = number - len(train.flips)
     how = train.augment.model_dump_json(exclude={"views"}) + f" seed {train.seed}"
     key = hashlib.sha256(how.encode()).hexdigest()[:12]
     flips = train.flips or ("none",)
-    varied = [
-        View(f"{flips[number % len(flips)]}-varied-{key}-{number}", flips[number % len(flips)], train.augment)
-        for number in range(train.augment.views)
-    ]
-    return plain + varied
+    return View(f"{flips[at % len(flips)]}-varied-{key}-{at}", flips[at % len(flips)], train.augment)
 
 
 def seen(image: np.ndarray, view: View, name: str) -> np.ndarray:

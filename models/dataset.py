@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +14,33 @@ from models.augmentation import PLAIN, View, seen
 from models.preprocessing import preprocessor
 
 
+def _plain(_: int) -> View:
+    return PLAIN
+
+
 class ImageDataset(Dataset):
-    """(pixels [3, side, side] in [0, 1], target) of every view of every file: index = view · n + image."""
+    """(pixels [3, side, side] in [0, 1], target) of every view of every file: index = view · n + image.
+
+    `views` says which view a number is; training may ask for numbers without end, `len` counts the first one alone.
+    """
 
     def __init__(
-        self, paths: Sequence[Path], targets: np.ndarray, image_size_px: int, views: Sequence[View] = (PLAIN,)
+        self,
+        paths: Sequence[Path],
+        targets: np.ndarray,
+        image_size_px: int,
+        views: Callable[[int], View] = _plain,
     ) -> None:
         self.paths = list(paths)
         self.targets = torch.from_numpy(np.asarray(targets, dtype=np.float32))
-        self.views = list(views)
+        self.views = views
         self.preprocess = preprocessor(image_size_px)
 
     def __len__(self) -> int:
-        return len(self.paths) * len(self.views)
+        return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         view, number = divmod(index, len(self.paths))
         path = self.paths[number]
-        pixels = self.preprocess(seen(images.read(path), self.views[view], path.stem))[0]
+        pixels = self.preprocess(seen(images.read(path), self.views(view), path.stem))[0]
         return torch.from_numpy(pixels), self.targets[number]

@@ -15,12 +15,16 @@ from models.vocabulary import Label, Split
 
 @dataclass(frozen=True)
 class Examples:
-    """Images of one split, in the order of their hashes; `targets` float32 [n], 1 where defective."""
+    """Images of one split, in the order of their hashes; `targets` float32 [n], 1 where defective.
+
+    `synthetic` bool [n] says which were made and not photographed: in the training split alone.
+    """
 
     images: Sequence[str]
     parts: Sequence[str]
     files: Sequence[Path]
     targets: np.ndarray
+    synthetic: np.ndarray
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,4 +44,5 @@ def of_split(table: pa.Table, data_dir: Path, split: Split) -> Examples:
         parts=[row["part"] for row in rows],
         files=[data_dir / row["file"] for row in rows],
         targets=np.array([row["label"] == Label.DEFECT for row in rows], dtype=np.float32),
+        synthetic=np.array([bool(row["synthetic"]) for row in rows]),
     )

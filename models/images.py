@@ -7,7 +7,9 @@ Knows nothing of networks. What Pillow would cut down goes to `models.deep_image
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from models.errors import UnreadableImage
 
 # A list of its own, because Pillow would also try formats that start other programs.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+PNG_HEADER = 33  # bytes before the first chunk that may say more than size and type
 MAX_PIXELS = 1 << 27  # 16,384 × 8,192, and 0.8 GB as 16-bit colour: larger ones are taken for decompression bombs
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 _NEXT_STEP = "Deliver it again as PNG, JPEG, TIFF, BMP or WebP."
@@ -62,16 +65,25 @@ def decode_with_facts(data: bytes) -> tuple[np.ndarray, ImageFacts]:
     return _decode(data)
 
 
-def encode_png(array: np.ndarray) -> bytes:
-    """H×W, H×W×1 or H×W×3 of uint8 or uint16 as PNG; `decode` gives the same back."""
+def encode_png(array: np.ndarray, significant_bits: int | None = None) -> bytes:
+    """H×W, H×W×1 or H×W×3 of uint8 or uint16 as PNG; `decode` gives the same back.
+
+    `significant_bits` of a 16-bit image that a camera of 9 to 15 bits took is written down, and found by `facts`.
+    """
     squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if squeezed.dtype == np.uint16 and squeezed.ndim == 3:
         import imagecodecs  # Pillow writes no 16-bit colour
 
-        return bytes(imagecodecs.png_encode(np.ascontiguousarray(squeezed)))
-    sink = io.BytesIO()
-    Image.fromarray(squeezed).save(sink, format="PNG")
-    return sink.getvalue()
+        png = bytes(imagecodecs.png_encode(np.ascontiguousarray(squeezed)))
+    else:
+        sink = io.BytesIO()
+        Image.fromarray(squeezed).save(sink, format="PNG")
+        png = sink.getvalue()
+    if array.dtype != np.uint16 or significant_bits in (None, 16):
+        return png
+    body = b"sBIT" + bytes([significant_bits] * (3 if squeezed.ndim == 3 else 1))
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:PNG_HEADER] + chunk + png[PNG_HEADER:]
 
 
 def require_size(width_px: int, height_px: int) -> None:

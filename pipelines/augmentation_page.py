@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models import annotation_table, images
-from models.augmentation import seen, views
+from models.augmentation import PLAIN, seen, views
 from models.errors import NotReady
 from models.files import write_whole
 from models.vocabulary import Split
@@ -25,16 +25,19 @@ def write(workspace: Workspace, out: Path) -> Path:
     if not rows:
         raise NotReady("There are no images in the training split.", next_step="defectloop ingest FOLDER")
     params = workspace.params()
+    angles = views(params.train)
+    if PLAIN not in angles:
+        angles.insert(0, PLAIN)  # to compare with, also where training never sees it
     shown = [rows[int(place)] for place in np.linspace(0, len(rows) - 1, min(SHOWN, len(rows)))]
     tiles = []
     for row in shown:
         image = images.read(workspace.data / row["file"])
-        pictures = [data_uri(seen(image, view, row["image"])) for view in views(params.train)]
+        pictures = [data_uri(seen(image, view, row["image"])) for view in angles]
         tiles.append({"name": f"{row['source']}/{row['source_path']}: {row['label']}", "pictures": pictures})
     template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
     html = template.get_template("pictures.html").render(
         title=f"{params.line}: what training sees",
-        note="Each image in every view that train.flips and train.augment of params.yaml ask for.",
+        note="Each image as it is, and in every view that train.flips and train.augment of params.yaml ask for.",
         rows=tiles,
     )
     write_whole(out, html.encode())

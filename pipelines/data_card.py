@@ -18,6 +18,8 @@ def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[
     column: rows as dicts would cost more than all the rest of a snapshot.
     """
     keys = ["slice", "split", "label"]
+    made = table.filter(table["synthetic"])
+    table = table.filter(pc.invert(table["synthetic"]))  # what was made is counted apart, at the end
     parts = table.group_by(keys).aggregate([("part", "count_distinct")]).to_pylist()
     counts = {tuple(row[key] for key in keys): row["part_count_distinct"] for row in parts}
     header = [f"{split} {label}" for split in Split for label in Label]
@@ -25,11 +27,10 @@ def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[
         [name, *(str(counts.get((name, split.value, label.value), 0)) for split in Split for label in Label)]
         for name in sorted(set(table["slice"].to_pylist()))
     ]
-    synthetic = pc.sum(table["synthetic"]).as_py() or 0
     sections = [
         f"# Data of line {line}",
         f"{table.num_rows} images of {pc.count_distinct(table['part']).as_py()} parts"
-        + (f"; {synthetic} are synthetic, all in the training split" if synthetic else "")
+        + (f", and {made.num_rows} synthetic ones in the training split" if made.num_rows else "")
         + ". Written by every snapshot.",
         "## Parts by slice, split and label",
         _table(["slice", *header], by_slice),
@@ -41,12 +42,19 @@ def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[
         _counts(_values(table["source"])),
         "## Licences",
         _counts(_values(table["licence"])),
+        *(["## Synthetic, in the training split alone", _made(made)] if made.num_rows else []),
         "## Known issues",
         "\n".join(f"- {issue}" for issue in issues) or "None known.",
         "## In quarantine, not part of this data",
         _counts(Counter(reason.split(":")[0].split(" (")[0] for reason in refused)),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _made(made: pa.Table) -> str:
+    """Defects that were drawn or pasted; how, and from which images, is in each row's `labelled_by`."""
+    how = [(said or "not said").split(",")[0] for said in made["labelled_by"].to_pylist()]
+    return _counts(Counter(f"{name}: {said}" for name, said in zip(made["slice"].to_pylist(), how, strict=True)))
 
 
 def _values(column: pa.ChunkedArray) -> Counter[str]:

@@ -66,7 +66,9 @@ def main(workspace: Workspace) -> None:
     network = load_network(workspace, params)
     size = params.model.image_size_px
     graph = with_preprocessing(export(network, size, ("raw_score", "embedding", "relevance")), size)
-    seen = answers(graph, training.files[:: -(-len(training) // MOST_FOR_PROJECTION)])
+    # Drift is measured on these axes, so they rest on photographs: production holds nothing that was made.
+    taken = [file for file, made in zip(training.files, training.synthetic, strict=True) if not made]
+    seen = answers(graph, taken[:: -(-len(taken) // MOST_FOR_PROJECTION)])
     held = answers(graph, validation.files)
     defective = validation.targets > 0
     truth, raw = by_part(defective, held.raw_score, np.array(validation.parts))  # a verdict is about a part

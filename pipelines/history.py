@@ -36,6 +36,8 @@ class Difference:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     relabelled: tuple[Change, ...]
+    synthetic_added: int  # of `added`: made, not photographed
+    synthetic_removed: int
 
 
 def named(workspace: Workspace, name: str) -> Snapshot:
@@ -71,6 +73,8 @@ def compare(before: str, first: pa.Table, after: str, second: pa.Table) -> Diffe
         added=tuple(sorted(_path(new[image]) for image in new.keys() - old.keys())),
         removed=tuple(sorted(_path(old[image]) for image in old.keys() - new.keys())),
         relabelled=tuple(changes),
+        synthetic_added=sum(bool(new[image]["synthetic"]) for image in new.keys() - old.keys()),
+        synthetic_removed=sum(bool(old[image]["synthetic"]) for image in old.keys() - new.keys()),
     )
 
 

@@ -55,7 +55,8 @@ def register(workspace: Workspace) -> ModelVersion:
             made / "export" / "export.json",
         ],
     )
-    learned_slices = sorted({row["slice"] for row in rows if row["split"] == Split.TRAIN})
+    learned_slices = sorted({row["slice"] for row in rows if row["split"] == Split.TRAIN and not row["synthetic"]})
+    synthetic = sum(bool(row["synthetic"]) for row in rows)
     version = model_registry.register(
         workspace,
         line,
@@ -67,7 +68,8 @@ def register(workspace: Workspace) -> ModelVersion:
             "data_hash": taken.data_hash,
             "git_commit": lineage.git_commit(workspace),
             "slices": json.dumps(learned_slices),
-        },
+        }
+        | ({"synthetic_images": str(synthetic)} if synthetic else {}),
     )
     if model_registry.CHAMPION not in version.aliases:
         model_registry.set_alias(workspace, line, model_registry.CHALLENGER, version.version)
@@ -88,7 +90,7 @@ def export_metrics(workspace: Workspace) -> dict[str, float]:
 
 
 def profile(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Images by split and label."""
-    counts = Counter(f"{row['split']}/{row['label']}" for row in rows)
+    """Photographed images by split and label, and how many were made."""
+    counts = Counter(f"{row['split']}/{row['label']}" for row in rows if not row["synthetic"])
     made = sum(bool(row["synthetic"]) for row in rows)
     return {"images": len(rows), **dict(sorted(counts.items()))} | ({"synthetic": made} if made else {})

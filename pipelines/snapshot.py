@@ -11,6 +11,7 @@ from models import annotation_table
 from models.errors import DefectloopError, NotReady, Unreachable
 from pipelines import data_card, quarantine, validate
 from pipelines.adapters import dataset_versions, git
+from pipelines.amounts import of_them
 from pipelines.audit import audit
 from pipelines.locks import line_lock
 from pipelines.workspace import Workspace
@@ -40,7 +41,7 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
         refused = [entry.reason for entry in quarantine.entries(workspace)]
         card = data_card.render(line, table, refused, audit.known_issues(workspace))
         (workspace.root / "data-card.md").write_text(card)
-        title = message or f"Snapshot of {line}: {n_images} images"
+        title = message or f"Snapshot of {line}: {of_them(n_images, table.filter(table['synthetic']).num_rows)}"
         commit = git.commit(workspace.root, ["data.dvc", "data-card.md", ".gitignore"], title)
         known = {taken.data_hash: taken for taken in snapshots(workspace)}
         created = data_hash not in known

@@ -8,6 +8,7 @@ from models import annotation_table
 from pipelines import quarantine, snapshot
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ModelVersion
+from pipelines.amounts import of_them
 from pipelines.ledger import drift_checks, inspections, promotions, requests, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, Promotion, RetrainingRequest
@@ -19,6 +20,7 @@ from pipelines.workspace import Workspace
 class Status:
     line: str
     images: int
+    synthetic: int
     quarantined: int
     snapshot: Snapshot | None
     champion: ModelVersion | None
@@ -33,11 +35,13 @@ class Status:
 def status(workspace: Workspace) -> Status:
     line = workspace.params().line
     taken = snapshot.snapshots(workspace)
+    table = annotation_table.load(workspace.annotations)
     with Ledger.open(workspace.ledger_url) as ledger:
         checks, asked = drift_checks.all_of(ledger, line), requests.all_of(ledger, line)
         return Status(
             line=line,
-            images=annotation_table.load(workspace.annotations).num_rows,
+            images=table.num_rows,
+            synthetic=table.filter(table["synthetic"]).num_rows,
             quarantined=len(quarantine.entries(workspace)),
             snapshot=taken[-1] if taken else None,
             champion=model_registry.champion(workspace, line),
@@ -56,7 +60,7 @@ def render(now: Status) -> str:
     champion, check, asked = now.champion, now.last_drift_check, now.last_request
     rows = {
         "line": now.line,
-        "data": f"{now.images} images" + (f", {now.quarantined} in quarantine" if now.quarantined else ""),
+        "data": of_them(now.images, now.synthetic) + (f", {now.quarantined} in quarantine" if now.quarantined else ""),
         "snapshot": f"{now.snapshot.tag}, {now.snapshot.data_hash}" if now.snapshot else "none: defectloop snapshot",
         "champion": f"version {champion.version} of {now.versions}, from {champion.tags['snapshot']}"
         if champion

@@ -16,6 +16,7 @@ from models.params import Params
 from models.vocabulary import Split
 from pipelines import lineage, stage
 from pipelines.adapters import tracking
+from pipelines.amounts import of_them
 from pipelines.workspace import Workspace
 
 
@@ -56,9 +57,8 @@ def main(workspace: Workspace) -> None:
         (out / "run.json").write_text(json.dumps({"mlflow_run_id": run_id, "train_key": key, "snapshot": snapshot}))
     shutil.rmtree(work, ignore_errors=True)
     auroc = trained.history[-1].get("val_auroc", float("nan"))
-    made = table.filter(table["synthetic"]).num_rows
-    of_them = f" ({made} synthetic)" if made else ""
-    stage.say(f"train: {len(training)} images{of_them}, {params.train.epochs} epochs, validation AUROC {auroc:.3f}")
+    counted = of_them(len(training), int(training.synthetic.sum()))
+    stage.say(f"train: {counted}, {params.train.epochs} epochs, validation AUROC {auroc:.3f}")
 
 
 def train_key(params: Params, snapshot: str) -> str:

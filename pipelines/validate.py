@@ -23,6 +23,7 @@ from models.usual import LOOKS
 from models.vocabulary import Split
 from pipelines import data_docs, learned_looks, quarantine
 from pipelines.adapters.data_contract import CLOCKS_DAYS, CRITICAL, WARNING, Contract, Outcome
+from pipelines.amounts import of_them
 from pipelines.audit import audit
 from pipelines.learned_looks import LearnedLooks
 from pipelines.locks import line_lock
@@ -50,6 +51,7 @@ class ValidationReport:
     n_checked: int
     n_valid: int
     n_accepted: int  # that a person released from quarantine in spite of the contract
+    n_synthetic: int  # of the checked ones; they count for no minimum
     failures: tuple[str, ...]  # of the table as a whole, critical
     warnings: tuple[Warned, ...]
     quarantined: tuple[Quarantined, ...]  # by this run
@@ -94,6 +96,7 @@ def validate(workspace: Workspace) -> ValidationReport:
             n_checked=len(table),
             n_valid=len(left),
             n_accepted=len(table) - table["accepted_by"].null_count,
+            n_synthetic=table.filter(table["synthetic"]).num_rows,
             failures=tuple(one.reason for one in failed),
             warnings=tuple(_warned((*of_images, *of_dataset), left, names)),
             quarantined=tuple(refused),
@@ -122,7 +125,7 @@ def validate(workspace: Workspace) -> ValidationReport:
 
 def summary(report: ValidationReport) -> str:
     """One sentence: what was checked and what came of it."""
-    said = f"{report.n_checked} images checked, {len(report.quarantined)} quarantined"
+    said = f"{of_them(report.n_checked, report.n_synthetic)} checked, {len(report.quarantined)} quarantined"
     said += f", {len(report.warnings)} warning{'' if len(report.warnings) == 1 else 's'}" if report.warnings else ""
     said += f", {report.n_accepted} accepted by a person in spite of the contract" if report.n_accepted else ""
     return said + (f". It does not hold: {'; '.join(report.failures)}" if report.failures else "")

@@ -168,17 +168,21 @@ def synthesize(
 
     Example: defectloop synthesize --kinds scratch,crack,paste --count 20 --preview page.html
     """
-    from pipelines import synthesize
+    from pipelines import synthesis_page, synthesize
 
     place = open_workspace(workspace)
     chosen = list(synthesize.kinds_of(kinds))
     if preview is not None:
-        page = synthesize.write_preview(place, chosen, seed, slice, preview)
+        page = synthesis_page.write(place, chosen, seed, slice, preview)
         answer({"page": page}, f"Examples: {page}", as_json=as_json)
         return
     report = synthesize.synthesize(place, chosen, count, seed=seed, slice=slice, track=track)
-    text = f"{report.added} synthetic images added to the training split, {count * len(chosen) - report.added} there already"
-    answer(report, text + "\nNext: defectloop validate", as_json=as_json)
+    lines = [f"{report.added} synthetic images added to the training split, {report.already_present} there already"]
+    if report.quarantined:
+        lines.append(f"  {report.quarantined} quarantined: defectloop quarantine list")
+    if report.skipped:
+        lines.append(f"  {len(report.skipped)} not made, no place found where they fit (first: {report.skipped[0]})")
+    answer(report, "\n".join([*lines, "Next: defectloop validate"]), as_json=as_json)
 
 
 def augmentations(
@@ -314,6 +318,8 @@ def snapshots(
         found = history.diff(place, *given)
         lines = [f"{found.before} → {found.after}: {len(found.added)} added, {len(found.removed)} removed, "]
         lines[0] += f"{len(found.relabelled)} relabelled"
+        if found.synthetic_added or found.synthetic_removed:
+            lines[0] += f"; synthetic: {found.synthetic_added} added, {found.synthetic_removed} removed"
         lines += [f"  + {path}" for path in found.added] + [f"  - {path}" for path in found.removed]
         lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in found.relabelled]
         answer(found, "\n".join(lines), as_json=as_json)

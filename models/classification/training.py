@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from models import backbones, images
-from models.augmentation import PLAIN, View, seen, views
+from models.augmentation import PLAIN, View, seen, view_at, views
 from models.classification.lightning_module import Classification
 from models.classification.network import Network, Pooled
 from models.dataset import ImageDataset
@@ -85,7 +86,8 @@ def train(
             default_root_dir=work,
         )
         resume = work / "resume.ckpt"
-        order = EpochOrder(len(training), len(views(chosen)), chosen.seed)
+        fresh = chosen.augment.views if chosen.finetune != "head" else 0
+        order = EpochOrder(len(training), len(views(chosen)), chosen.seed, fresh=fresh)
         trainer.fit(
             Classification(network, chosen, share_defective=float(training.targets.mean())),
             DataLoader(learn, chosen.batch_size, sampler=order),
@@ -97,10 +99,13 @@ def train(
 
 
 class EpochOrder(Sampler[int]):
-    """Each image once per epoch, in a new order and a random view: index = view · n + image."""
+    """Each image once per epoch, in a new order and a random view: index = view · n + image.
 
-    def __init__(self, n: int, views: int, seed: int) -> None:
-        self.n, self.views, self.seed, self.epoch = n, views, seed, 0
+    The last `fresh` of the views are other ones in every epoch: their numbers go on where the epoch before ended.
+    """
+
+    def __init__(self, n: int, views: int, seed: int, *, fresh: int = 0) -> None:
+        self.n, self.views, self.seed, self.fresh, self.epoch = n, views, seed, fresh, 0
 
     def set_epoch(self, epoch: int) -> None:  # Lightning calls it, also after resuming
         self.epoch = epoch
@@ -112,7 +117,8 @@ class EpochOrder(Sampler[int]):
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.n, generator=random)
         view = torch.randint(self.views, (self.n,), generator=random)
-        return iter((view * self.n + order).tolist())
+        new = view >= self.views - self.fresh
+        return iter(((view + new * self.epoch * self.fresh) * self.n + order).tolist())
 
 
 class History(Callback):
@@ -153,7 +159,7 @@ def _datasets(
     size, angles = params.model.image_size_px, views(params.train)
     if params.train.finetune != "head":
         return (
-            ImageDataset(training.files, training.targets, size, angles),
+            ImageDataset(training.files, training.targets, size, partial(view_at, params.train)),
             ImageDataset(validation.files, validation.targets, size),
         )
     features = frozen_features(network, params, cache)

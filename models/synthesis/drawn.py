@@ -1,7 +1,7 @@
-"""Procedural defects: a shape with soft edges and what it does to the surface below it. NumPy and SciPy; no files.
+"""Procedural defects: what a shape does to the surface below it. Pure; no files.
 
-Pixels are float32 H×W×C in [0, 1]. Sizes follow the image's shorter side, strengths the surface's own contrast, so that a
-defect on a dark, even part is as faint as it would be there.
+Pixels are float32 H×W×C in [0, 1]. Sizes follow the image's shorter side. How strong a defect is follows the surface where
+it lies: it has to stand out from the texture there, and light falls on it as on the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ from enum import StrEnum
 import numpy as np
 from scipy import ndimage
 
+from models.synthesis import shapes
+
 VISIBLE = 0.25  # of a shape's opacity: from here on a pixel belongs to the mask
+SEEN = 0.8  # of the texture's own deviation: a mean change below it is no defect that anybody could see
+SMALLEST_PX = 12
+FAINTEST = 0.015  # of full scale: likewise
+AT_FRAME = 0.5  # share of missing areas that lie at the border of a picture which the part fills
+COLOURED = 0.01  # of full scale between the channels: below it, three channels hold a grey image
+SIDE_PX = 200  # line widths are given for a part of this size
+
+Change = tuple[np.ndarray, np.ndarray]  # the new pixels, and the shape [h, w] in [0, 1] whose visible part is the mask
 
 
 class Kind(StrEnum):
@@ -24,68 +34,153 @@ class Kind(StrEnum):
     MISSING = "missing-area"
 
 
-def draw(image: np.ndarray, kind: Kind, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The image with one defect, and its mask bool [h, w]. The same generator state gives the same defect."""
-    height, width = image.shape[:2]
-    opacity, change = _SHAPES[kind](height, width, random)
-    strength = _strength(image) * random.uniform(2.0, 4.5)
-    texture = 1 + 0.25 * _rough(height, width, 2.0, random)  # no real defect is of one tone
-    if kind is Kind.MISSING:  # what lies below shows: dark, with the surface's own noise
-        below = np.clip(image.min(axis=(0, 1), keepdims=True) + 0.04 * texture[..., None], 0, 1)
-        return image * (1 - opacity[..., None]) + below * opacity[..., None], opacity > VISIBLE
-    made = np.clip(image + (strength * change * texture * opacity)[..., None], 0, 1)
-    seen = opacity if kind is Kind.DENT else np.abs(change)  # all of a bowl is dented, also where no light betrays it
-    return made.astype(np.float32), seen > VISIBLE * seen.max()
+def draw(
+    image: np.ndarray, kind: Kind, random: np.random.Generator, part: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The image with one defect on `part` (bool [h, w]; None: everywhere), and its mask bool [h, w].
+
+    The same generator state gives the same defect. None when it would not be seen where it came to lie.
+    """
+    everywhere = np.ones(image.shape[:2], bool)
+    made, shape = _EFFECTS[kind](image, everywhere if part is None or not part.any() else part, random)
+    made = np.clip(made, 0, 1).astype(np.float32)
+    mask = shape > VISIBLE
+    if mask.sum() < SMALLEST_PX:
+        return None
+    change = float(np.abs(made - image).max(axis=2)[mask].mean())
+    return (made, mask) if change > max(FAINTEST, SEEN * _texture(image, mask)) else None
 
 
-def _scratch(height: int, width: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    side = min(height, width)
-    path = _path(height, width, random, length=random.uniform(0.25, 0.7) * side, bend=0.02)
-    line = _stroke(height, width, path, random.uniform(0.6, 1.6) * side / 200, random)
-    rim = np.roll(line, (1, 1), (0, 1)) - np.roll(line, (-1, -1), (0, 1))  # light catches one edge of the groove
-    sign = 1 if random.random() < 0.6 else -1
-    return line, sign * line + 0.5 * rim
+def _scratch(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
+    """One to three grooves side by side; each has a dark and a bright flank, and fades where the tool lifted off."""
+    side = min(image.shape[:2])
+    angle, middle = random.uniform(0, 2 * np.pi), _somewhere(part, random)
+    length, pen = random.uniform(0.25, 0.8) * side, max(0.5, random.uniform(0.5, 1.0) * side / SIDE_PX)
+    groove, flank = np.zeros(part.shape, np.float32), np.zeros(part.shape, np.float32)
+    along, across = np.array([np.sin(angle), np.cos(angle)]), np.array([np.cos(angle), -np.sin(angle)])
+    start = middle - along * length / 2
+    for number in range(int(random.choice([1, 1, 1, 2, 3]))):
+        beside = (
+            start + across * number * random.uniform(2, 5) * pen + random.normal(0, 0.04 * length, 2) * (number > 0)
+        )
+        line = shapes.path(beside, length * random.uniform(0.6, 1), random, angle=angle, jitter=0.006, hold=0.97)
+        press = shapes.pressure(len(line), random, broken=random.uniform(0, 0.35))
+        groove = np.maximum(groove, shapes.stroke(part.shape, line, pen, press))
+        flank = np.maximum(flank, shapes.stroke(part.shape, line + across * 1.6 * pen, pen, press))
+    strength = _strength(image, groove > VISIBLE, random, 3.5, 7)
+    sign = _direction(image, groove > VISIBLE, strength, 0.5, random)
+    return image + (strength * sign * (groove - 0.45 * flank * (1 - groove)))[..., None], np.maximum(
+        groove, flank * 0.5
+    )
 
 
-def _crack(height: int, width: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    side = min(height, width)
-    trunk = _path(height, width, random, length=random.uniform(0.25, 0.6) * side, bend=0.45)
-    opacity = _stroke(height, width, trunk, random.uniform(0.4, 0.9) * side / 200, random)
-    for _ in range(random.integers(0, 3)):
-        start = trunk[random.integers(len(trunk))]
-        branch = _path(height, width, random, length=random.uniform(0.06, 0.2) * side, bend=0.5, start=start)
-        opacity = np.maximum(opacity, _stroke(height, width, branch, 0.4 * side / 200, random))
-    return opacity, -1.4 * opacity
+def _crack(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
+    """A dark, jagged line that keeps its course and branches; light hardly comes out of it."""
+    side = min(image.shape[:2])
+    angle, pen = random.uniform(0, 2 * np.pi), max(0.5, random.uniform(0.4, 0.8) * side / SIDE_PX)
+    length = random.uniform(0.2, 0.8) * side
+    start = _somewhere(part, random) - np.array([np.sin(angle), np.cos(angle)]) * length / 2
+    trunk = shapes.path(start, length, random, angle=angle, jitter=0.3, hold=0.8)
+    opacity = shapes.stroke(part.shape, trunk, pen, shapes.pressure(len(trunk), random, broken=0.05))
+    for _ in range(int(random.integers(0, 4))):
+        off = angle + random.choice([-1, 1]) * random.uniform(0.4, 1.1)
+        start, length = trunk[random.integers(len(trunk))], random.uniform(0.05, 0.2) * side
+        branch = shapes.path(start, length, random, angle=off, jitter=0.3, hold=0.8)
+        fading = np.linspace(0.8, 0.1, len(branch))
+        opacity = np.maximum(opacity, 0.8 * shapes.stroke(part.shape, branch, 0.8 * pen, fading))
+    dark = _darkening(image, opacity > VISIBLE, random, 3.5, 7)
+    halo = 0.15 * ndimage.gaussian_filter(opacity, 2.5 * pen)
+    return image * (1 - dark * np.clip(opacity + halo, 0, 1))[..., None], opacity
 
 
-def _dent(height: int, width: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Shading of a shallow bowl under light from one side: its slope along the light."""
-    bowl = _blob(height, width, random, 0.06, 0.15, rough=0.1)
+def _dent(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
+    """A shallow bowl: what is mirrored in it moves, one side turns to the light and the other away."""
+    side = min(image.shape[:2])
+    tall, wide = random.uniform(0.05, 0.14, 2) * side
+    base = shapes.blotch(part.shape, _somewhere(part, random), (tall, wide), random, uneven=0.06)
+    bowl = ndimage.gaussian_filter(base**2 * (3 - 2 * base), 0.08 * min(tall, wide))  # level at the rim: no edge to see
+    down, right = np.gradient(bowl)
+    steepest = max(float(np.hypot(down, right).max()), 1e-6)
     angle = random.uniform(0, 2 * np.pi)
-    slope = np.cos(angle) * ndimage.sobel(bowl, 1) + np.sin(angle) * ndimage.sobel(bowl, 0)
-    slope = slope / max(float(np.abs(slope).max()), 1e-6)
-    inside = ndimage.gaussian_filter((bowl > 0.02).astype(np.float32), 1)
-    return inside, slope - 0.25 * bowl
+    slope = (np.sin(angle) * down + np.cos(angle) * right) / steepest
+    pull = random.uniform(0.8, 2.5) * side / SIDE_PX / steepest
+    y, x = np.mgrid[: part.shape[0], : part.shape[1]].astype(np.float32)
+    moved = np.stack(
+        [
+            ndimage.map_coordinates(image[..., channel], [y + pull * down, x + pull * right], order=1, mode="nearest")
+            for channel in range(image.shape[2])
+        ],
+        axis=2,
+    )
+    shape = np.clip(np.hypot(down, right) / steepest + bowl, 0, 1)
+    depth = min(0.4, _darkening(image, shape > VISIBLE, random, 3, 6))
+    return moved * (1 + depth * (slope + 0.3 * np.clip(slope, 0, 1) ** 3))[..., None], shape
 
 
-def _spot(height: int, width: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    opacity = np.clip(_blob(height, width, random, 0.015, 0.06, rough=0.25) * 3, 0, 1)
-    return opacity, (1 if random.random() < 0.25 else -1) * opacity
+def _spot(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
+    """One pit or a few: dark with a lit edge, or, more rarely, a bright inclusion."""
+    side = min(image.shape[:2])
+    at, opacity = _somewhere(part, random), np.zeros(part.shape, np.float32)
+    for number in range(int(random.choice([1, 1, 1, 2, 4]))):
+        centre = at + random.normal(0, 0.06 * side, 2) * (number > 0)
+        radius = max(2.2, random.uniform(0.015, 0.05) * side * (0.5 if number else 1))
+        radii = (radius, radius * random.uniform(0.6, 1.6))
+        hill = shapes.blotch(part.shape, centre, radii, random, uneven=0.15)
+        opacity = np.maximum(opacity, np.clip(hill * 2.5, 0, 1))
+    opacity = ndimage.gaussian_filter(opacity, 0.6)
+    inside = opacity * np.clip(1 + 0.2 * shapes.rough(part.shape, 3, random), 0.4, 1.4)
+    strength = _strength(image, opacity > VISIBLE, random, 3, 6)
+    if _direction(image, opacity > VISIBLE, strength, 0.2, random) > 0:
+        return image + (strength * inside)[..., None], opacity
+    dark = _darkening(image, opacity > VISIBLE, random, 4, 8)
+    return image * (1 - dark * np.clip(inside, 0, 1))[..., None] + (0.3 * strength * _lit(opacity, random))[
+        ..., None
+    ], opacity
 
 
-def _stain(height: int, width: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    blob = _blob(height, width, random, 0.08, 0.22, rough=0.6)
-    opacity = np.clip(blob * 2.5, 0, 1)
-    edge = np.clip(4 * opacity * (1 - opacity), 0, 1)  # a dried drop is darkest at its rim
-    return opacity, -0.35 * opacity - 0.3 * edge
+def _stain(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
+    """A dried drop: it dims, or tints, what lies below without hiding it, most at its rim."""
+    side = min(image.shape[:2])
+    tall, wide = random.uniform(0.08, 0.22, 2) * side
+    hill = shapes.blotch(part.shape, _somewhere(part, random), (tall, wide), random, uneven=0.22)
+    soft = random.uniform(0.1, 0.5)
+    opacity = ndimage.gaussian_filter(np.clip(hill / soft, 0, 1), 0.01 * side)
+    rim = ndimage.gaussian_filter(4 * opacity * (1 - opacity), 0.008 * side)
+    mottled = np.clip(1 + 0.3 * shapes.rough(part.shape, 0.1 * side, random), 0.2, 1.8)
+    depth = (0.65 * opacity * mottled + random.uniform(0, 0.5) * rim) * _darkening(
+        image, opacity > VISIBLE, random, 1.5, 3
+    )
+    tinted = float(np.ptp(image, axis=2).mean()) > COLOURED
+    colour = np.sort(random.uniform(0.4, 1, image.shape[2])) if tinted else np.ones(1)  # blue is lost first
+    return image * (1 - depth[..., None] * colour), opacity
 
 
-def _missing(height: int, width: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    opacity = np.clip((_blob(height, width, random, 0.06, 0.15, rough=0.35) - 0.2) * 12, 0, 1)
-    return opacity, -opacity
+def _missing(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
+    """Broken off at the part's edge, where the background shows; without an edge in sight, flaked off its face."""
+    side = min(image.shape[:2])
+    radius = random.uniform(0.05, 0.13) * side
+    edge = part & ~ndimage.binary_erosion(part, iterations=2, border_value=1)
+    frame = np.ones_like(part)
+    frame[2:-2, 2:-2] = False
+    if not part.all() and edge.sum() > side / 2:
+        lost = shapes.chip(part.shape, _somewhere(edge, random), radius, random)
+        near = ndimage.binary_dilation(lost > 0, iterations=int(radius)) & ~part
+        below = image[near if near.any() else ~part].mean(axis=0) + np.zeros_like(image)
+    else:
+        at = _somewhere(part & frame if random.random() < AT_FRAME and (part & frame).any() else part, random)
+        lost = shapes.chip(part.shape, at, radius, random)
+        ground = ndimage.gaussian_filter(image, (radius / 2, radius / 2, 0)) * random.uniform(0.3, 0.65)
+        grain = _texture(image, lost > 0.5) * (
+            1.2 * shapes.rough(part.shape, 3, random) + random.normal(0, 0.5, part.shape)
+        )
+        below = ground + grain[..., None]
+    lit = _lit(lost, random) * max(0.08, 2 * _texture(image, lost > 0.5))
+    made = image * (1 - lost[..., None]) + below * lost[..., None] + lit[..., None]
+    inside = part if not part.all() else np.ones_like(part)
+    return np.where(inside[..., None], made, image), lost * inside
 
 
-_SHAPES: dict[Kind, Callable[[int, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]] = {
+_EFFECTS: dict[Kind, Callable[[np.ndarray, np.ndarray, np.random.Generator], Change]] = {
     Kind.SCRATCH: _scratch,
     Kind.DENT: _dent,
     Kind.SPOT: _spot,
@@ -95,52 +190,54 @@ _SHAPES: dict[Kind, Callable[[int, int, np.random.Generator], tuple[np.ndarray, 
 }
 
 
-def _strength(image: np.ndarray) -> float:
-    """How much the surface itself varies in the small: a defect has to be more than that."""
-    grey = image.mean(axis=2)
-    return float(max(0.03, (grey - ndimage.gaussian_filter(grey, 3)).std()))
+def _somewhere(allowed: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Row and column of one of the allowed pixels."""
+    places = np.flatnonzero(allowed)
+    return np.array(divmod(int(places[random.integers(len(places))]), allowed.shape[1]), dtype=float)
 
 
-def _path(
-    height: int, width: int, random: np.random.Generator, *, length: float, bend: float, start: np.ndarray | None = None
-) -> np.ndarray:
-    """float [n, 2] rows and columns of a walk that turns by `bend` radians (standard deviation) every pixel or two."""
-    at = np.array([random.uniform(0.15, 0.85) * height, random.uniform(0.15, 0.85) * width]) if start is None else start
-    steps = max(4, int(length / 1.5))
-    angles = random.uniform(0, 2 * np.pi) + np.cumsum(random.normal(0, bend, steps) * (random.random(steps) < 0.35))
-    moves = 1.5 * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    walk = at + np.cumsum(moves, axis=0)
-    beyond = np.flatnonzero(((walk < 1) | (walk > [height - 2, width - 2])).any(axis=1))
-    return np.clip(walk[: max(4, beyond[0])] if len(beyond) else walk, 1, [height - 2, width - 2])
+def _texture(image: np.ndarray, mask: np.ndarray) -> float:
+    """How much the surface around `mask` varies in the small: a defect has to be more than that."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return 0.0
+    reach = 10
+    window = image[
+        max(0, rows.min() - reach) : rows.max() + reach, max(0, columns.min() - reach) : columns.max() + reach
+    ]
+    grey = window.mean(axis=2)
+    return float((grey - ndimage.gaussian_filter(grey, 3)).std())
 
 
-def _stroke(height: int, width: int, path: np.ndarray, radius: float, random: np.random.Generator) -> np.ndarray:
-    """float32 [h, w] in [0, 1]: the path drawn with a width that tapers off towards its ends."""
-    taper = np.sin(np.linspace(0.15, np.pi - 0.15, len(path))) ** 0.5 * random.uniform(0.7, 1.0, len(path))
-    canvas = np.zeros((height, width), np.float32)
-    fine = np.linspace(0, len(path) - 1, 3 * len(path))
-    rows, columns = (np.interp(fine, np.arange(len(path)), path[:, axis]).round().astype(int) for axis in (0, 1))
-    np.maximum.at(canvas, (rows, columns), np.interp(fine, np.arange(len(path)), taper).astype(np.float32))
-    soft = ndimage.gaussian_filter(canvas, max(0.5, radius))
-    return soft / max(float(soft.max()), 1e-6)
+def _level(image: np.ndarray, mask: np.ndarray) -> float:
+    return float(image[mask].mean()) if mask.any() else float(image.mean())
 
 
-def _blob(
-    height: int, width: int, random: np.random.Generator, smallest: float, largest: float, *, rough: float
-) -> np.ndarray:
-    """float32 [h, w] in [0, 1]: a hill of elliptic base with an uneven border; radii as shares of the shorter side."""
-    side = min(height, width)
-    row, column = random.uniform(0.2, 0.8) * height, random.uniform(0.2, 0.8) * width
-    tall, wide = random.uniform(smallest, largest, 2) * side
-    angle = random.uniform(0, np.pi)
-    y, x = np.mgrid[:height, :width]
-    across = (x - column) * np.cos(angle) + (y - row) * np.sin(angle)
-    along = -(x - column) * np.sin(angle) + (y - row) * np.cos(angle)
-    distance = np.sqrt((across / wide) ** 2 + (along / tall) ** 2) + rough * _rough(height, width, side / 25, random)
-    return np.clip(1 - distance**2, 0, 1).astype(np.float32)
+def _strength(image: np.ndarray, mask: np.ndarray, random: np.random.Generator, least: float, most: float) -> float:
+    """A change in brightness that stands out from the texture, and is some part of the light that falls there."""
+    floor = 0.03 + 0.12 * _level(image, mask)
+    return min(0.5, max(floor, _texture(image, mask) * random.uniform(least, most)))
 
 
-def _rough(height: int, width: int, scale: float, random: np.random.Generator) -> np.ndarray:
-    """Smooth noise of standard deviation 1."""
-    noise = ndimage.gaussian_filter(random.standard_normal((height, width)), scale)
-    return (noise / max(float(noise.std()), 1e-6)).astype(np.float32)
+def _darkening(image: np.ndarray, mask: np.ndarray, random: np.random.Generator, least: float, most: float) -> float:
+    """The same as a share of the light that the surface gives back."""
+    return min(0.85, _strength(image, mask, random, least, most) / max(0.05, _level(image, mask)))
+
+
+def _direction(
+    image: np.ndarray, mask: np.ndarray, strength: float, bright: float, random: np.random.Generator
+) -> float:
+    """+1 for brighter, with probability `bright`; never towards where there is no room left."""
+    level, wants = _level(image, mask), random.random() < bright
+    if level < strength:
+        return 1.0
+    return 1.0 if wants and level + strength < 1 else -1.0
+
+
+def _lit(shape: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """[h, w] in [-1, 1]: the shape's edge, bright where it faces a lamp and dark on the far side."""
+    soft = ndimage.gaussian_filter(shape, 0.8)
+    down, right = np.gradient(soft)
+    angle = random.uniform(0, 2 * np.pi)
+    slope = np.sin(angle) * down + np.cos(angle) * right
+    return slope / max(float(np.abs(slope).max()), 1e-6)

@@ -1,79 +1,157 @@
-"""A real defect cut from one part and set into another without a seam (Pérez et al., Poisson Image Editing, 2003)."""
+"""A real defect cut from one part and set into another without a seam (Pérez et al., Poisson Image Editing, 2003).
+
+Pixels are float32 H×W×C in [0, 1]. What is carried over are gradients, scaled by how bright the new place is: light that
+falls on a dark part shows a defect less.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
 MARGIN_PX = 3  # of surface around the defect, where the blending happens
-MAX_SIDE_PX = 256  # of a region: a larger one is no defect to paste but most of a part
+MOST_PX = 60_000  # of a defect: the system of equations has one unknown for each
+MOST_SHARE = 0.4  # of the target: a larger region is no defect to paste but most of a part
+PLACES = 16  # tried for each paste: it goes where the surroundings are most like those it comes from
+WORST = 0.12  # mismatch of full scale: beyond it, everybody would see where it was pasted
+GAIN = (0.4, 2.5)  # limits of the scaling
 
 
-def paste(
-    target: np.ndarray, source: np.ndarray, mask: np.ndarray, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """The target with the source's defect at a place drawn at random, flipped at random, and the mask there.
+@dataclass(frozen=True)
+class Cut:
+    """A defect with a margin: pixels, mask, and which of its sides lie at the border of the picture it is from."""
 
-    Pixels float32 H×W×C in [0, 1] with equal C; `mask` bool of the source's size. None when the defect does not fit.
+    pixels: np.ndarray  # float32 [h, w, c]
+    mask: np.ndarray  # bool [h, w]
+    at_border: tuple[bool, bool, bool, bool]  # top, bottom, left, right
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where on a target a defect would go, and which way round."""
+
+    defect: Cut
+    window: tuple[slice, slice]
+    mismatch: float  # mean difference of the surroundings, of full scale: smaller looks better
+
+
+def cut(source: np.ndarray, mask: np.ndarray) -> Cut | None:
+    """The largest connected defect of `mask` (bool, of the source's size); None when there is none, or it is too large."""
+    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    if not n:
+        return None
+    largest = int(np.argmax(ndimage.sum_labels(mask, labels, range(1, n + 1)))) + 1
+    rows, columns = ndimage.find_objects(labels)[largest - 1]
+    top, bottom = rows.start - MARGIN_PX, rows.stop + MARGIN_PX
+    left, right = columns.start - MARGIN_PX, columns.stop + MARGIN_PX
+    at_border = (top < 0, bottom > mask.shape[0], left < 0, right > mask.shape[1])
+    place = (slice(max(0, top), bottom), slice(max(0, left), right))
+    shape = labels[place] == largest
+    if shape.size > 4 * MOST_PX or shape.sum() > MOST_PX:
+        return None
+    return Cut(source[place], shape, at_border)
+
+
+def find_place(target: np.ndarray, defect: Cut, part: np.ndarray, random: np.random.Generator) -> Place | None:
+    """The best of some places on `part` (bool [h, w]) drawn at random, the defect flipped at random. None where none fits.
+
+    A defect that touched the border of its picture, a broken edge say, goes to the border again.
     """
-    region = _region(mask)
-    if region is None:
+    found: list[Place] = []
+    height, width = defect.mask.shape
+    if height >= target.shape[0] or width >= target.shape[1] or height * width > MOST_SHARE * part.size:
         return None
-    cut, shape = source[region], mask[region]
-    for axis in (0, 1):
-        if random.random() < 0.5:
-            cut, shape = np.flip(cut, axis), np.flip(shape, axis)
-    height, width = shape.shape
-    if height > target.shape[0] - 2 or width > target.shape[1] - 2:
-        return None
-    top = int(random.integers(1, target.shape[0] - height))
-    left = int(random.integers(1, target.shape[1] - width))
-    place = (slice(top, top + height), slice(left, left + width))
-    made, placed = target.copy(), np.zeros(target.shape[:2], bool)
-    made[place] = blend(target[place], cut, ndimage.binary_dilation(shape, iterations=MARGIN_PX - 1))
-    placed[place] = shape
-    return made, placed
+    for _ in range(PLACES):
+        flipped = _flipped(defect, random)
+        top, bottom, left, right = flipped.at_border
+        window = (
+            _along(height, target.shape[0], top, bottom, random),
+            _along(width, target.shape[1], left, right, random),
+        )
+        if any(flipped.at_border) or part[window][flipped.mask].all():
+            found.append(Place(flipped, window, _mismatch(target[window], flipped)))
+    best = min(found, key=lambda place: place.mismatch, default=None)
+    return best if best is not None and best.mismatch < WORST else None
+
+
+def paste(target: np.ndarray, place: Place) -> tuple[np.ndarray, np.ndarray]:
+    """The target with the defect in its place, and its mask there."""
+    defect, window = place.defect, place.window
+    made, mask = target.copy(), np.zeros(target.shape[:2], bool)
+    around = ~defect.mask
+    gain = float(np.clip(target[window][around].mean() / max(defect.pixels[around].mean(), 0.02), *GAIN))
+    inside = ndimage.binary_dilation(defect.mask, iterations=MARGIN_PX - 1)
+    made[window] = blend(target[window], defect.pixels * gain, _inner(inside, defect.at_border))
+    mask[window] = defect.mask
+    return made, mask
 
 
 def blend(below: np.ndarray, above: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """`above` where `inside`, shifted by the smoothest field that meets `below` at the border. All of one size.
 
-    The field is harmonic: the solution of Laplace's equation with the difference at the border as boundary values.
+    The field is harmonic: the solution of Laplace's equation with the difference at the border as boundary values, and
+    without any at the rim of the window.
     """
-    inside = inside.copy()
-    inside[[0, -1]], inside[:, [0, -1]] = False, False
-    if not inside.any():
+    rows, columns = np.nonzero(inside)
+    if not len(rows) or inside.all():
         return below
     number = np.full(inside.shape, -1)
-    rows, columns = np.nonzero(inside)
     number[rows, columns] = np.arange(len(rows))
-    neighbours = [(rows + y, columns + x) for y, x in ((0, 1), (0, -1), (1, 0), (-1, 0))]
-    known = below - above
+    known = (below - above).astype(np.float64)
     right = np.zeros((len(rows), below.shape[2]))
+    neighbours = np.zeros(len(rows))
     entries: list[tuple[np.ndarray, np.ndarray]] = []
-    for near in neighbours:
-        unknown = number[near] >= 0
-        entries.append((np.flatnonzero(unknown), number[near][unknown]))
-        right[~unknown] += known[near][~unknown]
-    at = np.concatenate([first for first, _ in entries])
-    to = np.concatenate([second for _, second in entries])
-    matrix = sparse.coo_matrix((-np.ones(len(at)), (at, to)), shape=(len(rows), len(rows)))
-    field = spsolve((matrix + 4 * sparse.eye(len(rows))).tocsc(), right).reshape(len(rows), -1)
+    for down, across in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        near = (rows + down, columns + across)
+        there = (near[0] >= 0) & (near[0] < inside.shape[0]) & (near[1] >= 0) & (near[1] < inside.shape[1])
+        neighbours += there
+        of = np.flatnonzero(there)
+        at = number[near[0][of], near[1][of]]
+        entries.append((of[at >= 0], at[at >= 0]))
+        right[of[at < 0]] += known[near[0][of[at < 0]], near[1][of[at < 0]]]
+    first, second = (np.concatenate(ends) for ends in zip(*entries, strict=True))
+    matrix = sparse.coo_matrix((-np.ones(len(first)), (first, second)), shape=(len(rows), len(rows)))
+    field = spsolve((matrix + sparse.diags(neighbours)).tocsc(), right).reshape(len(rows), -1)
     result = below.copy()
     result[rows, columns] = np.clip(above[rows, columns] + field, 0, 1)
     return result
 
 
-def _region(mask: np.ndarray) -> tuple[slice, slice] | None:
-    """Where the largest connected defect lies, with a margin; None when it is nothing, or too large."""
-    labels, n = ndimage.label(mask)
-    if not n:
-        return None
-    largest = int(np.argmax(ndimage.sum_labels(mask, labels, range(1, n + 1)))) + 1
-    rows, columns = ndimage.find_objects(labels)[largest - 1]
-    top, bottom = max(0, rows.start - MARGIN_PX), min(mask.shape[0], rows.stop + MARGIN_PX)
-    left, right = max(0, columns.start - MARGIN_PX), min(mask.shape[1], columns.stop + MARGIN_PX)
-    if bottom - top > MAX_SIDE_PX or right - left > MAX_SIDE_PX:
-        return None
-    return slice(top, bottom), slice(left, right)
+def _flipped(defect: Cut, random: np.random.Generator) -> Cut:
+    pixels, mask, (top, bottom, left, right) = defect.pixels, defect.mask, defect.at_border
+    if random.random() < 0.5:
+        pixels, mask, top, bottom = pixels[::-1], mask[::-1], bottom, top
+    if random.random() < 0.5:
+        pixels, mask, left, right = pixels[:, ::-1], mask[:, ::-1], right, left
+    return Cut(pixels, mask, (top, bottom, left, right))
+
+
+def _along(size: int, whole: int, at_start: bool, at_end: bool, random: np.random.Generator) -> slice:
+    start = int(random.integers(0, whole - size + 1))
+    if at_start or at_end:
+        start = 0 if at_start else whole - size
+    return slice(start, start + size)
+
+
+def _mismatch(below: np.ndarray, defect: Cut) -> float:
+    """How unlike the two surroundings are, beyond how bright they are."""
+    around = ~defect.mask
+    if not around.any():
+        return 1.0
+    there, here = below[around].mean(axis=1), defect.pixels[around].mean(axis=1)
+    scaled = here * (there.mean() / max(float(here.mean()), 0.02))
+    return float(np.abs(there - scaled).mean() + 0.25 * abs(there.mean() - here.mean()))
+
+
+def _inner(inside: np.ndarray, at_border: tuple[bool, bool, bool, bool]) -> np.ndarray:
+    """Without the rim of the window, where it has to meet its surroundings; at the border of the picture it has none."""
+    top, bottom, left, right = at_border
+    inner = inside.copy()
+    inner[: 0 if top else 1] = False
+    inner[inside.shape[0] - (0 if bottom else 1) :] = False
+    inner[:, : 0 if left else 1] = False
+    inner[:, inside.shape[1] - (0 if right else 1) :] = False
+    return inner

@@ -165,7 +165,8 @@ class _Arrivals:
 def _grouped(workspace: Workspace, new: pa.Table, alone: list[bool], prints: np.ndarray, table: pa.Table) -> list[str]:
     if not any(alone):
         return list(new["part"].to_pylist())
-    readable = table.filter(compute.is_null(table["decode_error"]))
+    # A synthetic image is like the photograph that it was made of: the new one joins the photograph's part.
+    readable = table.filter(compute.and_(compute.is_null(table["decode_error"]), compute.invert(table["synthetic"])))
     there = fingerprints.of(workspace, readable.select(["image", "file"]).to_pylist())
     return parts.grouped(new, alone, prints, readable, there)
 

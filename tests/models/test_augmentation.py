@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from models.augmentation import View, seen, vary, views
+from models import images
+from models.augmentation import View, seen, vary, view_at, views
 from models.params import Augment, Train, load
 from tests.models.test_near_duplicates import surface
 
@@ -13,8 +17,6 @@ STILL = Augment(
 
 
 def train(**augment: object) -> Train:
-    from pathlib import Path
-
     settings = load(Path("params.yaml")).train
     return settings.model_copy(update={"augment": STILL.model_copy(update=augment)})
 
@@ -53,6 +55,45 @@ def test_another_setting_is_another_name_and_more_views_keep_the_names_of_the_fi
     few, more = ([view.name for view in views(train(views=n, noise=0.1))] for n in (1, 3))
     assert more[: len(few)] == few
     assert few[-1] not in [view.name for view in views(train(views=3, noise=0.2))]
+
+
+def test_cached_features_draw_from_the_same_views_in_every_epoch() -> None:
+    from models.classification.training import EpochOrder
+
+    order = EpochOrder(5, 4, seed=1)
+    seen_in = []
+    for epoch in range(20):
+        order.set_epoch(epoch)
+        seen_in += [index // 5 for index in order]
+    assert set(seen_in) == {0, 1, 2, 3}
+
+
+def test_pixels_are_varied_anew_in_every_epoch_and_alike_in_every_run() -> None:
+    from models.classification.training import EpochOrder
+
+    def drawn(epoch: int) -> list[int]:
+        order = EpochOrder(50, 4, seed=1, fresh=2)
+        order.set_epoch(epoch)
+        indices = list(order)
+        assert sorted(index % 50 for index in indices) == list(range(50))
+        return [index // 50 for index in indices]
+
+    assert drawn(3) == drawn(3)
+    epochs = [{number for number in drawn(epoch) if number > 1} for epoch in range(3)]
+    assert epochs == [{2, 3}, {4, 5}, {6, 7}]
+    assert all({0, 1} & set(drawn(epoch)) for epoch in range(3))  # the flips stay what they are
+
+
+def test_every_number_is_a_view_of_its_own_and_a_dataset_shows_it(tmp_path: Path) -> None:
+    from models.dataset import ImageDataset
+
+    settings = train(views=2, noise=0.1)
+    assert len({view_at(settings, number).name for number in range(50)}) == 50
+    (tmp_path / "a.png").write_bytes(images.encode_png(surface(1)))
+    shown = ImageDataset([tmp_path / "a.png"], np.ones(1), 32, partial(view_at, settings))
+    first, later, again = (shown[number][0].numpy() for number in (2, 9, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, later)
 
 
 def test_a_flip_is_a_mirror_image() -> None:
