@@ -38,8 +38,8 @@ class Backbone(nn.Module):
         return list(self.body.children())[-1]
 
 
-def build(name: str, weights: str, image_size_px: int) -> Backbone:
-    """The backbone `name` with `weights`: packaged, hub, none, or a file with a state dict.
+def build(name: str, weights: str, image_size_px: int, seed: int) -> Backbone:
+    """The backbone `name` with `weights`: packaged, hub, none (random ones of `seed`), or a file with a state dict.
 
     Raises BadParams for a name that timm does not have, NotReady when a package is missing, and Unreachable when
     weights would have to be downloaded and can't be.
@@ -54,6 +54,7 @@ def build(name: str, weights: str, image_size_px: int) -> Backbone:
         return Backbone(_load(_create(name, image_size_px), path, in_order=True))
     if weights == "hub":
         return Backbone(_download(name, image_size_px))
+    torch.manual_seed(seed)
     body = _create(name, image_size_px)
     return Backbone(body if weights == "none" else _load(body, own_file(weights), in_order=False))
 

@@ -1,10 +1,11 @@
-"""The labelled images of one split, as arrays that training and fitting share."""
+"""The labelled images of one split, as arrays and paths that training and fitting share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,34 +16,80 @@ from models.vocabulary import Label, Split
 
 @dataclass(frozen=True)
 class Examples:
-    """Images of one split, in the order of their hashes; `targets` float32 [n], 1 where defective.
+    """Images of one split, in the order of their hashes.
 
-    `synthetic` bool [n] says which were made and not photographed: in the training split alone.
+    targets       float32 [n], 1 where defective
+    types         each image's places in `defect_types`; none where it is good or nobody said
+    masks         each image's ground-truth mask, white where defective, None where there is none
+    boxes         each image's float32 [m, 5]: left, top, right, bottom in shares of its sides, place in `defect_types`
+    synthetic     bool [n], made and not photographed: in the training split alone
+    defect_types  those of the training split, whichever split this is; `defect` alone where nobody named any
     """
 
     images: Sequence[str]
     parts: Sequence[str]
     files: Sequence[Path]
     targets: np.ndarray
+    types: Sequence[tuple[int, ...]]
+    masks: Sequence[Path | None]
+    boxes: Sequence[np.ndarray]
     synthetic: np.ndarray
+    defect_types: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.images)
 
 
-def of_split(table: pa.Table, data_dir: Path, split: Split) -> Examples:
-    """The labelled rows of `split`. Raises BadData when they lack good or defective images."""
-    rows = [row for row in table.to_pylist() if row["split"] == split and row["label"]]
-    if len({row["label"] for row in rows}) < 2:
-        only = rows[0]["label"] if rows else "no"
+def of_split(table: pa.Table, data_dir: Path, split: Split, learns_from: Collection[Label]) -> Examples:
+    """The rows of `split` with one of these labels. Raises BadData when a label has no image."""
+    columns = ["image", "part", "file", "split", "label", "defect_types", "mask", "boxes", "synthetic"]
+    rows = table.select([*columns, "width_px", "height_px"]).to_pylist()
+    defect_types = _defect_types(rows)
+    chosen = [row for row in rows if row["split"] == split and row["label"] in learns_from]
+    if missing := sorted(set(learns_from) - {row["label"] for row in chosen}):
         raise BadData(
-            f"The {split} split holds {len(rows)} labelled images, {only} ones only; a detector needs good and defective.",
-            next_step="Ingest more: defectloop ingest FOLDER",
+            f"The {split} split holds {len(chosen)} labelled images, none of them {' or '.join(missing)}; "
+            f"this kind of detector needs {' and '.join(sorted(learns_from))} ones.",
+            next_step="Ingest more: defectloop ingest FOLDER; model.kind: anomaly learns from good ones alone.",
         )
+    place = {name: number for number, name in enumerate(defect_types)}
     return Examples(
-        images=[row["image"] for row in rows],
-        parts=[row["part"] for row in rows],
-        files=[data_dir / row["file"] for row in rows],
-        targets=np.array([row["label"] == Label.DEFECT for row in rows], dtype=np.float32),
-        synthetic=np.array([bool(row["synthetic"]) for row in rows]),
+        images=[row["image"] for row in chosen],
+        parts=[row["part"] for row in chosen],
+        files=[data_dir / row["file"] for row in chosen],
+        targets=np.array([row["label"] == Label.DEFECT for row in chosen], dtype=np.float32),
+        types=[tuple(sorted(place[name] for name in _types(row) if name in place)) for row in chosen],
+        masks=[data_dir / row["mask"] if row["mask"] else None for row in chosen],
+        boxes=[_boxes(row, place) for row in chosen],
+        synthetic=np.array([bool(row["synthetic"]) for row in chosen]),
+        defect_types=defect_types,
     )
+
+
+def _defect_types(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    named = {
+        name for row in rows if row["split"] == Split.TRAIN and row["label"] == Label.DEFECT for name in _types(row)
+    }
+    return tuple(sorted(named)) or (Label.DEFECT.value,)
+
+
+def _types(row: dict[str, Any]) -> set[str]:
+    of_boxes = {box["defect_type"] for box in row["boxes"] or () if box["defect_type"]}
+    return {*(row["defect_types"] or ()), *of_boxes} if row["label"] == Label.DEFECT else set()
+
+
+def _boxes(row: dict[str, Any], place: dict[str, int]) -> np.ndarray:
+    """Boxes of a type that training has not seen, or of none, take the image's only type, else the first."""
+    width, height = row["width_px"] or 1, row["height_px"] or 1
+    only = next(iter(_types(row)), None)
+    found = [
+        (
+            box["x"] / width,
+            box["y"] / height,
+            (box["x"] + box["width"]) / width,
+            (box["y"] + box["height"]) / height,
+            place.get(box["defect_type"] or only or "", 0),
+        )
+        for box in row["boxes"] or ()
+    ]
+    return np.array(found, dtype=np.float32).reshape(-1, 5)

@@ -67,9 +67,10 @@ def with_preprocessing(network: onnx.ModelProto, image_size_px: int) -> onnx.Mod
 
 
 def detector(network: onnx.ModelProto, finish: Finish, metadata: runtime.DetectorMetadata) -> onnx.ModelProto:
-    """The whole detector: decoded image in, the six outputs of `models.runtime` out, its metadata inside.
+    """The whole detector: decoded image in, the outputs of `models.runtime` out, its metadata inside.
 
-    `network` takes decoded images and answers raw_score [1], embedding [1, d] and relevance [1, h, w].
+    `network` takes decoded images and answers what `models.kinds.Network` says. Where it tells no types apart, the
+    score is the probability of the only one.
     """
     last = _finish_graph(network, finish)
     model = compose.merge_models(
@@ -99,7 +100,6 @@ def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
         helper.make_node("Mul", ["raw_score_in", "slope"], ["sloped"]),
         helper.make_node("Add", ["sloped", "intercept"], ["logit"]),
         helper.make_node("Sigmoid", ["logit"], ["score"]),
-        helper.make_node("Unsqueeze", ["score", "last_axis"], ["class_probabilities"]),
         helper.make_node("Sub", ["relevance_in", "usual"], ["unusual"]),
         helper.make_node("Mul", ["unusual", "half_scale"], ["heat"]),
         helper.make_node("Clip", ["heat", "zero", "one"], ["heatmap"]),
@@ -107,19 +107,25 @@ def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
         helper.make_node("Sub", ["embedding_in", "centre"], ["centred"]),
         helper.make_node("MatMul", ["centred", "axes"], ["projection"]),
     ]
+    if "type_logits" in shapes:
+        nodes.append(helper.make_node("Sigmoid", ["type_logits_in"], ["class_probabilities"]))
+    else:
+        nodes.append(helper.make_node("Unsqueeze", ["score", "last_axis"], ["class_probabilities"]))
+    if "boxes" in shapes:
+        nodes.append(helper.make_node("Identity", ["boxes_in"], ["boxes"]))
     result = {
         "score": [1],
         "raw_score": [1],
-        "class_probabilities": [1, 1],
+        "class_probabilities": shapes.get("type_logits", [1, 1]),
         "heatmap": shapes["relevance"],
         "embedding": shapes["embedding"],
         "projection": [1, finish.axes.shape[1]],
-    }
+    } | ({"boxes": shapes["boxes"]} if "boxes" in shapes else {})
     graph = helper.make_graph(
         nodes,
         "finish",
         [helper.make_tensor_value_info(f"{name}_in", TensorProto.FLOAT, shape) for name, shape in shapes.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, result[name]) for name in runtime.OUTPUTS],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in result.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=list(network.opset_import), ir_version=IR_VERSION)

@@ -71,14 +71,18 @@ class Validate(Section):
     severity: Severities
 
 
-class Model(Section):
-    kind: Literal["classification"]
-    backbone: str
-    weights: str
-    image_size_px: Annotated[int, Field(ge=32, le=2048)]
+class Classification(Section):
     hidden: Annotated[int, Field(ge=1)]
     members: Annotated[int, Field(ge=1)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Model(Section):
+    kind: Literal["classification", "segmentation", "detection", "anomaly"]
+    backbone: str
+    weights: str
+    image_size_px: Annotated[int, Field(ge=32, le=2048)]
+    classification: Classification
 
 
 class Augment(Section):

@@ -1,8 +1,9 @@
-"""From heatmap to boxes: connected hot areas, in pixels of the inspected image. Pure."""
+"""Regions in pixels of the inspected image: connected hot areas of a heatmap, or the boxes that a network found. Pure."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -12,7 +13,7 @@ from models.vocabulary import Region
 _MOST = 16  # boxes of one image, the hottest first
 
 
-def regions(heatmap: np.ndarray, threshold: float, *, width_px: int, height_px: int) -> tuple[Region, ...]:
+def from_heatmap(heatmap: np.ndarray, threshold: float, *, width_px: int, height_px: int) -> tuple[Region, ...]:
     """Boxes around the connected areas of `heatmap` [h, w] at or above `threshold`; a region's score is its peak."""
     hot = heatmap >= threshold
     if not hot.any():
@@ -25,4 +26,17 @@ def regions(heatmap: np.ndarray, threshold: float, *, width_px: int, height_px: 
         top, left = math.floor(rows.start * down), math.floor(columns.start * right)
         height, width = math.ceil(rows.stop * down) - top, math.ceil(columns.stop * right) - left
         found.append(Region(x=left, y=top, width=width, height=height, score=peak))
+    return tuple(sorted(found, key=lambda region: -region.score)[:_MOST])
+
+
+def from_boxes(
+    boxes: np.ndarray, threshold: float, defect_types: Sequence[str], *, width_px: int, height_px: int
+) -> tuple[Region, ...]:
+    """The rows of `boxes` [m, 6] (left, top, right, bottom in shares, score, type) that score `threshold` or more."""
+    found = []
+    for left, top, right, bottom, score, number in boxes[boxes[:, 4] >= threshold].astype(float):
+        x, y = max(round(left * width_px), 0), max(round(top * height_px), 0)
+        width, height = min(round(right * width_px), width_px) - x, min(round(bottom * height_px), height_px) - y
+        if width > 0 and height > 0:
+            found.append(Region(x, y, width, height, score=score, defect_type=defect_types[int(number)]))
     return tuple(sorted(found, key=lambda region: -region.score)[:_MOST])

@@ -21,12 +21,13 @@ import onnxruntime
 
 from models.calibration import Calibrator
 from models.errors import BadInput
-from models.regions import regions
+from models.regions import from_boxes, from_heatmap
 from models.vocabulary import OperatingPoint, Prediction, Verdict
 
 METADATA_KEY = "defectloop"
 INPUT = "image"
 OUTPUTS = ("score", "raw_score", "class_probabilities", "heatmap", "embedding", "projection")
+BOXES = "boxes"  # one more output of a detector that finds boxes by itself
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class DetectorMetadata:
     classes: tuple[str, ...]  # defect types, in the order of the class probabilities
     operating_point: OperatingPoint
     calibrator: Calibrator
-    heatmap_threshold: float
+    heatmap_threshold: float  # from there on the heatmap's areas, or the file's own boxes, are regions
     image_size_px: int
     backbone: str
     snapshot: str  # DVC hash of data/
@@ -79,6 +80,11 @@ class Detector:
             ) from error
 
     @cached_property
+    def _outputs(self) -> tuple[str, ...]:
+        there = {output.name for output in self.session.get_outputs()}
+        return (*OUTPUTS, BOXES) if BOXES in there else OUTPUTS
+
+    @cached_property
     def sha256(self) -> str:
         with self.path.open("rb") as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
@@ -88,9 +94,10 @@ class Detector:
 
     def predict(self, image: np.ndarray) -> Prediction:
         """`image` H×W×C (C 1 or 3), uint8 or uint16, of any size."""
-        outputs = self.session.run(OUTPUTS, {INPUT: as_input(image)})
-        score, raw_score, probabilities, heatmap, embedding, projection = (output[0] for output in outputs)
+        outputs = self.session.run(self._outputs, {INPUT: as_input(image)})
+        score, raw_score, probabilities, heatmap, embedding, projection, *boxes = (output[0] for output in outputs)
         height, width = image.shape[:2]
+        threshold = self.metadata.heatmap_threshold
         return Prediction(
             score=float(score),
             raw_score=float(raw_score),
@@ -98,7 +105,9 @@ class Detector:
             heatmap=heatmap,
             embedding=embedding,
             projection=projection,
-            regions=regions(heatmap, self.metadata.heatmap_threshold, width_px=width, height_px=height),
+            regions=from_boxes(boxes[0], threshold, self.metadata.classes, width_px=width, height_px=height)
+            if boxes
+            else from_heatmap(heatmap, threshold, width_px=width, height_px=height),
         )
 
     def predict_many(self, images: Iterable[np.ndarray], batch_size: int = 16) -> Iterator[Prediction]:

@@ -13,18 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
-from models import annotation_table, calibration, examples, images, operating_point
-from models.classification.network import Network
-from models.classification.training import build
+from models import annotation_table, calibration, examples, images, kinds, operating_point
 from models.dataset import ImageDataset
 from models.errors import NotReady, Refused
 from models.examples import Examples
 from models.metrics import by_part
-from models.onnx_graphs import Finish, detector, export, with_preprocessing
+from models.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.params import Params
 from models.preprocessing import session_of
 from models.runtime import INPUT, Detector, DetectorMetadata, as_input
@@ -60,12 +59,13 @@ class Agreement:
 def main(workspace: Workspace) -> None:
     params = workspace.params()
     table = annotation_table.load(workspace.annotations)
+    learns_from = kinds.learner(params.model.kind).LEARNS_FROM
     training, validation = (
-        examples.of_split(table, workspace.data, split) for split in (Split.TRAIN, Split.VALIDATION)
+        examples.of_split(table, workspace.data, split, learns_from) for split in (Split.TRAIN, Split.VALIDATION)
     )
-    network = load_network(workspace, params)
+    network = load_network(workspace, params, training.defect_types)
     size = params.model.image_size_px
-    graph = with_preprocessing(export(network, size, ("raw_score", "embedding", "relevance")), size)
+    graph = with_preprocessing(export(network, size, network.outputs), size)
     # Drift is measured on these axes, so they rest on photographs: production holds nothing that was made.
     taken = [file for file, made in zip(training.files, training.synthetic, strict=True) if not made]
     seen = answers(graph, taken[:: -(-len(taken) // MOST_FOR_PROJECTION)])
@@ -75,7 +75,7 @@ def main(workspace: Workspace) -> None:
     finish = fit_finish(seen, held, defective, calibration.fit(raw, truth), params.export.projection_axes)
     score = finish.calibrator(raw)
     point = operating_point.choose(score, truth, params.cost)
-    sealed = detector(graph, finish, describe(workspace, params, finish, point))
+    sealed = detector(graph, finish, describe(workspace, params, finish, point, training.defect_types))
     with stage.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
         agreement = compare(network, Detector(out / "detector.onnx"), validation, finish, size)
@@ -88,21 +88,24 @@ def main(workspace: Workspace) -> None:
     )
 
 
-def load_network(workspace: Workspace, params: Params) -> Network:
+def load_network(workspace: Workspace, params: Params, defect_types: Sequence[str]) -> Any:
+    """The trained `models.kinds.Network`."""
     import torch
 
     path = workspace.artifacts / "train" / "detector.ckpt"
     if not path.exists():
         raise NotReady(f"There is no {path}.", next_step="defectloop train")
-    network = build(params.model_copy(update={"model": params.model.model_copy(update={"weights": "none"})}))
+    empty = params.model_copy(update={"model": params.model.model_copy(update={"weights": "none"})})
+    network = kinds.learner(params.model.kind).build(empty, defect_types)
     network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     return network.eval()
 
 
 def answers(graph: onnx.ModelProto, files: Sequence[Path]) -> Answers:
     session = session_of(graph, threads=1)
+    wanted = [NETWORK + name for name in ("raw_score", "embedding", "relevance")]
     with ThreadPoolExecutor(READERS) as pool:
-        rows = list(pool.map(lambda path: session.run(None, {INPUT: as_input(images.read(path))}), files))
+        rows = list(pool.map(lambda path: session.run(wanted, {INPUT: as_input(images.read(path))}), files))
     raw, embedding, relevance = (np.concatenate(column) for column in zip(*rows, strict=True))
     return Answers(raw, embedding, relevance)
 
@@ -126,13 +129,15 @@ def fit_finish(
     )
 
 
-def describe(workspace: Workspace, params: Params, finish: Finish, point: OperatingPoint) -> DetectorMetadata:
+def describe(
+    workspace: Workspace, params: Params, finish: Finish, point: OperatingPoint, defect_types: tuple[str, ...]
+) -> DetectorMetadata:
     run = json.loads((workspace.artifacts / "train" / "run.json").read_text())
     learned = params.model_dump_json(include={"model", "train"})
     return DetectorMetadata(
         kind=params.model.kind,
         line=params.line,
-        classes=("defect",),
+        classes=defect_types,
         operating_point=point,
         calibrator=finish.calibrator,
         heatmap_threshold=HEATMAP_THRESHOLD,
@@ -146,7 +151,7 @@ def describe(workspace: Workspace, params: Params, finish: Finish, point: Operat
     )
 
 
-def compare(network: Network, sealed: Detector, held: Examples, finish: Finish, image_size_px: int) -> Agreement:
+def compare(network: Any, sealed: Detector, held: Examples, finish: Finish, image_size_px: int) -> Agreement:
     """Score every image of `held` with PyTorch and with the file."""
     trained = finish.calibrator(np.array(list(_raw_scores(network, held, image_size_px))))
     exported = np.array([answer.score for answer in sealed.predict_many(map(images.read, held.files))])
@@ -171,7 +176,7 @@ def require_agreement(agreement: Agreement, max_score_difference: float) -> None
         )
 
 
-def _raw_scores(network: Network, held: Examples, image_size_px: int) -> Iterator[float]:
+def _raw_scores(network: Any, held: Examples, image_size_px: int) -> Iterator[float]:
     import torch
 
     dataset = ImageDataset(held.files, held.targets, image_size_px)

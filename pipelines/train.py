@@ -11,7 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
-from models import annotation_table, examples
+from models import annotation_table, examples, kinds
 from models.params import Params
 from models.vocabulary import Split
 from pipelines import lineage, stage
@@ -23,8 +23,10 @@ from pipelines.workspace import Workspace
 def main(workspace: Workspace) -> None:
     params = workspace.params()
     table = annotation_table.load(workspace.annotations)
+    learner = kinds.learner(params.model.kind)
     training, validation = (
-        examples.of_split(table, workspace.data, split) for split in (Split.TRAIN, Split.VALIDATION)
+        examples.of_split(table, workspace.data, split, learner.LEARNS_FROM)
+        for split in (Split.TRAIN, Split.VALIDATION)
     )
     snapshot = lineage.data_hash(workspace)
     key = train_key(params, snapshot)
@@ -39,10 +41,8 @@ def main(workspace: Workspace) -> None:
 
     import torch
 
-    from models.classification.training import train
-
     work = workspace.state / "work" / "train" / key
-    trained = train(
+    trained = learner.train(
         training,
         validation,
         params,

@@ -22,7 +22,7 @@ from pipelines.workspace import Workspace
 LINE = "widgets"
 SMALL = {
     "validate": {"min_side_px": 16, "min_parts_per_class": {"train": 4, "validation": 2, "test": 2}},
-    "model": {"image_size_px": 64, "hidden": 16, "members": 1},
+    "model": {"image_size_px": 64, "classification": {"hidden": 16, "members": 1, "dropout": 0.5}},
     "train": {"epochs": 8, "batch_size": 16, "flips": ["none"]},
     "evaluate": {"bootstrap": 100, "gallery": 2},
     "promote": {"min_auroc": 0.6, "min_parts": 5, "max_escape_rate": 0.6, "max_overkill_rate": 0.6},

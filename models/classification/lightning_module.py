@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
 from models.classification.network import Network
+from models.fitting import seed_step
 from models.params import Train
 
 
@@ -35,8 +36,7 @@ class Classification(lightning.LightningModule):
             self.learner.backbone.eval()  # the frozen layers' batch statistics stay as they are
 
     def on_train_batch_start(self, batch: list[torch.Tensor], number: int) -> None:
-        # Not once an epoch: data loaders draw from the same generator, before or after that, resumed or not.
-        torch.manual_seed((self.params.seed * 100_003 + self.current_epoch) * 1_000_003 + number)
+        seed_step(self.params.seed, self.current_epoch, number)
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
         inputs, target = batch

@@ -83,6 +83,8 @@ class Network(nn.Module):
     the exported graph.
     """
 
+    outputs = ("raw_score", "embedding", "relevance")
+
     def __init__(self, backbone: Backbone, *, hidden: int, members: int, dropout: float) -> None:
         super().__init__()
         self.backbone = backbone

@@ -30,7 +30,7 @@ KILLS = (
     ("snapshot", "pipelines.adapters.dataset_versions:add_data:after", 1),
     ("snapshot", "pipelines.adapters.git:tag:before", 1),
     ("snapshot", "pipelines.adapters.dataset_versions:push_data:before", 1),
-    ("train", "models.classification.training:History.on_train_epoch_end:after", 5),
+    ("train", "models.fitting:History.on_train_epoch_end:after", 5),
     ("train", "models.classification.training:train:after", 1),
     ("export", "models.onnx_graphs:detector:after", 1),
     ("register", "pipelines.adapters.tracking:finish_run:after", 1),

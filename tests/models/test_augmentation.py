@@ -58,7 +58,7 @@ def test_another_setting_is_another_name_and_more_views_keep_the_names_of_the_fi
 
 
 def test_cached_features_draw_from_the_same_views_in_every_epoch() -> None:
-    from models.classification.training import EpochOrder
+    from models.fitting import EpochOrder
 
     order = EpochOrder(5, 4, seed=1)
     seen_in = []
@@ -69,7 +69,7 @@ def test_cached_features_draw_from_the_same_views_in_every_epoch() -> None:
 
 
 def test_pixels_are_varied_anew_in_every_epoch_and_alike_in_every_run() -> None:
-    from models.classification.training import EpochOrder
+    from models.fitting import EpochOrder
 
     def drawn(epoch: int) -> list[int]:
         order = EpochOrder(50, 4, seed=1, fresh=2)

@@ -13,7 +13,7 @@ from models import images
 from models.classification.network import Heads, Network, pool
 from models.errors import BadInput, BadParams, NotReady
 from models.runtime import Detector
-from models.vocabulary import Verdict
+from models.vocabulary import Label, Verdict
 from tests.conftest import picture
 
 
@@ -132,11 +132,11 @@ class TestSealedFile:
         from pipelines import workspace as workspaces
 
         place = workspaces.at(champion_root)
-        network = export.load_network(place, load(place.root / "params.yaml"))
+        network = export.load_network(place, load(place.root / "params.yaml"), ["scratch"])
         with torch.no_grad():
             network.heads.second_bias += 0.05
         held = export.examples.of_split(
-            export.annotation_table.load(place.annotations), place.data, export.Split.VALIDATION
+            export.annotation_table.load(place.annotations), place.data, export.Split.VALIDATION, list(Label)
         )
         sealed = Detector(place.artifacts / "export" / "detector.onnx")
         finish = export.Finish(sealed.metadata.calibrator, np.zeros(1), 1.0, np.zeros(1), np.zeros((1, 1)))
@@ -159,4 +159,4 @@ def test_weights_that_can_not_be_had_are_named(name: str, weights: str, error: t
     from models import backbones
 
     with pytest.raises(error, match=says):
-        backbones.build(name, weights, 64)
+        backbones.build(name, weights, 64, seed=0)

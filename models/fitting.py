@@ -1,0 +1,138 @@
+"""Fit a Lightning module: one trainer, one order of examples, one way to go on after a kill, for every kind."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch.utils.data import DataLoader, Sampler
+
+from models.params import Train
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    network: Any  # what the kind's `build` makes, with what it learned
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
+
+
+def fit(
+    module: lightning.LightningModule,
+    learn: DataLoader,
+    check: DataLoader,
+    chosen: Train,
+    *,
+    work: Path,
+    logger: Any,
+    progress: Progress,
+) -> list[dict[str, float]]:
+    """Train `module` from the last epoch that `work` holds, else from the start; returns the logged numbers by epoch."""
+    history = History()
+    with progress("epochs", chosen.epochs) as show, quiet():
+        trainer = lightning.Trainer(
+            max_epochs=chosen.epochs,
+            accelerator=chosen.accelerator,
+            devices=chosen.devices,
+            strategy=chosen.strategy,
+            num_nodes=chosen.num_nodes,
+            precision=chosen.precision,  # type: ignore[arg-type]
+            logger=logger,
+            callbacks=[history, _Show(show), _resumable(work, chosen.epochs)],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            default_root_dir=work,
+        )
+        resume = work / "resume.ckpt"
+        trainer.fit(module, learn, check, ckpt_path=resume if resume.exists() else None, weights_only=True)
+    return history.rows
+
+
+def seed_step(seed: int, epoch: int, batch: int) -> None:
+    """Call it at every batch: random numbers that follow from its place, so that a resumed training draws the same.
+
+    Not once an epoch: data loaders draw from the same generator, before or after that, resumed or not.
+    """
+    torch.manual_seed((seed * 100_003 + epoch) * 1_000_003 + batch)
+
+
+class EpochOrder(Sampler[int]):
+    """Each image once per epoch, in a new order and a random view: index = view · n + image.
+
+    The last `fresh` of the views are other ones in every epoch: their numbers go on where the epoch before ended.
+    """
+
+    def __init__(self, n: int, views: int, seed: int, *, fresh: int = 0) -> None:
+        self.n, self.views, self.seed, self.fresh, self.epoch = n, views, seed, fresh, 0
+
+    def set_epoch(self, epoch: int) -> None:  # Lightning calls it, also after resuming
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[int]:
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.n, generator=random)
+        view = torch.randint(self.views, (self.n,), generator=random)
+        new = view >= self.views - self.fresh
+        return iter(((view + new * self.epoch * self.fresh) * self.n + order).tolist())
+
+
+class History(Callback):
+    """The logged numbers of every epoch; part of the checkpoint, so that a resumed training has them all."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        numbers = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self.rows.append({"epoch": float(trainer.current_epoch), **numbers})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+class _Show(Callback):
+    def __init__(self, show: Callable[[int], None]) -> None:
+        self.show = show
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        self.show(trainer.current_epoch + 1)
+
+
+def _resumable(work: Path, epochs: int) -> ModelCheckpoint:
+    every = max(1, epochs // 12)
+    return ModelCheckpoint(
+        work, filename="resume", every_n_epochs=every, enable_version_counter=False, save_on_train_epoch_end=True
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's banners and tips stay out of a production log."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
