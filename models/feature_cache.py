@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,14 @@ class FeatureCache:
     def __init__(self, directory: Path, dtype: type[np.generic] = np.float32) -> None:
         self.directory = directory
         self.dtype = dtype
-        self._rows: dict[str, np.ndarray] = {}
-        for path in sorted(directory.glob("*.npz")) if directory.exists() else ():
+
+    @cached_property
+    def _rows(self) -> dict[str, np.ndarray]:
+        rows: dict[str, np.ndarray] = {}
+        for path in sorted(self.directory.glob("*.npz")) if self.directory.exists() else ():
             with np.load(path) as block:
-                self._rows.update(zip(block["names"].tolist(), block["features"], strict=True))
+                rows.update(zip(block["names"].tolist(), block["features"], strict=True))
+        return rows
 
     def missing(self, names: Sequence[str]) -> list[str]:
         return [name for name in dict.fromkeys(names) if name not in self._rows]
@@ -41,26 +46,23 @@ class FeatureCache:
         """
         for start in range(0, len(names), BLOCK):
             block = list(names[start : start + BLOCK])
-            self.keep(block, np.stack(features_of(block)))
+            rows = np.stack(features_of(block)).astype(self.dtype)
+            self.keep(block, rows)
+            self._rows.update(zip(block, rows, strict=True))
             show(start + len(block))
 
     def keep(self, names: Sequence[str], rows: np.ndarray) -> None:
-        """Write one block of rows that were computed elsewhere."""
+        """Write one block of rows that were computed elsewhere; memory holds none of them afterwards."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        rows = rows.astype(self.dtype)
-        self._write(list(names), rows)
-        self._rows.update(zip(names, rows, strict=True))
+        title = hashlib.sha256("\n".join(names).encode()).hexdigest()[:20]
+        partial = self.directory / f".{title}.{os.getpid()}.partial"
+        with partial.open("wb") as sink:
+            np.savez(sink, names=np.array(names), features=rows.astype(self.dtype))
+        partial.replace(self.directory / f"{title}.npz")
 
     def rows(self, names: Sequence[str]) -> np.ndarray:
         """[len(names), …]. Every name must have been computed."""
         return np.stack([self._rows[name] for name in names])
-
-    def _write(self, names: list[str], rows: np.ndarray) -> None:
-        title = hashlib.sha256("\n".join(names).encode()).hexdigest()[:20]
-        partial = self.directory / f".{title}.{os.getpid()}.partial"
-        with partial.open("wb") as sink:
-            np.savez(sink, names=np.array(names), features=rows)
-        partial.replace(self.directory / f"{title}.npz")
 
 
 def features_kept(params: Params, cache: Path) -> FeatureCache:

@@ -8,6 +8,7 @@ so that the cost grows with n·√n, not n².
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,11 +60,11 @@ def find(fingerprints: np.ndarray, new: Sequence[int] | None = None) -> list[Pai
 
     The same list gives the same pairs. An image without any structure has no near duplicates.
     """
-    usable = np.flatnonzero(np.sqrt((fingerprints.astype(np.float32) ** 2).mean(axis=(1, 2))) > _FLAT)
+    usable = np.flatnonzero(_structured(fingerprints))
     if len(usable) < 2:
         return []
     asked = np.arange(len(usable)) if new is None else np.flatnonzero(np.isin(usable, np.asarray(list(new), dtype=int)))
-    search = _Search(fingerprints[usable])
+    search = _Search(fingerprints if len(usable) == len(fingerprints) else fingerprints[usable])
     found: dict[tuple[int, int], Pair] = {}
     for transform in TRANSFORMS:
         first, second = search.candidates(asked, transform)
@@ -113,14 +114,17 @@ class _Search:
         """Places (first, second) of pairs worth a closer look; `transform` is applied to the first."""
         plain = transform == TRANSFORMS[0]
         wanted = _CANDIDATES["as it is" if plain else "turned or mirrored"]
-        described = self._describe(_laid(self.prints[asked], transform))
-        _, near = self.index.search(described, min(wanted + 1, len(self.prints)))
-        first, second = np.repeat(asked, near.shape[1]), near.ravel()
+        near = np.concatenate([self._near(rows, transform, wanted) for rows in _blocks(asked)])
+        first, second = np.repeat(asked.astype(np.int32), near.shape[1]), near.ravel()
         keep = (second >= 0) & (second != first)
         first, second = first[keep], second[keep]
         if plain:  # each pair once; the same pair is found from both sides
             first, second = np.unique(np.sort(np.stack([first, second], axis=1), axis=1), axis=0).T
         return first, second
+
+    def _near(self, asked: np.ndarray, transform: tuple[int, bool], wanted: int) -> np.ndarray:
+        described = self._describe(_laid(self.prints[asked], transform))
+        return self.index.search(described, min(wanted + 1, len(self.prints)))[1].astype(np.int32)
 
     def similarity(self, first: np.ndarray, second: np.ndarray, transform: tuple[int, bool]) -> np.ndarray:
         scores = np.zeros(len(first), dtype=np.float32)
@@ -153,11 +157,10 @@ class _Search:
         return (own - np.maximum(share, 0)[:, None] * common).reshape(-1, SIDE, SIDE)
 
     def _describe(self, fingerprints: np.ndarray) -> np.ndarray:
-        parts = [
-            (_flat(fingerprints[start : start + _BATCH]) - self.mean) @ self.axes
-            for start in range(0, len(fingerprints), _BATCH)
-        ]
-        described = np.concatenate(parts) if parts else np.zeros((0, self.axes.shape[1]), np.float32)
+        described = np.empty((len(fingerprints), self.axes.shape[1]), np.float32)
+        for start in range(0, len(fingerprints), _BATCH):
+            rows = slice(start, start + _BATCH)
+            described[rows] = (_flat(fingerprints[rows]) - self.mean) @ self.axes
         return described / np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-6)
 
 
@@ -168,6 +171,10 @@ def _principal_axes(centred: np.ndarray) -> np.ndarray:
     keep = min(_AXES, len(centred))
     variances, axes = variances[::-1][:keep], axes[:, ::-1][:, :keep]
     return (axes / np.maximum(variances, 1e-3) ** 0.25).astype(np.float32)
+
+
+def _blocks(places: np.ndarray) -> list[np.ndarray]:
+    return [places[start : start + _BATCH] for start in range(0, max(len(places), 1), _BATCH)]
 
 
 def _index(described: np.ndarray) -> Any:
@@ -184,17 +191,32 @@ def _index(described: np.ndarray) -> Any:
     return index
 
 
+def _structured(fingerprints: np.ndarray) -> np.ndarray:
+    """bool [n]: something is in it. Block by block: as float32 all of them would take four times their memory."""
+    blocks = (fingerprints[start : start + _BATCH] for start in range(0, len(fingerprints), _BATCH))
+    parts = [np.sqrt((block.astype(np.float32) ** 2).mean(axis=(1, 2))) > _FLAT for block in blocks]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
+
+
 def _nearest(index: Any, described: np.ndarray, k: int) -> np.ndarray:
-    """int [n, k] places of the nearest others, −1 where the searched cells hold fewer."""
-    _, near = index.search(described, k + 1)
-    others = np.where(near == np.arange(len(near))[:, None], -2, near)
-    order = np.argsort(others == -2, axis=1, kind="stable")  # oneself goes last, and is cut off
-    return np.maximum(np.take_along_axis(others, order, axis=1)[:, :k], -1)
+    """int32 [n, k] places of the nearest others, −1 where the searched cells hold fewer."""
+    nearest = np.empty((len(described), k), np.int32)
+    for start in range(0, len(described), _BATCH):
+        _, near = index.search(described[start : start + _BATCH], k + 1)
+        others = np.where(near == np.arange(start, start + len(near))[:, None], -2, near)
+        order = np.argsort(others == -2, axis=1, kind="stable")  # oneself goes last, and is cut off
+        nearest[start : start + len(near)] = np.maximum(np.take_along_axis(others, order, axis=1)[:, :k], -1)
+    return nearest
 
 
 def _sums(fingerprints: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """int16 [n, 1024]: the sum of every image's neighbours, 40 at most, so that it fits."""
-    sums = np.zeros((len(fingerprints), SIDE * SIDE), np.int16)
+    """int16 [n, 1024]: the sum of every image's neighbours, 40 at most, so that it fits.
+
+    The largest table of the search lies in a nameless file, so that the system may write it out when memory is short.
+    """
+    with tempfile.TemporaryFile() as backing:
+        backing.truncate(len(fingerprints) * SIDE * SIDE * 2)
+        sums = np.memmap(backing, np.int16, "r+", shape=(len(fingerprints), SIDE * SIDE))
     flat = fingerprints.reshape(len(fingerprints), -1)
     for start in range(0, len(fingerprints), _BATCH):
         rows = slice(start, start + _BATCH)

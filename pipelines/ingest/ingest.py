@@ -141,12 +141,9 @@ class _Arrivals:
         """All rows, which of them nobody stated a part for, and int8 fingerprints (zeros where there is none)."""
         self._close_block()
         side = near_duplicates.SIDE
-        empty = np.zeros((0, side, side), np.int8)
-        return (
-            pa.concat_tables([annotation_table.empty(), *self.tables]),
-            self.alone,
-            np.concatenate([empty, *self.prints]),
-        )
+        prints = np.concatenate([np.zeros((0, side, side), np.int8), *self.prints])
+        self.prints.clear()
+        return pa.concat_tables([annotation_table.empty(), *self.tables]), self.alone, prints
 
     def _close_block(self) -> None:
         for write in self.writes:

@@ -28,7 +28,8 @@ def grouped(
     if not len(free):
         return parts
     before = len(known_prints)
-    found = near_duplicates.find(np.concatenate([known_prints, prints]), new=(free + before).tolist())
+    everything = np.concatenate([known_prints, prints]) if before else prints
+    found = near_duplicates.find(everything, new=(free + before).tolist())
     names = [*known["part"].to_pylist(), *parts]
     movable = {int(number) + before for number in free}
     settled: dict[int, str] = {}  # part of a group's root once one of its images has a part that is not to be changed
