@@ -38,7 +38,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         data.snapshots,
         data.handover,
     ),
-    "Models": (training.train, training.evaluate, training.promote, training.rollback),
+    "Models": (training.train, training.evaluate, training.compare, training.promote, training.rollback),
     "Production": (
         production.inspect,
         production.replay,

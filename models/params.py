@@ -130,12 +130,14 @@ class Cost(Section):
 class Evaluate(Section):
     bootstrap: Annotated[int, Field(ge=100)]
     gallery: Count
+    steadiness: Count
 
 
 class Promote(Section):
     min_auroc: Share
     max_escape_rate: Share
     max_overkill_rate: Share
+    max_changed_verdicts: Share
     max_f1_drop: Share
     min_probability_cheaper: Share
     min_parts: Count

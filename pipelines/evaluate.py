@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from models import annotation_table, calibration, descriptors, evaluation, images
+from models import annotation_table, calibration, descriptors, evaluation, images, robustness
 from models.errors import BadData
 from models.evaluation import Evaluation
 from models.runtime import Detector
 from models.vocabulary import Split
 from pipelines import stage
-from pipelines.report import curves, page
+from pipelines.report import card, curves, page
 from pipelines.workspace import Workspace
 
 
@@ -40,9 +41,13 @@ def main(workspace: Workspace) -> None:
         (out / "metrics.json").write_text(json.dumps(flat(result) | {"calibration_error": error}, indent=1))
         (out / "evaluation.json").write_text(json.dumps(result.to_dict() | {"calibration_error": error}, indent=1))
         curves.write(predictions, out / "plots")
+        steadiness = steady(detector, predictions, workspace.data, params.evaluate.steadiness)
+        (out / "steadiness.json").write_text(json.dumps(steadiness, indent=1))
         history = workspace.artifacts / "train" / "history.csv"
         curves.draw(predictions, detector.metadata.operating_point, history, out / "figures")
-        page.write(out, predictions, result, detector, workspace.data, params.evaluate.gallery)
+        page.write(out, predictions, result, steadiness, detector, workspace.data, params.evaluate.gallery)
+        counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
+        (out / "model-card.md").write_text(card.render(detector, result, error, steadiness, counts, params))
     whole = result.overall
     stage.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
@@ -58,6 +63,15 @@ def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:
         image = images.read(data_dir / row["file"])
         rows.append({"slice": row["slice"]} | descriptors.of_inspection(image, detector.predict(image)))
     return pa.Table.from_pylist(rows)
+
+
+def steady(detector: Detector, predictions: pa.Table, data_dir: Path, most: int) -> dict[str, dict[str, float]]:
+    """By change, how many verdicts it changes, on at most `most` test images spread evenly over the hashes."""
+    files = predictions["file"].to_pylist()
+    chosen = [files[int(place)] for place in np.linspace(0, len(files) - 1, min(most, len(files)))]
+    with stage.progress("steadiness", len(chosen)) as show:
+        found = robustness.measure(detector, (images.read(data_dir / file) for file in chosen), show)
+    return {change: steadiness.to_dict() for change, steadiness in found.items()}
 
 
 def write_predictions(predictions: pa.Table, detector: Detector, path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from models.evaluation import Evaluation
@@ -23,11 +23,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class Contender:
-    """A version measured on the frozen test parts. `learned_slices` are those its training split held."""
+    """A version measured on the frozen test parts.
+
+    learned_slices    those its training split held
+    changed_verdicts  by change that leaves the part as it is, the share of verdicts that it changes
+    """
 
     version: str
     evaluation: Evaluation
     learned_slices: Collection[str]
+    changed_verdicts: Mapping[str, float] = field(default_factory=dict)
 
 
 def decide(
@@ -39,6 +44,7 @@ def decide(
     and review as `cost` weighs them), None without a champion.
     """
     against = floors(challenger.evaluation.overall, rules)
+    against += unsteady(challenger.changed_verdicts, rules.max_changed_verdicts)
     praise = [_summary(challenger.evaluation.overall)]
     if champion is not None:
         against += lost_slices(challenger.evaluation, champion, rules.max_f1_drop)
@@ -68,6 +74,15 @@ def floors(measured: Metrics, rules: Promote) -> list[str]:
     if not measured.overkill_rate <= rules.max_overkill_rate:
         found.append(f"overkill rate {measured.overkill_rate:.3f} > {rules.max_overkill_rate:.3f}")
     return found
+
+
+def unsteady(changed_verdicts: Mapping[str, float], at_most: float) -> list[str]:
+    """Changes of light, place or file that change more verdicts than allowed."""
+    return [
+        f"{share:.1%} of the verdicts change when images are {change}, more than {at_most:.1%}"
+        for change, share in changed_verdicts.items()
+        if share > at_most
+    ]
 
 
 def lost_slices(challenger: Evaluation, champion: Contender, max_f1_drop: float) -> list[str]:

@@ -132,7 +132,8 @@ def _measured(workspace: Workspace, params: Params, version: ModelVersion) -> tu
     point = Detector(model_registry.download(workspace, version)).metadata.operating_point
     result = evaluation.summarise(answers, point, params.evaluate.bootstrap)
     learned = json.loads(version.tags["slices"])
-    return Contender(version.version, result, learned), evaluation.cost_per_part(answers, point, params.cost)
+    steady = json.loads(version.tags.get("changed_verdicts", "{}"))
+    return Contender(version.version, result, learned, steady), evaluation.cost_per_part(answers, point, params.cost)
 
 
 def _still_holds(known: Promotion, champion: str | None, judged_under: str) -> bool:

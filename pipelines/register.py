@@ -29,6 +29,7 @@ def register(workspace: Workspace) -> ModelVersion:
     run = json.loads((made / "train" / "run.json").read_text())
     evaluated = json.loads((made / "evaluate" / "evaluation.json").read_text())
     result = Evaluation.from_dict(evaluated)
+    steady = json.loads((made / "evaluate" / "steadiness.json").read_text())
     rows = annotation_table.load(workspace.annotations).to_pylist()
     taken = snapshot.by_hash(workspace, run["snapshot"])
     tracking.finish_run(
@@ -52,6 +53,8 @@ def register(workspace: Workspace) -> ModelVersion:
         files=[
             made / "evaluate" / "report.html",
             made / "evaluate" / "evaluation.json",
+            made / "evaluate" / "steadiness.json",
+            made / "evaluate" / "model-card.md",
             made / "export" / "export.json",
         ],
     )
@@ -63,11 +66,13 @@ def register(workspace: Workspace) -> ModelVersion:
         made / "export" / "detector.onnx",
         made / "evaluate" / "reference.parquet",
         run_id=run["mlflow_run_id"],
+        description=(made / "evaluate" / "model-card.md").read_text(),
         tags={
             "snapshot": taken.tag,
             "data_hash": taken.data_hash,
             "git_commit": lineage.git_commit(workspace),
             "slices": json.dumps(learned_slices),
+            "changed_verdicts": json.dumps({change: round(found["changed"], 4) for change, found in steady.items()}),
         }
         | ({"synthetic_images": str(synthetic)} if synthetic else {}),
     )

@@ -24,8 +24,14 @@ SMALL = {
     "validate": {"min_side_px": 16, "min_parts_per_class": {"train": 4, "validation": 2, "test": 2}},
     "model": {"image_size_px": 64, "classification": {"hidden": 16, "members": 1, "dropout": 0.5}},
     "train": {"epochs": 8, "batch_size": 16, "flips": ["none"]},
-    "evaluate": {"bootstrap": 100, "gallery": 2},
-    "promote": {"min_auroc": 0.6, "min_parts": 5, "max_escape_rate": 0.6, "max_overkill_rate": 0.6},
+    "evaluate": {"bootstrap": 100, "gallery": 2, "steadiness": 4},
+    "promote": {
+        "min_auroc": 0.6,
+        "min_parts": 5,
+        "max_escape_rate": 0.6,
+        "max_overkill_rate": 0.6,
+        "max_changed_verdicts": 1.0,
+    },
     "monitor": {"window": 60, "min_window": 20},
     "retrain": {"labels": 20, "wait_for_labels_s": 0},
 }

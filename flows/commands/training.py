@@ -85,3 +85,19 @@ def rollback(
 
     decision = rollback(open_workspace(workspace), to)
     answer(decision, "; ".join(decision.reasons), as_json=as_json)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="Registered version.")],
+    second: Annotated[str, typer.Argument(help="Another one, the candidate.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show two versions side by side on the same test parts, and the parts that they judge differently.
+
+    Example: defectloop compare 6 7
+    """
+    from pipelines.compare import compare, text
+
+    found = compare(open_workspace(workspace), first, second)
+    answer(found, text(found), as_json=as_json)

@@ -73,9 +73,19 @@ def versions(workspace: Workspace, line: str) -> list[ModelVersion]:
 
 
 def register(
-    workspace: Workspace, line: str, artefact: Path, reference: Path, *, run_id: str, tags: Mapping[str, str]
+    workspace: Workspace,
+    line: str,
+    artefact: Path,
+    reference: Path,
+    *,
+    run_id: str,
+    description: str,
+    tags: Mapping[str, str],
 ) -> ModelVersion:
-    """The version of this file, made if there is none yet: one file never becomes two versions."""
+    """The version of this file, made if there is none yet: one file never becomes two versions.
+
+    `description` is Markdown: what the registry's page says about the version.
+    """
     sha256 = hashlib.sha256(artefact.read_bytes()).hexdigest()
     mlflow = tracking.client(workspace)
     from mlflow.exceptions import MlflowException
@@ -90,7 +100,12 @@ def register(
         return there[0]
     model_id = _logged_model(workspace, mlflow, line, artefact, reference, run_id, sha256)
     made = mlflow.create_model_version(
-        line, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, tags={**tags, ARTEFACT: sha256}
+        line,
+        source=f"models:/{model_id}",
+        run_id=run_id,
+        model_id=model_id,
+        description=description,
+        tags={**tags, ARTEFACT: sha256},
     )
     return _version(made)
 

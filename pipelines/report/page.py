@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,15 @@ class Shown:
     overlay: str  # data URI
 
 
-def write(out: Path, predictions: pa.Table, result: Evaluation, detector: Detector, data: Path, most: int) -> None:
+def write(
+    out: Path,
+    predictions: pa.Table,
+    result: Evaluation,
+    steadiness: Mapping[str, Mapping[str, float]],
+    detector: Detector,
+    data: Path,
+    most: int,
+) -> None:
     """`report.html` in `out`, and the same pictures as files in `gallery/` for MLflow."""
     (out / "gallery").mkdir()
     gallery = {
@@ -55,6 +64,7 @@ def write(out: Path, predictions: pa.Table, result: Evaluation, detector: Detect
         rows=[("all", result.overall), *result.slices.items()],
         columns=COLUMNS,
         cell=cell,
+        steadiness=steadiness,
         figures={path.stem: _data_uri(path.read_bytes()) for path in sorted((out / "figures").glob("*.png"))},
         gallery=gallery,
     )

@@ -19,9 +19,9 @@ COMMANDS = sorted(command.__name__ for commands in PANELS.values() for command i
 def leaf_keys(tree: dict, prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, value in tree.items():
-        # Below a section, a mapping of numbers alone (shares, counts) is one value.
+        # Below a section, a mapping of numbers alone (shares, counts) is one value; below `model` it is a kind's section.
         numbers = isinstance(value, dict) and all(isinstance(item, int | float) for item in value.values())
-        nested = isinstance(value, dict) and not (prefix and numbers)
+        nested = isinstance(value, dict) and not (prefix not in ("", "model.") and numbers)
         keys += leaf_keys(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
     return keys
 

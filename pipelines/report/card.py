@@ -1,0 +1,50 @@
+"""The model card: what a version is, what it was measured to do, and what it is not for (Mitchell et al., 2019)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from models.evaluation import Evaluation
+from models.params import Params
+from models.runtime import Detector
+from models.vocabulary import Split
+from pipelines.report.page import COLUMNS, cell
+
+
+def render(
+    detector: Detector,
+    result: Evaluation,
+    calibration_error: float,
+    steadiness: Mapping[str, Mapping[str, float]],
+    counts: Sequence[tuple[str, str, int, int]],
+    params: Params,
+) -> str:
+    """Markdown; the same inputs give the same text. `counts` are those of `counted`."""
+    environment = Environment(
+        loader=PackageLoader("pipelines.report", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("card.md").render(
+        meta=detector.metadata,
+        sha256=detector.sha256,
+        rows=[("all", result.overall), *result.slices.items()],
+        columns=COLUMNS,
+        cell=cell,
+        calibration_error=calibration_error,
+        steadiness=steadiness,
+        counts=counts,
+        params=params,
+    )
+
+
+def counted(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int, int]]:
+    """(split, label, images, parts) of the snapshot; made images are a label of their own."""
+    named = [(row["split"], "synthetic" if row["synthetic"] else row["label"], row["part"]) for row in rows]
+    images = Counter((split, label) for split, label, _ in named)
+    parts = Counter((split, label) for split, label, _ in set(named))
+    order = [split.value for split in Split]
+    known = sorted((key for key in images if None not in key), key=lambda key: (order.index(key[0]), key[1]))
+    return [(split, label, images[split, label], parts[split, label]) for split, label in known]
