@@ -119,7 +119,9 @@ class _Search:
         keep = (second >= 0) & (second != first)
         first, second = first[keep], second[keep]
         if plain:  # each pair once; the same pair is found from both sides
-            first, second = np.unique(np.sort(np.stack([first, second], axis=1), axis=1), axis=0).T
+            n = len(self.prints)
+            pairs = np.unique(np.minimum(first, second).astype(np.int64) * n + np.maximum(first, second))
+            first, second = (pairs // n).astype(np.int32), (pairs % n).astype(np.int32)
         return first, second
 
     def _near(self, asked: np.ndarray, transform: tuple[int, bool], wanted: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -84,9 +85,9 @@ def detector(network: onnx.ModelProto, finish: Finish, metadata: runtime.Detecto
 
 def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
     shapes = {_own_name(o): [d.dim_value for d in o.type.tensor_type.shape.dim] for o in network.graph.output}
+    score, numbers = calibration_nodes(finish.calibrator)
     constants = {
-        "slope": np.float32(finish.calibrator.slope),
-        "intercept": np.float32(finish.calibrator.intercept),
+        **numbers,
         "usual": finish.usual.astype(np.float32),
         "half_scale": np.float32(1 / (2 * finish.hottest_normal)),
         "zero": np.float32(0),
@@ -97,9 +98,7 @@ def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
     }
     nodes = [
         helper.make_node("Identity", ["raw_score_in"], ["raw_score"]),
-        helper.make_node("Mul", ["raw_score_in", "slope"], ["sloped"]),
-        helper.make_node("Add", ["sloped", "intercept"], ["logit"]),
-        helper.make_node("Sigmoid", ["logit"], ["score"]),
+        *score,
         helper.make_node("Sub", ["relevance_in", "usual"], ["unusual"]),
         helper.make_node("Mul", ["unusual", "half_scale"], ["heat"]),
         helper.make_node("Clip", ["heat", "zero", "one"], ["heatmap"]),
@@ -129,6 +128,33 @@ def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=list(network.opset_import), ir_version=IR_VERSION)
+
+
+def calibration_nodes(calibrator: Calibrator) -> tuple[list[onnx.NodeProto], dict[str, Any]]:
+    """From `raw_score_in` [1] to `score` [1], and the constants for it."""
+    if not calibrator.knots:
+        numbers = {"slope": np.float32(calibrator.slope), "intercept": np.float32(calibrator.intercept)}
+        return [
+            helper.make_node("Mul", ["raw_score_in", "slope"], ["sloped"]),
+            helper.make_node("Add", ["sloped", "intercept"], ["logit"]),
+            helper.make_node("Sigmoid", ["logit"], ["score"]),
+        ], numbers
+    # Straight lines between knots: of each piece, how far the raw score has come in it times how steep it is.
+    raw, probability = np.array(calibrator.knots).T
+    widths = np.diff(raw)
+    return [
+        helper.make_node("Sub", ["raw_score_in", "starts"], ["past"]),
+        helper.make_node("Max", ["past", "zero"], ["begun"]),
+        helper.make_node("Min", ["begun", "widths"], ["within"]),
+        helper.make_node("Mul", ["within", "gains"], ["gained"]),
+        helper.make_node("ReduceSum", ["gained"], ["risen"], keepdims=1),
+        helper.make_node("Add", ["risen", "lowest"], ["score"]),
+    ], {
+        "starts": raw[:-1].astype(np.float32),
+        "widths": widths.astype(np.float32),
+        "gains": (np.diff(probability) / widths).astype(np.float32),
+        "lowest": np.float32(probability[0]),
+    }
 
 
 def _own_name(output: onnx.ValueInfoProto) -> str:

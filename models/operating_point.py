@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from scipy import special
 
 from models.errors import BadData
 from models.params import Cost
@@ -13,29 +16,48 @@ def choose(score: np.ndarray, truth: np.ndarray, cost: Cost) -> OperatingPoint:
     """The cheapest verdict for each calibrated score; `truth` is True where the part is defective.
 
     Passing a part with probability p costs p · escape, failing it (1 − p) · overkill, reviewing it `review`. Where a
-    review never is the cheapest there is no review band. `max_escape_rate` lowers `pass_below` as far as the given
-    parts (the validation split) ask for, and never raises it.
+    review never is the cheapest there is no review band. `max_escape_rate` lowers `pass_below` until the given parts
+    (the validation split) prove it with `confidence`, and never raises it.
     """
     pass_below = min(cost.review / cost.escape, 1.0)
     fail_from = max(1 - cost.review / cost.overkill, 0.0)
     if pass_below >= fail_from:
         pass_below = fail_from = cost.overkill / (cost.overkill + cost.escape)
     if cost.max_escape_rate is not None:
-        pass_below = min(pass_below, _highest_that_keeps(cost.max_escape_rate, score, truth))
+        pass_below = min(pass_below, _highest_that_keeps(cost.max_escape_rate, cost.confidence, score, truth))
     return OperatingPoint(pass_below=float(pass_below), fail_from=float(fail_from))
 
 
-def _highest_that_keeps(max_escape_rate: float, score: np.ndarray, truth: np.ndarray) -> float:
+def escapes_allowed(n_defective: int, max_escape_rate: float, confidence: float) -> int | None:
+    """The most of `n_defective` parts that may escape so that the line's rate is as promised, with this confidence.
+
+    None where even no escape at all proves too little. By the one-sided bound of Clopper and Pearson (1934).
+    """
+    escapes = np.arange(n_defective)
+    upper = special.betaincinv(escapes + 1, n_defective - escapes, confidence)
+    keeps = np.flatnonzero(upper <= max_escape_rate)
+    return int(keeps[-1]) if len(keeps) else None
+
+
+def parts_needed(max_escape_rate: float, confidence: float) -> int:
+    """Defective parts without a single escape that prove a rate this low."""
+    return math.ceil(math.log(1 - confidence) / math.log(1 - max_escape_rate)) if 0 < max_escape_rate < 1 else 0
+
+
+def _highest_that_keeps(max_escape_rate: float, confidence: float, score: np.ndarray, truth: np.ndarray) -> float:
     every = np.sort(np.asarray(score, dtype=np.float64))
     defective = np.sort(np.asarray(score, dtype=np.float64)[np.asarray(truth, dtype=bool)])
-    if not len(defective):
-        raise BadData(
-            "cost.max_escape_rate needs defective parts in the validation split; it has none.",
-            next_step="Label some, or set cost.max_escape_rate: null.",
-        )
-    allowed = int(np.floor(max_escape_rate * len(defective) + 1e-9))
-    if allowed >= len(defective):
+    if max_escape_rate >= 1:
         return 1.0
+    allowed = escapes_allowed(len(defective), max_escape_rate, confidence)
+    if allowed is None:
+        needed = parts_needed(max_escape_rate, confidence)
+        asks = f"needs {needed}" if needed else "can be proved by no number of"
+        raise BadData(
+            f"cost.max_escape_rate: {max_escape_rate:g} with cost.confidence: {confidence:g} {asks} defective parts in the "
+            f"validation split; it has {len(defective)}.",
+            next_step="Label more, ask for less, or set cost.max_escape_rate: null and let the costs decide.",
+        )
     first_caught = defective[allowed]
     below = every[every < first_caught]
     # Half way to the next lower score, so that a rounding error of the score moves no verdict.

@@ -125,6 +125,7 @@ class Cost(Section):
     overkill: Positive
     review: Positive
     max_escape_rate: Share | None
+    confidence: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Evaluate(Section):

@@ -56,7 +56,9 @@ class DetectorMetadata:
         values = json.loads(text)
         values["classes"] = tuple(values["classes"])
         values["operating_point"] = OperatingPoint(**values["operating_point"])
-        values["calibrator"] = Calibrator(**values["calibrator"])
+        calibrator = values["calibrator"]
+        knots = tuple((float(raw), float(probability)) for raw, probability in calibrator.pop("knots", ()))
+        values["calibrator"] = Calibrator(**calibrator, knots=knots)
         return cls(**values)
 
 
