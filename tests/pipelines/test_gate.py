@@ -14,6 +14,7 @@ RULES = Promote(
     min_auroc=0.8,
     max_escape_rate=0.2,
     max_overkill_rate=0.2,
+    max_changed_verdicts=0.25,
     max_f1_drop=0.03,
     min_probability_cheaper=0.95,
     min_parts=50,
@@ -78,3 +79,10 @@ def test_cheaper_on_every_part_is_certain_and_equal_is_even() -> None:
     cost = np.random.default_rng(0).random(100)
     assert probability_cheaper(cost - 0.1, cost) == 1
     assert probability_cheaper(cost, cost) == 0.5
+
+
+def test_a_challenger_whose_verdicts_hang_on_the_light_is_refused() -> None:
+    steady = {"10 % lighter": 0.05, "moved by 2 % of the sides": 0.25}
+    assert decide(replace(contender("2"), changed_verdicts=steady), None, None, RULES).promote
+    refused = decide(replace(contender("2"), changed_verdicts=steady | {"10 % darker": 0.4}), None, None, RULES)
+    assert refused.reasons == ("40.0% of the verdicts change when images are 10 % darker, more than 25.0%",)
