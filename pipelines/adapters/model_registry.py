@@ -19,6 +19,7 @@ from pipelines.workspace import Workspace
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ARTEFACT = "artefact_sha256"
+LONGEST, CUT = 5000, "\n\n… the whole of it is an artifact of the run."  # the registry's column holds no more
 FILE, REFERENCE = "model.onnx", "reference.parquet"
 
 
@@ -32,6 +33,7 @@ class ModelVersion:
     source: str
     tags: Mapping[str, str]
     aliases: tuple[str, ...] = ()
+    description: str = ""
 
 
 def champion(workspace: Workspace, line: str) -> ModelVersion | None:
@@ -104,7 +106,7 @@ def register(
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
-        description=description,
+        description=description if len(description) <= LONGEST else f"{description[: LONGEST - len(CUT)]}{CUT}",
         tags={**tags, ARTEFACT: sha256},
     )
     return _version(made)
@@ -220,6 +222,7 @@ def _version(entry: Any, aliases: list[str] | None = None) -> ModelVersion:
         source=entry.source,
         tags=dict(entry.tags),
         aliases=tuple(sorted(aliases if aliases is not None else list(entry.aliases or ()))),
+        description=entry.description or "",
     )
 
 
