@@ -139,6 +139,7 @@ class Promote(Section):
     max_escape_rate: Share
     max_overkill_rate: Share
     max_changed_verdicts: Share
+    max_turned_verdicts: Share
     max_f1_drop: Share
     min_probability_cheaper: Share
     min_parts: Count

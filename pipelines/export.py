@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from models import annotation_table, calibration, examples, images, kinds, operating_point
-from models.dataset import ImageDataset
-from models.errors import NotReady, Refused
-from models.examples import Examples
+from models import agreement, annotation_table, calibration, examples, images, kinds, operating_point
+from models.errors import NotReady
 from models.metrics import by_part
 from models.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.params import Params
@@ -46,16 +44,6 @@ class Answers:
     relevance: np.ndarray  # [n, h, w]
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """The finished file against the training network on the same images."""
-
-    n: int
-    max_score_difference: float
-    verdict_agreement: float  # share of equal verdicts
-    worst_image: str
-
-
 def main(workspace: Workspace) -> None:
     params = workspace.params()
     table = annotation_table.load(workspace.annotations)
@@ -78,12 +66,12 @@ def main(workspace: Workspace) -> None:
     sealed = detector(graph, finish, describe(workspace, params, finish, point, training.defect_types))
     with stage.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
-        agreement = compare(network, Detector(out / "detector.onnx"), validation, finish, size)
-        require_agreement(agreement, params.export.max_score_difference)
-        report = asdict(agreement) | {"operating_point": asdict(point)}
+        agreed = agreement.compare(network, Detector(out / "detector.onnx"), validation, finish, size)
+        agreement.require(agreed, params.export.max_score_difference)
+        report = asdict(agreed) | {"operating_point": asdict(point)}
         (out / "export.json").write_text(json.dumps(report, indent=1))
     stage.say(
-        f"export: largest score difference {agreement.max_score_difference:.1e} over {agreement.n} images, "
+        f"export: largest score difference {agreed.max_score_difference:.1e} over {agreed.n} images, "
         f"pass below {point.pass_below:.2f}, fail from {point.fail_from:.2f}"
     )
 
@@ -149,41 +137,6 @@ def describe(
         params_sha256=hashlib.sha256(learned.encode()).hexdigest(),
         defectloop_version=metadata.version("defectloop"),
     )
-
-
-def compare(network: Any, sealed: Detector, held: Examples, finish: Finish, image_size_px: int) -> Agreement:
-    """Score every image of `held` with PyTorch and with the file."""
-    trained = finish.calibrator(np.array(list(_raw_scores(network, held, image_size_px))))
-    exported = np.array([answer.score for answer in sealed.predict_many(map(images.read, held.files))])
-    difference = np.abs(trained - exported)
-    equal = [sealed.verdict(a) == sealed.verdict(b) for a, b in zip(trained, exported, strict=True)]
-    return Agreement(
-        n=len(difference),
-        max_score_difference=float(difference.max()),
-        verdict_agreement=float(np.mean(equal)),
-        worst_image=held.images[int(difference.argmax())],
-    )
-
-
-def require_agreement(agreement: Agreement, max_score_difference: float) -> None:
-    """The gate. Raises Refused with the numbers and the worst image."""
-    if agreement.max_score_difference > max_score_difference or agreement.verdict_agreement < 1:
-        raise Refused(
-            f"The exported file disagrees with the trained network: largest score difference "
-            f"{agreement.max_score_difference:.2e} (allowed {max_score_difference:.0e}), "
-            f"{agreement.verdict_agreement:.1%} of {agreement.n} verdicts alike, worst image {agreement.worst_image}.",
-            next_step="Nothing was exported. Train with train.precision: 32-true, or another backbone.",
-        )
-
-
-def _raw_scores(network: Any, held: Examples, image_size_px: int) -> Iterator[float]:
-    import torch
-
-    dataset = ImageDataset(held.files, held.targets, image_size_px)
-    network = network.to(memory_format=torch.channels_last)  # three times as fast on a CPU
-    with torch.inference_mode():
-        for pixels, _ in torch.utils.data.DataLoader(dataset, batch_size=32):
-            yield from network(pixels.contiguous(memory_format=torch.channels_last))[0].tolist()
 
 
 if __name__ == "__main__":

@@ -26,13 +26,13 @@ class Contender:
     """A version measured on the frozen test parts.
 
     learned_slices    those its training split held
-    changed_verdicts  by change that leaves the part as it is, the share of verdicts that it changes
+    steadiness        by change that leaves the part as it is, the shares of verdicts `changed` and `turned`
     """
 
     version: str
     evaluation: Evaluation
     learned_slices: Collection[str]
-    changed_verdicts: Mapping[str, float] = field(default_factory=dict)
+    steadiness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def decide(
@@ -44,7 +44,7 @@ def decide(
     and review as `cost` weighs them), None without a champion.
     """
     against = floors(challenger.evaluation.overall, rules)
-    against += unsteady(challenger.changed_verdicts, rules.max_changed_verdicts)
+    against += unsteady(challenger.steadiness, rules)
     praise = [_summary(challenger.evaluation.overall)]
     if champion is not None:
         against += lost_slices(challenger.evaluation, champion, rules.max_f1_drop)
@@ -76,12 +76,14 @@ def floors(measured: Metrics, rules: Promote) -> list[str]:
     return found
 
 
-def unsteady(changed_verdicts: Mapping[str, float], at_most: float) -> list[str]:
+def unsteady(steadiness: Mapping[str, Mapping[str, float]], rules: Promote) -> list[str]:
     """Changes of light, place or file that change more verdicts than allowed."""
+    limits = (("changed", "change", rules.max_changed_verdicts), ("turned", "turn round", rules.max_turned_verdicts))
     return [
-        f"{share:.1%} of the verdicts change when images are {change}, more than {at_most:.1%}"
-        for change, share in changed_verdicts.items()
-        if share > at_most
+        f"{shares[kind]:.1%} of the verdicts {says} when images are {change}, more than {limit:.1%}"
+        for change, shares in steadiness.items()
+        for kind, says, limit in limits
+        if shares[kind] > limit
     ]
 
 

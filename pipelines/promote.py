@@ -132,7 +132,7 @@ def _measured(workspace: Workspace, params: Params, version: ModelVersion) -> tu
     point = Detector(model_registry.download(workspace, version)).metadata.operating_point
     result = evaluation.summarise(answers, point, params.evaluate.bootstrap)
     learned = json.loads(version.tags["slices"])
-    steady = json.loads(version.tags.get("changed_verdicts", "{}"))
+    steady = json.loads(version.tags.get("steadiness", "{}"))
     return Contender(version.version, result, learned, steady), evaluation.cost_per_part(answers, point, params.cost)
 
 

@@ -72,7 +72,7 @@ def register(workspace: Workspace) -> ModelVersion:
             "data_hash": taken.data_hash,
             "git_commit": lineage.git_commit(workspace),
             "slices": json.dumps(learned_slices),
-            "changed_verdicts": json.dumps({change: round(found["changed"], 4) for change, found in steady.items()}),
+            "steadiness": json.dumps(steady_shares(steady)),
         }
         | ({"synthetic_images": str(synthetic)} if synthetic else {}),
     )
@@ -87,6 +87,13 @@ def final_metrics(result: Evaluation) -> dict[str, float]:
     for prefix, metrics in (("test", result.overall), *((f"test_{name}", m) for name, m in result.slices.items())):
         numbers |= {f"{prefix}_{name}": getattr(metrics, name) for name in LOGGED}
     return {name: value for name, value in numbers.items() if not math.isnan(value)}
+
+
+def steady_shares(steadiness: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """What the gate asks for, short enough for a tag."""
+    return {
+        change: {name: round(found[name], 4) for name in ("changed", "turned")} for change, found in steadiness.items()
+    }
 
 
 def export_metrics(workspace: Workspace) -> dict[str, float]:

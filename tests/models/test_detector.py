@@ -126,6 +126,7 @@ class TestSealedFile:
             Detector(tmp_path / "x.onnx")
 
     def test_an_export_that_disagrees_with_its_network_is_refused(self, champion_root: Path, tmp_path: Path) -> None:
+        from models import agreement
         from models.errors import Refused
         from models.params import load
         from pipelines import export
@@ -140,9 +141,9 @@ class TestSealedFile:
         )
         sealed = Detector(place.artifacts / "export" / "detector.onnx")
         finish = export.Finish(sealed.metadata.calibrator, np.zeros(1), 1.0, np.zeros(1), np.zeros((1, 1)))
-        agreement = export.compare(network, sealed, held, finish, 64)
-        with pytest.raises(Refused, match="disagrees"):
-            export.require_agreement(agreement, 1e-3)
+        agreed = agreement.compare(network, sealed, held, finish, 64)
+        with pytest.raises(Refused, match=rf"disagrees.*{agreed.worst[0].image[:12]}"):
+            agreement.require(agreed, 1e-3)
 
 
 @pytest.mark.slow
