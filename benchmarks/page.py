@@ -1,4 +1,4 @@
-"""docs/benchmarks-data.md: one section a benchmark, each with the machine and the day that it was measured on."""
+"""docs/benchmarks.md and docs/benchmarks-data.md: one section a benchmark, each with the machine and the day."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks-data.md"
-HEAD = """# Benchmarks: from images to a snapshot
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "benchmarks-data.md"
+DETECTORS = DOCS / "benchmarks.md"
+REPLACED = "each section is replaced when its benchmark runs again."
+HEADS = {
+    PAGE.name: f"""# Benchmarks: from images to a snapshot
 
-Written by `make bench`; each section is replaced when its benchmark runs again. Small synthetic images: what is measured is
+Written by `make bench`; {REPLACED} Small synthetic images: what is measured is
 what each image costs besides its pixels.
-"""
+""",
+    DETECTORS.name: f"""# Benchmarks: detectors
+
+Written by `make bench-models DATASETS=FOLDER`; {REPLACED} Real images, split by part, and
+every number from the exported file on test parts, as production would get it.
+""",
+}
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -26,7 +36,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def write(title: str, text: str, page: Path = PAGE) -> None:
     """Put the section into the page, in the place of the one with the same title."""
-    content = page.read_text() if page.exists() else HEAD
+    content = page.read_text() if page.exists() else HEADS.get(page.name, HEADS[PAGE.name])
     section = f"## {title}\n\n{text}\n\n{_machine()}\n"
     found = re.search(rf"(?ms)^## {re.escape(title)}\n.*?(?=^## |\Z)", content)
     if found:
