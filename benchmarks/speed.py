@@ -85,7 +85,7 @@ def sealed(where: Path, backbone: str, image_size_px: int) -> tuple[Any, Any]:
     )
     about = DetectorMetadata(
         "classification", "speed", ("defect",), OperatingPoint(0.1, 0.5), finish.calibrator, 0.5, image_size_px,
-        backbone, "", "", "", "", "",
+        None, backbone, "", "", "", "", "",
     )  # fmt: skip
     onnx.save(onnx_graphs.detector(graph, finish, about), where / "detector.onnx")
     return network, Detector(where / "detector.onnx")

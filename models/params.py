@@ -82,6 +82,7 @@ class Model(Section):
     backbone: str
     weights: str
     image_size_px: Annotated[int, Field(ge=32, le=2048)]
+    tile_px: Annotated[int, Field(ge=32)] | None
     classification: Classification
 
 

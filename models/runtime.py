@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import onnxruntime
 from models.calibration import Calibrator
 from models.errors import BadInput
 from models.regions import from_boxes, from_heatmap
+from models.tiling import joined, windows
 from models.vocabulary import OperatingPoint, Prediction, Verdict
 
 METADATA_KEY = "defectloop"
@@ -41,6 +42,7 @@ class DetectorMetadata:
     calibrator: Calibrator
     heatmap_threshold: float  # from there on the heatmap's areas, or the file's own boxes, are regions
     image_size_px: int
+    tile_px: int | None  # a larger image is seen as overlapping tiles of this side
     backbone: str
     snapshot: str  # DVC hash of data/
     git_commit: str
@@ -59,7 +61,7 @@ class DetectorMetadata:
         calibrator = values["calibrator"]
         knots = tuple((float(raw), float(probability)) for raw, probability in calibrator.pop("knots", ()))
         values["calibrator"] = Calibrator(**calibrator, knots=knots)
-        return cls(**values)
+        return cls(**({"tile_px": None} | values))  # files of before know no tiles
 
 
 class Detector:
@@ -96,7 +98,19 @@ class Detector:
         return self.metadata.operating_point.verdict(score)
 
     def predict(self, image: np.ndarray) -> Prediction:
-        """`image` H×W×C (C 1 or 3), uint8 or uint16, of any size."""
+        """`image` H×W×C (C 1 or 3), uint8 or uint16, of any size; one larger than the file's tiles goes tile by tile."""
+        tile_px = self.metadata.tile_px
+        if tile_px is None or max(image.shape[:2]) <= tile_px:
+            return self._predict(image)
+        height, width = image.shape[:2]
+        answers = ((window, self._predict(window.of(image))) for window in windows(width, height, tile_px))
+        whole = joined(answers, width, height, own_boxes=self._outputs != OUTPUTS)
+        if self._outputs != OUTPUTS:
+            return whole
+        found = from_heatmap(whole.heatmap, self.metadata.heatmap_threshold, width_px=width, height_px=height)
+        return replace(whole, regions=found)
+
+    def _predict(self, image: np.ndarray) -> Prediction:
         outputs = self.session.run(self._outputs, {INPUT: as_input(image)})
         score, raw_score, probabilities, heatmap, embedding, projection, *boxes = (output[0] for output in outputs)
         height, width = image.shape[:2]

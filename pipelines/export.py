@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import onnx
 
-from models import agreement, annotation_table, calibration, examples, images, kinds, operating_point
+from models import agreement, calibration, images, kinds, operating_point
 from models.errors import NotReady
 from models.metrics import by_part
 from models.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.params import Params
 from models.preprocessing import session_of
 from models.runtime import INPUT, Detector, DetectorMetadata, as_input
-from models.vocabulary import OperatingPoint, Split
-from pipelines import lineage, stage
+from models.vocabulary import OperatingPoint
+from pipelines import learning_data, lineage, stage
 from pipelines.workspace import Workspace
 
 MOST_FOR_PROJECTION = 2000  # training images that the principal axes are taken from
@@ -46,11 +46,7 @@ class Answers:
 
 def main(workspace: Workspace) -> None:
     params = workspace.params()
-    table = annotation_table.load(workspace.annotations)
-    learns_from = kinds.learner(params.model.kind).LEARNS_FROM
-    training, validation = (
-        examples.of_split(table, workspace.data, split, learns_from) for split in (Split.TRAIN, Split.VALIDATION)
-    )
+    training, validation = learning_data.splits(workspace, params)
     network = load_network(workspace, params, training.defect_types)
     size = params.model.image_size_px
     graph = with_preprocessing(export(network, size, network.outputs), size)
@@ -130,6 +126,7 @@ def describe(
         calibrator=finish.calibrator,
         heatmap_threshold=HEATMAP_THRESHOLD,
         image_size_px=params.model.image_size_px,
+        tile_px=params.model.tile_px,
         backbone=params.model.backbone,
         snapshot=run["snapshot"],
         git_commit=lineage.git_commit(workspace),

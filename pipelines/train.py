@@ -11,10 +11,9 @@ import json
 import shutil
 from pathlib import Path
 
-from models import annotation_table, examples, kinds
+from models import kinds
 from models.params import Params
-from models.vocabulary import Split
-from pipelines import lineage, stage
+from pipelines import learning_data, lineage, stage
 from pipelines.adapters import tracking
 from pipelines.amounts import of_them
 from pipelines.workspace import Workspace
@@ -22,12 +21,7 @@ from pipelines.workspace import Workspace
 
 def main(workspace: Workspace) -> None:
     params = workspace.params()
-    table = annotation_table.load(workspace.annotations)
-    learner = kinds.learner(params.model.kind)
-    training, validation = (
-        examples.of_split(table, workspace.data, split, learner.LEARNS_FROM)
-        for split in (Split.TRAIN, Split.VALIDATION)
-    )
+    training, validation = learning_data.splits(workspace, params)
     snapshot = lineage.data_hash(workspace)
     key = train_key(params, snapshot)
     run_id = tracking.start_run(
@@ -42,7 +36,7 @@ def main(workspace: Workspace) -> None:
     import torch
 
     work = workspace.state / "work" / "train" / key
-    trained = learner.train(
+    trained = kinds.learner(params.model.kind).train(
         training,
         validation,
         params,

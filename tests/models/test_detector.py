@@ -13,7 +13,7 @@ from models import images
 from models.classification.network import Heads, Network, pool
 from models.errors import BadInput, BadParams, NotReady
 from models.runtime import Detector
-from models.vocabulary import Label, Verdict
+from models.vocabulary import Verdict
 from tests.conftest import picture
 
 
@@ -129,16 +129,14 @@ class TestSealedFile:
         from models import agreement
         from models.errors import Refused
         from models.params import load
-        from pipelines import export
+        from pipelines import export, learning_data
         from pipelines import workspace as workspaces
 
         place = workspaces.at(champion_root)
         network = export.load_network(place, load(place.root / "params.yaml"), ["scratch"])
         with torch.no_grad():
             network.heads.second_bias += 0.05
-        held = export.examples.of_split(
-            export.annotation_table.load(place.annotations), place.data, export.Split.VALIDATION, list(Label)
-        )
+        _, held = learning_data.splits(place, place.params())
         sealed = Detector(place.artifacts / "export" / "detector.onnx")
         finish = export.Finish(sealed.metadata.calibrator, np.zeros(1), 1.0, np.zeros(1), np.zeros((1, 1)))
         agreed = agreement.compare(network, sealed, held, finish, 64)

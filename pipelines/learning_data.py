@@ -1,0 +1,25 @@
+"""What training and export learn from: the two splits of the snapshot, large images as tiles where params.yaml says so."""
+
+from __future__ import annotations
+
+from models import annotation_table, examples, kinds, tiles
+from models.examples import Examples
+from models.params import Params
+from models.vocabulary import Split
+from pipelines.workspace import Workspace
+
+
+def splits(workspace: Workspace, params: Params) -> tuple[Examples, Examples]:
+    """(training, validation), by the labels that this kind of detector learns from. Raises BadData where one is missing."""
+    table = annotation_table.load(workspace.annotations)
+    learns_from = kinds.learner(params.model.kind).LEARNS_FROM
+    training, validation = (
+        examples.of_split(table, workspace.data, split, learns_from) for split in (Split.TRAIN, Split.VALIDATION)
+    )
+    if params.model.tile_px is None:
+        return training, validation
+    cache = workspace.state / "cache" / "tiles"
+    return (
+        tiles.cut(training, params.model.tile_px, cache, learning=True),
+        tiles.cut(validation, params.model.tile_px, cache, learning=False),
+    )
