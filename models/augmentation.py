@@ -28,6 +28,7 @@ class View:
 
 
 PLAIN = View("none")
+MUST_STAY = 0.3  # of a box's area inside the image, else nobody would call it that defect
 
 
 def views(train: Train) -> list[View]:
@@ -51,8 +52,31 @@ def seen(image: np.ndarray, view: View, name: str) -> np.ndarray:
     flipped = np.ascontiguousarray(np.flip(image, AXES[view.flip]))
     if view.random is None:
         return flipped
-    seed = int.from_bytes(hashlib.sha256(f"{view.name} {name}".encode()).digest()[:8])
-    return vary(flipped, view.random, np.random.default_rng(seed))
+    return vary(flipped, view.random, _random(view, name))
+
+
+def boxes_seen(boxes: np.ndarray, view: View, name: str, *, height_px: int, width_px: int) -> np.ndarray:
+    """Where `seen` puts boxes: left, top, right, bottom in shares of the sides [m, 4 or more], the rest as it was.
+
+    A box that is turned becomes the one around the places of its sides' middles, which a defect hardly leaves; one that
+    mostly leaves the image is left out.
+    """
+    moved = boxes.astype(np.float64)
+    for axis in AXES[view.flip]:
+        first, last = (0, 2) if axis == 1 else (1, 3)
+        moved[:, [first, last]] = 1 - moved[:, [last, first]]
+    if view.random is not None and _moves(view.random):
+        matrix, offset = _placement(view.random, (height_px, width_px), _random(view, name))
+        left, top, right, bottom = moved[:, :4].T
+        x, y = (left + right) / 2, (top + bottom) / 2
+        # scipy counts from the middle of the first pixel, rows first.
+        sides = np.stack([[top, y, bottom, y], [x, right, x, left]], axis=2) * [height_px, width_px] - 0.5
+        found = (sides - offset) @ np.linalg.inv(matrix).T
+        rows, columns = np.moveaxis((found + 0.5) / [height_px, width_px], 2, 0)
+        moved[:, :4] = np.stack([columns.min(0), rows.min(0), columns.max(0), rows.max(0)], axis=1)
+    inside = moved.copy()
+    inside[:, :4] = inside[:, :4].clip(0, 1)
+    return inside[_area(inside) > MUST_STAY * _area(moved)].astype(boxes.dtype)
 
 
 def vary(image: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
@@ -73,16 +97,34 @@ def vary(image: np.ndarray, how: Augment, random: np.random.Generator) -> np.nda
     return varied
 
 
-def _moved(pixels: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
-    """Turned, zoomed and shifted about the middle; what comes in from outside is mirrored."""
+def _random(view: View, name: str) -> np.random.Generator:
+    seed = int.from_bytes(hashlib.sha256(f"{view.name} {name}".encode()).digest()[:8])
+    return np.random.default_rng(seed)
+
+
+def _moves(how: Augment) -> bool:
+    return bool(how.rotation_deg or how.zoom or how.shift)
+
+
+def _placement(how: Augment, size: tuple[int, ...], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What `random` draws first: matrix and offset from a place (row, column) of the view to one of the image."""
     turn = np.deg2rad(random.uniform(-how.rotation_deg, how.rotation_deg))
     scale = 1 + random.uniform(-how.zoom, how.zoom)
-    shift = random.uniform(-how.shift, how.shift, 2) * pixels.shape[:2]
-    if not (how.rotation_deg or how.zoom or how.shift):
-        return pixels
+    shift = random.uniform(-how.shift, how.shift, 2) * size
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) / scale
-    middle = (np.array(pixels.shape[:2]) - 1) / 2
-    offset = middle - matrix @ (middle + shift)
+    middle = (np.array(size) - 1) / 2
+    return matrix, middle - matrix @ (middle + shift)
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _moved(pixels: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
+    """Turned, zoomed and shifted about the middle; what comes in from outside is mirrored."""
+    matrix, offset = _placement(how, pixels.shape[:2], random)
+    if not _moves(how):
+        return pixels
     channels = [
         ndimage.affine_transform(pixels[..., channel], matrix, offset, order=1, mode="mirror")
         for channel in range(pixels.shape[2])

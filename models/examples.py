@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,26 @@ class Examples:
         return len(self.images)
 
 
-def of_split(table: pa.Table, data_dir: Path, split: Split, learns_from: Collection[Label]) -> Examples:
-    """The rows of `split` with one of these labels. Raises BadData when a label has no image."""
+def of_split(
+    table: pa.Table,
+    data_dir: Path,
+    split: Split,
+    learns_from: Collection[Label],
+    needs: Collection[Label] | None = None,
+) -> Examples:
+    """The rows of `split` with one of these labels.
+
+    Raises BadData when a label that it `needs` has no image; None for each that it learns from.
+    """
+    needs = learns_from if needs is None else needs
     columns = ["image", "part", "file", "split", "label", "defect_types", "mask", "boxes", "synthetic"]
     rows = table.select([*columns, "width_px", "height_px"]).to_pylist()
     defect_types = _defect_types(rows)
     chosen = [row for row in rows if row["split"] == split and row["label"] in learns_from]
-    if missing := sorted(set(learns_from) - {row["label"] for row in chosen}):
+    if missing := sorted(set(needs) - {row["label"] for row in chosen}):
         raise BadData(
             f"The {split} split holds {len(chosen)} labelled images, none of them {' or '.join(missing)}; "
-            f"this kind of detector needs {' and '.join(sorted(learns_from))} ones.",
+            f"this kind of detector needs {' and '.join(sorted(needs))} ones.",
             next_step="Ingest more: defectloop ingest FOLDER; model.kind: anomaly learns from good ones alone.",
         )
     place = {name: number for number, name in enumerate(defect_types)}
@@ -64,6 +74,17 @@ def of_split(table: pa.Table, data_dir: Path, split: Split, learns_from: Collect
         synthetic=np.array([bool(row["synthetic"]) for row in chosen]),
         defect_types=defect_types,
     )
+
+
+def chosen_from(examples: Examples, wanted: Sequence[bool]) -> Examples:
+    """Those that are wanted, in their order."""
+    there = np.flatnonzero(wanted)
+
+    def some(column: Any) -> Any:
+        return column[there] if isinstance(column, np.ndarray) else [column[place] for place in there]
+
+    columns = [field.name for field in fields(examples) if field.name != "defect_types"]
+    return replace(examples, **{name: some(getattr(examples, name)) for name in columns})
 
 
 def _defect_types(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:

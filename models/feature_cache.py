@@ -65,7 +65,11 @@ class FeatureCache:
         return np.stack([self._rows[name] for name in names])
 
 
-def features_kept(params: Params, cache: Path) -> FeatureCache:
-    """Pooled features of the backbone, its weights and input size that `params` name; rows are IMAGE/VIEW."""
+def features_kept(params: Params, cache: Path, kind: str = "", dtype: type[np.generic] = np.float32) -> FeatureCache:
+    """Features of the backbone, its weights and input size that `params` name, pooled unless `kind` says another.
+
+    Rows are IMAGE/VIEW.
+    """
     known = weights.fingerprint(params.model.backbone, params.model.weights, params.train.seed)
-    return FeatureCache(cache / f"{known}-{params.model.image_size_px}px")
+    named = [known, f"{params.model.image_size_px}px", *([kind] if kind else [])]
+    return FeatureCache(cache / "-".join(named), dtype)

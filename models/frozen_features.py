@@ -25,14 +25,20 @@ READERS = 2
 
 
 def frozen_features(
-    frozen: torch.nn.Module, params: Params, cache: Path
+    frozen: torch.nn.Module,
+    params: Params,
+    cache: Path,
+    *,
+    kind: str = "",
+    dtype: type[np.generic] = np.float32,
 ) -> Callable[[Sequence[tuple[str, Path, View]], Progress], np.ndarray]:
-    """A function from (image hash, file, view) to float32 [n, …], computing what `cache` lacks.
+    """A function from (image hash, file, view) to `dtype` [n, …], computing what `cache` lacks.
 
-    `frozen` takes pixels [1, 3, side, side] and answers one tensor [1, …]; it follows from the backbone of `params`.
+    `frozen` takes pixels [1, 3, side, side] and answers one tensor [1, …]; it follows from the backbone of `params`
+    and from `kind`, which tells what is kept of it from what others keep.
     """
     size = params.model.image_size_px
-    store = features_kept(params, cache)
+    store = features_kept(params, cache, kind, dtype)
 
     def rows(wanted: Sequence[tuple[str, Path, View]], progress: Progress) -> np.ndarray:
         by_name = {f"{name}/{view.name}": (path, view) for name, path, view in wanted}

@@ -40,7 +40,8 @@ class Network(Protocol):
 
 
 class Learner(Protocol):
-    LEARNS_FROM: Collection[Label]  # what the training split must hold; images of other labels are left out of it
+    LEARNS_FROM: Collection[Label]  # images of other labels are left out
+    NEEDS: Collection[Label]  # what the splits for training and validation must hold of them
 
     def build(self, params: Params, defect_types: Sequence[str]) -> Any:
         """The untrained network with `outputs`: a torch module whose state dict is everything that was learned."""

@@ -77,6 +77,12 @@ class Classification(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
 
+class Detection(Section):
+    width: Annotated[int, Field(ge=1)]
+    boxes: Annotated[int, Field(ge=1, le=128)]
+    overlap: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Model(Section):
     kind: Literal["classification", "segmentation", "detection", "anomaly"]
     backbone: str
@@ -84,6 +90,7 @@ class Model(Section):
     image_size_px: Annotated[int, Field(ge=32, le=2048)]
     tile_px: Annotated[int, Field(ge=32)] | None
     classification: Classification
+    detection: Detection
 
 
 class Augment(Section):

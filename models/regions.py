@@ -32,11 +32,14 @@ def from_heatmap(heatmap: np.ndarray, threshold: float, *, width_px: int, height
 def from_boxes(
     boxes: np.ndarray, threshold: float, defect_types: Sequence[str], *, width_px: int, height_px: int
 ) -> tuple[Region, ...]:
-    """The rows of `boxes` [m, 6] (left, top, right, bottom in shares, score, type) that score `threshold` or more."""
+    """The rows of `boxes` [m, 6] (left, top, right, bottom in shares, score, type) that score `threshold` or more.
+
+    All of them: how many there are at most, the network decides.
+    """
     found = []
     for left, top, right, bottom, score, number in boxes[boxes[:, 4] >= threshold].astype(float):
         x, y = max(round(left * width_px), 0), max(round(top * height_px), 0)
         width, height = min(round(right * width_px), width_px) - x, min(round(bottom * height_px), height_px) - y
         if width > 0 and height > 0:
             found.append(Region(x, y, width, height, score=score, defect_type=defect_types[int(number)]))
-    return tuple(sorted(found, key=lambda region: -region.score)[:_MOST])
+    return tuple(sorted(found, key=lambda region: -region.score))

@@ -97,24 +97,32 @@ class Detector:
     def verdict(self, score: float) -> Verdict:
         return self.metadata.operating_point.verdict(score)
 
-    def predict(self, image: np.ndarray) -> Prediction:
-        """`image` H×W×C (C 1 or 3), uint8 or uint16, of any size; one larger than the file's tiles goes tile by tile."""
+    @property
+    def finds_boxes(self) -> bool:
+        """Whether regions are boxes that the network found, and not the heatmap's areas."""
+        return BOXES in self._outputs
+
+    def predict(self, image: np.ndarray, region_threshold: float | None = None) -> Prediction:
+        """`image` H×W×C (C 1 or 3), uint8 or uint16, of any size; one larger than the file's tiles goes tile by tile.
+
+        `region_threshold` instead of the file's own: to see what lies below it.
+        """
+        threshold = self.metadata.heatmap_threshold if region_threshold is None else region_threshold
         tile_px = self.metadata.tile_px
         if tile_px is None or max(image.shape[:2]) <= tile_px:
-            return self._predict(image)
+            return self._predict(image, threshold)
         height, width = image.shape[:2]
-        answers = ((window, self._predict(window.of(image))) for window in windows(width, height, tile_px))
-        whole = joined(answers, width, height, own_boxes=self._outputs != OUTPUTS)
-        if self._outputs != OUTPUTS:
+        answers = ((window, self._predict(window.of(image), threshold)) for window in windows(width, height, tile_px))
+        whole = joined(answers, width, height, own_boxes=self.finds_boxes)
+        if self.finds_boxes:
             return whole
-        found = from_heatmap(whole.heatmap, self.metadata.heatmap_threshold, width_px=width, height_px=height)
+        found = from_heatmap(whole.heatmap, threshold, width_px=width, height_px=height)
         return replace(whole, regions=found)
 
-    def _predict(self, image: np.ndarray) -> Prediction:
+    def _predict(self, image: np.ndarray, threshold: float) -> Prediction:
         outputs = self.session.run(self._outputs, {INPUT: as_input(image)})
         score, raw_score, probabilities, heatmap, embedding, projection, *boxes = (output[0] for output in outputs)
         height, width = image.shape[:2]
-        threshold = self.metadata.heatmap_threshold
         return Prediction(
             score=float(score),
             raw_score=float(raw_score),

@@ -38,20 +38,23 @@ def main(workspace: Workspace) -> None:
         parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
         # On test parts: the calibrator was fitted on the validation split, which would flatter it.
         error = calibration.expected_error(*curves.score_and_truth(predictions))
-        (out / "metrics.json").write_text(json.dumps(flat(result) | {"calibration_error": error}, indent=1))
-        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | {"calibration_error": error}, indent=1))
+        boxes = evaluation.box_quality(detector, table, workspace.data, Split.TEST)
+        more = {"calibration_error": error} | ({"boxes": boxes.to_dict()} if boxes else {})
+        (out / "metrics.json").write_text(json.dumps(flat(result) | more, indent=1))
+        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more, indent=1))
         curves.write(predictions, out / "plots")
         steadiness = steady(detector, predictions, workspace.data, params.evaluate.steadiness)
         (out / "steadiness.json").write_text(json.dumps(steadiness, indent=1))
         history = workspace.artifacts / "train" / "history.csv"
         curves.draw(predictions, detector.metadata.operating_point, history, out / "figures")
-        page.write(out, predictions, result, steadiness, detector, workspace.data, params.evaluate.gallery)
+        page.write(out, predictions, result, boxes, steadiness, detector, workspace.data, params.evaluate.gallery)
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
         (out / "model-card.md").write_text(card.render(detector, result, error, steadiness, counts, params))
     whole = result.overall
     stage.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
         f"escape rate {whole.escape_rate:.3f}, overkill rate {whole.overkill_rate:.3f}"
+        + (f", boxes mAP50 {boxes.map50:.3f}, mAP50–95 {boxes.map50_95:.3f}" if boxes else "")
     )
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from models import agreement, calibration, images, kinds, operating_point
+from models import agreement, box_metrics, calibration, defective_only, images, kinds, operating_point
 from models.errors import NotReady
+from models.examples import Examples
 from models.metrics import by_part
 from models.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.params import Params
@@ -42,6 +43,7 @@ class Answers:
     raw_score: np.ndarray  # [n]
     embedding: np.ndarray  # [n, d]
     relevance: np.ndarray  # [n, h, w]
+    boxes: np.ndarray | None = None  # [n, m, 6], of a network that finds them by itself
 
 
 def main(workspace: Workspace) -> None:
@@ -56,10 +58,15 @@ def main(workspace: Workspace) -> None:
     held = answers(graph, validation.files)
     defective = validation.targets > 0
     truth, raw = by_part(defective, held.raw_score, np.array(validation.parts))  # a verdict is about a part
-    finish = fit_finish(seen, held, defective, calibration.fit(raw, truth), params.export.projection_axes)
-    score = finish.calibrator(raw)
-    point = operating_point.choose(score, truth, params.cost)
-    sealed = detector(graph, finish, describe(workspace, params, finish, point, training.defect_types))
+    threshold = region_threshold(held, validation)
+    calibrator = defective_only.CALIBRATOR if truth.all() else calibration.fit(raw, truth)
+    finish = fit_finish(seen, held, defective, calibrator, params.export.projection_axes, threshold)
+    point = (
+        defective_only.operating_point(threshold)
+        if truth.all()
+        else operating_point.choose(finish.calibrator(raw), truth, params.cost)
+    )
+    sealed = detector(graph, finish, describe(workspace, params, finish, point, threshold, training.defect_types))
     with stage.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
         agreed = agreement.compare(network, Detector(out / "detector.onnx"), validation, finish, size)
@@ -87,34 +94,60 @@ def load_network(workspace: Workspace, params: Params, defect_types: Sequence[st
 
 def answers(graph: onnx.ModelProto, files: Sequence[Path]) -> Answers:
     session = session_of(graph, threads=1)
-    wanted = [NETWORK + name for name in ("raw_score", "embedding", "relevance")]
+    there = {output.name for output in session.get_outputs()}
+    wanted = [NETWORK + name for name in ("raw_score", "embedding", "relevance", "boxes") if NETWORK + name in there]
     with ThreadPoolExecutor(READERS) as pool:
         rows = list(pool.map(lambda path: session.run(wanted, {INPUT: as_input(images.read(path))}), files))
-    raw, embedding, relevance = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return Answers(raw, embedding, relevance)
+    return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def region_threshold(held: Answers, validation: Examples) -> float:
+    """From where on something is a region: of the network's own boxes where their F1 is best, else half of the heatmap."""
+    told = [len(boxes) > 0 or not target for boxes, target in zip(validation.boxes, validation.targets, strict=True)]
+    if held.boxes is None:
+        return HEATMAP_THRESHOLD
+    true = [boxes for boxes, known in zip(validation.boxes, told, strict=True) if known]
+    return box_metrics.best_threshold(list(held.boxes[told]), true) or HEATMAP_THRESHOLD
 
 
 def fit_finish(
-    seen: Answers, held: Answers, defective: np.ndarray, calibrator: calibration.Calibrator, axes: int
+    seen: Answers,
+    held: Answers,
+    defective: np.ndarray,
+    calibrator: calibration.Calibrator,
+    axes: int,
+    threshold: float,
 ) -> Finish:
-    """Heatmap scale from the validation split, principal axes from the training split."""
+    """Heatmap scale from the validation split, principal axes from the training split.
+
+    The relevance of a network that finds boxes is their score already: 0.5 is where they become regions.
+    """
     centre = seen.embedding.mean(0)
     _, spread, directions = np.linalg.svd(seen.embedding - centre, full_matrices=False)
     axes = min(axes, len(spread))
     scale = np.maximum(spread[:axes] / np.sqrt(len(seen.embedding)), 1e-6)
     directions = directions[:axes] * np.where(directions[:axes].sum(1) < 0, -1, 1)[:, None]  # a sign that never flips
-    usual = held.relevance[~defective].mean(0)
+    if held.boxes is None:
+        usual = held.relevance[~defective].mean(0)
+        hottest_normal = max(float(np.quantile(held.relevance[~defective] - usual, NORMAL_QUANTILE)), 1e-6)
+    else:
+        usual, hottest_normal = np.zeros_like(held.relevance[0]), threshold
     return Finish(
         calibrator=calibrator,
         usual=usual,
-        hottest_normal=max(float(np.quantile(held.relevance[~defective] - usual, NORMAL_QUANTILE)), 1e-6),
+        hottest_normal=hottest_normal,
         centre=centre,
         axes=(directions / scale[:, None]).T,
     )
 
 
 def describe(
-    workspace: Workspace, params: Params, finish: Finish, point: OperatingPoint, defect_types: tuple[str, ...]
+    workspace: Workspace,
+    params: Params,
+    finish: Finish,
+    point: OperatingPoint,
+    threshold: float,
+    defect_types: tuple[str, ...],
 ) -> DetectorMetadata:
     run = json.loads((workspace.artifacts / "train" / "run.json").read_text())
     learned = params.model_dump_json(include={"model", "train"})
@@ -124,7 +157,7 @@ def describe(
         classes=defect_types,
         operating_point=point,
         calibrator=finish.calibrator,
-        heatmap_threshold=HEATMAP_THRESHOLD,
+        heatmap_threshold=threshold,
         image_size_px=params.model.image_size_px,
         tile_px=params.model.tile_px,
         backbone=params.model.backbone,

@@ -12,9 +12,10 @@ from pipelines.workspace import Workspace
 def splits(workspace: Workspace, params: Params) -> tuple[Examples, Examples]:
     """(training, validation), by the labels that this kind of detector learns from. Raises BadData where one is missing."""
     table = annotation_table.load(workspace.annotations)
-    learns_from = kinds.learner(params.model.kind).LEARNS_FROM
+    learner = kinds.learner(params.model.kind)
     training, validation = (
-        examples.of_split(table, workspace.data, split, learns_from) for split in (Split.TRAIN, Split.VALIDATION)
+        examples.of_split(table, workspace.data, split, learner.LEARNS_FROM, learner.NEEDS)
+        for split in (Split.TRAIN, Split.VALIDATION)
     )
     if params.model.tile_px is None:
         return training, validation

@@ -22,7 +22,11 @@ from pipelines.workspace import Workspace
 LINE = "widgets"
 SMALL = {
     "validate": {"min_side_px": 16, "min_parts_per_class": {"train": 4, "validation": 2, "test": 2}},
-    "model": {"image_size_px": 64, "classification": {"hidden": 16, "members": 1, "dropout": 0.5}},
+    "model": {
+        "image_size_px": 64,
+        "classification": {"hidden": 16, "members": 1, "dropout": 0.5},
+        "detection": {"width": 16, "boxes": 8, "overlap": 0.6},
+    },
     "train": {"epochs": 8, "batch_size": 16, "flips": ["none"]},
     "evaluate": {"bootstrap": 100, "gallery": 2, "steadiness": 4},
     "promote": {

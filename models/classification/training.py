@@ -22,7 +22,7 @@ from models.frozen_features import frozen_features
 from models.params import Params
 from models.vocabulary import Label
 
-LEARNS_FROM = frozenset({Label.GOOD, Label.DEFECT})
+LEARNS_FROM = NEEDS = frozenset({Label.GOOD, Label.DEFECT})
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from models import images
+from models.box_metrics import BoxQuality
 from models.evaluation import Evaluation
 from models.metrics import Metrics
 from models.runtime import Detector
@@ -46,6 +47,7 @@ def write(
     out: Path,
     predictions: pa.Table,
     result: Evaluation,
+    boxes: BoxQuality | None,
     steadiness: Mapping[str, Mapping[str, float]],
     detector: Detector,
     data: Path,
@@ -64,6 +66,7 @@ def write(
         rows=[("all", result.overall), *result.slices.items()],
         columns=COLUMNS,
         cell=cell,
+        boxes=boxes,
         steadiness=steadiness,
         figures={path.stem: _data_uri(path.read_bytes()) for path in sorted((out / "figures").glob("*.png"))},
         gallery=gallery,

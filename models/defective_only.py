@@ -1,0 +1,16 @@
+"""Scores and verdicts where every part of the validation split is defective: nobody knows how a good one scores. Pure.
+
+The score stays the network's own probability. A part fails where a defect is found as surely as regions are; everything
+else goes to people, who thereby find the good parts that the next calibration needs. Nothing passes.
+"""
+
+from __future__ import annotations
+
+from models.calibration import Calibrator
+from models.vocabulary import OperatingPoint
+
+CALIBRATOR = Calibrator(slope=1.0, intercept=0.0)
+
+
+def operating_point(region_threshold: float) -> OperatingPoint:
+    return OperatingPoint(pass_below=0.0, fail_from=region_threshold)

@@ -1,0 +1,148 @@
+"""Train a detection network on the boxes of two splits. Reads images and caches; knows no tracker and no stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from models import backbones, images
+from models.augmentation import PLAIN, View, boxes_seen, view_at, views
+from models.dataset import ImageDataset
+from models.detection.lightning_module import Detection, Learning
+from models.detection.losses import NOTHING
+from models.detection.network import Network
+from models.detection.stages import Early, Frozen, Kept, Late, stages
+from models.errors import BadData
+from models.examples import Examples, chosen_from
+from models.fitting import EpochOrder, Progress, Trained, fit
+from models.frozen_features import frozen_features
+from models.params import Params
+from models.vocabulary import Label
+
+LEARNS_FROM = frozenset({Label.GOOD, Label.DEFECT})
+NEEDS = frozenset({Label.DEFECT})  # where there are good images, they are background
+
+
+def build(params: Params, defect_types: Sequence[str]) -> Network:
+    """The untrained network. Raises what `models.backbones.build` raises."""
+    model, own = params.model, params.model.detection
+    torch.manual_seed(params.train.seed)
+    backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
+    return Network(backbone, len(defect_types), width=own.width, boxes=own.boxes, overlap=own.overlap)
+
+
+def train(
+    training: Examples,
+    validation: Examples,
+    params: Params,
+    *,
+    work: Path,
+    cache: Path,
+    logger: Any,
+    progress: Progress,
+) -> Trained:
+    """Train from the last epoch that `work` holds, else from the start; both end with the same weights.
+
+    `cache` keeps frozen maps by image, for every later training. Defective images without boxes are left out: as
+    background they would teach that their defects are none. Raises BadData when no training image has a box.
+    """
+    training, validation = told(training), told(validation)
+    if not training.targets.any():
+        raise BadData(
+            "No defective image of the training split has boxes; model.kind: detection learns from nothing else.",
+            next_step="Ingest boxes (Pascal VOC, COCO, YOLO, Label Studio), or set model.kind: classification.",
+        )
+    network = build(params, training.defect_types).to(memory_format=torch.channels_last)
+    maps, inputs = _learning_maps(network, params, cache, progress)
+    chosen = params.train
+    fresh = chosen.augment.views if maps is network.backbone else 0
+    learn, check = inputs(training, True), inputs(validation, False)
+    del inputs  # and with it the cache's own copy of what is kept
+    order = EpochOrder(len(training), len(views(chosen)), chosen.seed, fresh=fresh)
+    module = Detection(Learning(maps, network.head), chosen, network.found, training.defect_types)
+    history = fit(
+        module,
+        DataLoader(learn, chosen.batch_size, sampler=order, collate_fn=batch),
+        DataLoader(check, chosen.batch_size, collate_fn=batch),
+        chosen,
+        work=work,
+        logger=logger,
+        progress=progress,
+    )
+    module.learner.load_state_dict(module.averaged.state_dict())
+    return Trained(network.cpu().to(memory_format=torch.contiguous_format).eval(), history)
+
+
+def told(examples: Examples) -> Examples:
+    """Without the defective images of which nobody said where the defect is."""
+    return chosen_from(examples, [not t or len(b) > 0 for t, b in zip(examples.targets, examples.boxes, strict=True)])
+
+
+def batch(items: Sequence[tuple[torch.Tensor, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs [n, …] as float32 and boxes [n, m, 5], filled up with boxes of nothing."""
+    most = max(len(boxes) for _, boxes in items)
+    truth = np.full((len(items), most, 5), NOTHING, dtype=np.float32)
+    for row, (_, boxes) in zip(truth, items, strict=True):
+        row[: len(boxes)] = boxes
+    return torch.stack([one for one, _ in items]).float(), torch.from_numpy(truth)
+
+
+class WithBoxes(Dataset):
+    """(input, boxes) of every view of every image: index = view · n + image, as in `ImageDataset`."""
+
+    def __init__(self, inputs: Callable[[int], torch.Tensor], examples: Examples, view: Callable[[int], View]) -> None:
+        self.inputs, self.examples, self.view = inputs, examples, view
+        self._shapes: dict[int, tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, np.ndarray]:
+        number, image = divmod(index, len(self.examples))
+        file, boxes, view = self.examples.files[image], self.examples.boxes[image], self.view(number)
+        if len(boxes) and view.random and image not in self._shapes:
+            self._shapes[image] = images.read(file).shape
+        shape = self._shapes.get(image, (1, 1))
+        return self.inputs(index), boxes_seen(boxes, view, file.stem, height_px=shape[0], width_px=shape[1])
+
+
+def _learning_maps(
+    network: Network, params: Params, cache: Path, progress: Progress
+) -> tuple[nn.Module, Callable[[Examples, bool], Dataset]]:
+    """What of the backbone learns, and a function from examples (to learn from, or to check by) to what it is fed."""
+    backbone, size, finetune = network.backbone, params.model.image_size_px, params.train.finetune
+    with torch.no_grad():
+        shapes = [tuple(level.shape[1:]) for level in backbone.eval()(torch.zeros(1, 3, size, size))]
+    at = stages(backbone)
+    frozen: nn.Module
+    maps: nn.Module
+    if finetune == "head":
+        frozen, maps, name = backbone, Kept(shapes), "maps"
+    elif finetune == "last" and at:
+        frozen, maps, name = Early(backbone, at[0]), Late(backbone, at, shapes[0]), "finest-map"
+    else:
+        backbone.requires_grad_(finetune == "all")
+        backbone.last_stage().requires_grad_(True)
+        return backbone, partial(_pixels, params)
+    features = frozen_features(Frozen(frozen), params, cache, kind=name, dtype=np.float16)
+
+    def kept(examples: Examples, learning: bool) -> Dataset:
+        angles = views(params.train) if learning else [PLAIN]
+        named = list(zip(examples.images, examples.files, strict=True))
+        rows = torch.from_numpy(features([(image, path, view) for view in angles for image, path in named], progress))
+        return WithBoxes(lambda index: rows[index], examples, angles.__getitem__)
+
+    return maps, kept
+
+
+def _pixels(params: Params, examples: Examples, learning: bool) -> Dataset:
+    view = partial(view_at, params.train) if learning else (lambda _: PLAIN)
+    inputs = ImageDataset(examples.files, examples.targets, params.model.image_size_px, view)
+    return WithBoxes(lambda index: inputs[index][0], examples, view)
