@@ -82,7 +82,7 @@ def line_of(data: Path, where: Path, seed: int, changes: dict) -> Workspace:
 
 
 def split(table: pa.Table, seed: int) -> pa.Table:
-    """Every class by itself, part by part: test, then validation, then training. A class is the file's name without number."""
+    """Every class by itself, part by part: test, validation, training. A class is a file's name without its number."""
     parts: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, (name, part) in enumerate(zip(table["source_path"].to_pylist(), table["part"].to_pylist(), strict=True)):
         parts[Path(name).stem.rsplit("_", 1)[0]][part].append(row)

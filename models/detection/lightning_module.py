@@ -1,4 +1,4 @@
-"""How the head, and on request the backbone, are trained: optimiser, schedule, averaged weights, what is logged per epoch."""
+"""How the head, and on request the backbone, are trained: optimiser, schedule, averaged weights, what is logged."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ class Learning(nn.Module):
         """Logits, boxes, the places' middles, and half a cell of the finest map."""
         maps = self.maps(inputs)
         logits, boxes = self.head(maps)
-        sizes = [level.shape[-2:] for level in maps]
-        middles = torch.cat([centres(*size, device=boxes.device)[0] for size in sizes])
-        return logits, boxes, middles, 0.5 / min(sizes[0])
+        middles = torch.cat([centres(level)[0] for level in maps])
+        return logits, boxes, middles, 0.5 / min(maps[0].shape[-2:])
 
 
 class Detection(lightning.LightningModule):
@@ -65,7 +64,8 @@ class Detection(lightning.LightningModule):
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
         inputs, truth = batch
-        apart = loss(*self.learner(inputs), truth)
+        logits, boxes, middles, nearest = self.learner(inputs)
+        apart = loss(logits, boxes, middles, nearest, truth)
         self.log("train_loss", apart, on_epoch=True, on_step=False, batch_size=len(truth), sync_dist=True)
         return apart
 
@@ -84,8 +84,9 @@ class Detection(lightning.LightningModule):
 
     def validation_step(self, batch: list[torch.Tensor], _: int) -> None:
         inputs, truth = batch
-        logits, boxes, *places = self.averaged(inputs)
-        self.log("val_loss", loss(logits, boxes, *places, truth), batch_size=len(truth), sync_dist=True)
+        logits, boxes, middles, nearest = self.averaged(inputs)
+        apart = loss(logits, boxes, middles, nearest, truth)
+        self.log("val_loss", apart, batch_size=len(truth), sync_dist=True)
         rows = self.found(*candidates(logits.float(), boxes.float())).cpu().numpy()
         real = [each[each[:, 4] > NOTHING] for each in truth.cpu().numpy()]
         self._validation.extend(zip(rows, real, strict=True))

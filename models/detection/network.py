@@ -1,4 +1,4 @@
-"""Backbone, pyramid and anchor-free head; boxes without doubles, inside the exported graph. Knows no Lightning, losses, files.
+"""Backbone, pyramid and anchor-free head; boxes without doubles, inside the exported graph. Knows no losses and no files.
 
 Every place of three feature maps says which types lie around it and how far the box reaches to its four sides (FCOS;
 Tian et al., 2019).
@@ -56,7 +56,7 @@ class Head(nn.Module):
                 of_type, of_reach = first(of_type, at), second(of_reach, at)
             logits.append(self.types(of_type).flatten(2).transpose(1, 2))
             reach = functional.softplus(self.reach(of_reach)).flatten(2).transpose(1, 2)
-            middle, cell = centres(*level.shape[-2:], device=level.device)
+            middle, cell = centres(level)
             left_top, right_bottom = reach.split(2, dim=2)
             boxes.append(torch.cat([middle - left_top * cell, middle + right_bottom * cell], dim=2))
         return torch.cat(logits, dim=1), torch.cat(boxes, dim=1)
@@ -94,12 +94,13 @@ class Network(nn.Module):
         return functional.pad(rows, (0, 0, 0, self.most - rows.shape[1]))
 
 
-def centres(height: int, width: int, device: torch.device | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """The middle of every cell [height · width, 2] as x, y, and a cell's width and height [2], in shares of the sides."""
-    x = (torch.arange(width, device=device) + 0.5) / width
-    y = (torch.arange(height, device=device) + 0.5) / height
+def centres(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The middle of every cell of a map [n, c, h, w], as x, y: [h · w, 2], and a cell's sides [2], in shares."""
+    height, width = level.shape[-2:]
+    x = (torch.arange(width, device=level.device) + 0.5) / width
+    y = (torch.arange(height, device=level.device) + 0.5) / height
     middle = torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)
-    return middle, torch.tensor([1 / width, 1 / height], device=device)
+    return middle, torch.tensor([1 / width, 1 / height], device=level.device)
 
 
 def candidates(logits: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -130,7 +130,8 @@ def _curves(axes: Any, predictions: pa.Table) -> None:
             axes.plot(x, y, label=f"{name}: AUROC {roc_auc_score(truth[mine], score[mine]):.3f}", linewidth=1.6)
     axes.plot([0, 1], [0, 1], color=GRID, zorder=0)
     axes.set(xlabel="false alarms among good parts", ylabel="defective parts found", title="ROC by slice")
-    axes.legend(loc="lower right")
+    if axes.get_legend_handles_labels()[1]:  # a slice with both labels
+        axes.legend(loc="lower right")
 
 
 def _scores(axes: Any, truth: np.ndarray, score: np.ndarray, point: OperatingPoint) -> None:
