@@ -1,5 +1,5 @@
 # Every target sets up what it needs: uv in a private environment when absent, then .venv from requirements.lock.
-.PHONY: setup demo test quick bench check format lock clean
+.PHONY: setup demo test quick bench bench-models check format lock clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ BIN := .venv/bin
 export DO_NOT_TRACK := 1
 
 help:            ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 12
 
 setup: .venv/.ready  ## make .venv from requirements.lock
 
@@ -28,6 +28,12 @@ BENCHMARKS := ingest snapshot
 
 bench: .venv/.ready  ## what ingest, audit and snapshots cost, into docs/benchmarks-data.md; some 20 minutes
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --write || exit 1; done
+
+# Each writes its section of docs/benchmarks.md and passes over data that are not in DATASETS.
+MODELS := speed
+
+bench-models: .venv/.ready  ## what detectors reach and how fast they are, into docs/benchmarks.md; hours. DATASETS=FOLDER
+	@for name in $(MODELS); do DATASETS=$(DATASETS) $(BIN)/python -m benchmarks.$$name --write || exit 1; done
 
 check: .venv/.ready  ## format, lint, types, import contracts, docs
 	@$(BIN)/ruff format --check .

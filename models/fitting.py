@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader, Sampler
 
 from models.params import Train
@@ -36,8 +36,14 @@ def fit(
     logger: Any,
     progress: Progress,
 ) -> list[dict[str, float]]:
-    """Train `module` from the last epoch that `work` holds, else from the start; returns the logged numbers by epoch."""
+    """Train `module` from the last epoch that `work` holds, else from the start; returns the logged numbers by epoch.
+
+    With `patience` it ends when the module's `val_loss` has not fallen for so many epochs, and takes back the weights
+    of the best one. Convolutions run channels-last, on CPUs some one and a half times as fast as channels-first.
+    """
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = History()
+    early = [] if chosen.patience is None else [EarlyStopping("val_loss", patience=chosen.patience), _best(work)]
     with progress("epochs", chosen.epochs) as show, quiet():
         trainer = lightning.Trainer(
             max_epochs=chosen.epochs,
@@ -47,7 +53,7 @@ def fit(
             num_nodes=chosen.num_nodes,
             precision=chosen.precision,  # type: ignore[arg-type]
             logger=logger,
-            callbacks=[history, _Show(show), _resumable(work, chosen.epochs)],
+            callbacks=[history, _Show(show), _resumable(work, chosen.epochs), *early],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -56,6 +62,9 @@ def fit(
         )
         resume = work / "resume.ckpt"
         trainer.fit(module, learn, check, ckpt_path=resume if resume.exists() else None, weights_only=True)
+    for kept in early[1:]:
+        best = torch.load(kept.best_model_path, weights_only=True, map_location="cpu")  # type: ignore[attr-defined]
+        module.load_state_dict(best["state_dict"])
     return history.rows
 
 
@@ -113,6 +122,12 @@ class _Show(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
         self.show(trainer.current_epoch + 1)
+
+
+def _best(work: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        work, filename="best", monitor="val_loss", save_weights_only=True, enable_version_counter=False
+    )
 
 
 def _resumable(work: Path, epochs: int) -> ModelCheckpoint:

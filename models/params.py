@@ -110,6 +110,7 @@ class Augment(Section):
 class Train(Section):
     finetune: Literal["head", "last", "all"]
     epochs: Annotated[int, Field(ge=1)]
+    patience: Annotated[int, Field(ge=1)] | None
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]

@@ -23,21 +23,22 @@ def graph(image_size_px: int) -> onnx.ModelProto:
     constants = {
         "white": np.array(65535, dtype=np.float32),
         "three_channels": np.array([1, 3, 1, 1], dtype=np.int64),
-        "size": np.array([1, 3, image_size_px, image_size_px], dtype=np.int64),
+        "size": np.array([image_size_px, image_size_px], dtype=np.int64),
     }
     nodes = [
         helper.make_node("Cast", [runtime.INPUT], ["as_float"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["as_float", "white"], ["scaled"]),
         helper.make_node("Transpose", ["scaled"], ["channels_first"], perm=[0, 3, 1, 2]),
-        helper.make_node("Expand", ["channels_first", "three_channels"], ["rgb"]),
-        helper.make_node(
+        helper.make_node(  # before a grey image becomes three equal channels: a third of the work
             "Resize",
-            ["rgb", "", "", "size"],
-            [OUTPUT],
+            ["channels_first", "", "", "size"],
+            ["resized"],
+            axes=[2, 3],
             mode="linear",
             antialias=1,
             coordinate_transformation_mode="half_pixel",
         ),
+        helper.make_node("Expand", ["resized", "three_channels"], [OUTPUT]),
     ]
     body = helper.make_graph(
         nodes,

@@ -20,6 +20,7 @@ from models.runtime import Detector
 from models.vocabulary import Split
 from pipelines import stage
 from pipelines.report import card, curves, page
+from pipelines.report.ground_truth import GroundTruth
 from pipelines.workspace import Workspace
 
 
@@ -47,7 +48,8 @@ def main(workspace: Workspace) -> None:
         (out / "steadiness.json").write_text(json.dumps(steadiness, indent=1))
         history = workspace.artifacts / "train" / "history.csv"
         curves.draw(predictions, detector.metadata.operating_point, history, out / "figures")
-        page.write(out, predictions, result, boxes, steadiness, detector, workspace.data, params.evaluate.gallery)
+        truth = GroundTruth(table, workspace.data)
+        page.write(out, predictions, result, boxes, steadiness, detector, truth, params.evaluate.gallery)
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
         (out / "model-card.md").write_text(card.render(detector, result, error, steadiness, counts, params))
     whole = result.overall

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from scipy import ndimage
 
 from models import annotation_table, images
 from models.files import write_whole
-from pipelines.pages.pictures import data_uri
+from pipelines.pages.pictures import data_uri, outlined
 from pipelines.synthesize import make, plan
 from pipelines.workspace import Workspace
 
-OUTLINE = (255, 60, 60)
 EACH = 4  # images of every kind
 
 
@@ -39,10 +36,3 @@ def write(workspace: Workspace, kinds: Sequence[str], seed: int, slice: str | No
     )
     write_whole(out, html.encode())
     return out
-
-
-def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """RGB uint8 with the mask's border in red."""
-    rgb = images.to_rgb8(image).copy()
-    rgb[ndimage.binary_dilation(mask, iterations=2) & ~mask] = OUTLINE
-    return rgb

@@ -50,9 +50,10 @@ def main(workspace: Workspace) -> None:
         _write_history(trained.history, out / "history.csv")
         (out / "run.json").write_text(json.dumps({"mlflow_run_id": run_id, "train_key": key, "snapshot": snapshot}))
     shutil.rmtree(work, ignore_errors=True)
-    auroc = trained.history[-1].get("val_auroc", float("nan"))
+    last = trained.history[-1] if trained.history else {}
+    checks = [f"{name} {value:.3f}" for name, value in last.items() if name.startswith("val_")]
     counted = of_them(len(training), int(training.synthetic.sum()))
-    stage.say(f"train: {counted}, {params.train.epochs} epochs, validation AUROC {auroc:.3f}")
+    stage.say(", ".join([f"train: {counted}, {len(trained.history)} epochs", *checks]))
 
 
 def train_key(params: Params, snapshot: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from benchmarks import page, snapshot
+from benchmarks import detection, page, snapshot
 
 
 @pytest.mark.slow
@@ -34,3 +35,20 @@ def test_a_broken_promise_is_the_exit_code(ratio: float, monkeypatch: pytest.Mon
     made = snapshot.Result([1.0], 1.0, [ratio], 1.0, 1.0, 1.0)
     monkeypatch.setattr(snapshot, "measure", lambda *_: made)
     assert snapshot.main(["--where", str(tmp_path)]) == (ratio > snapshot.MAX_RATIO)
+
+
+def test_the_split_for_boxes_keeps_parts_together_and_classes_even() -> None:
+    names = [f"{kind}_{number}.jpg" for kind in ("rolled-in_scale", "patches") for number in range(100)]
+    parts = [name if name not in ("patches_1.jpg", "patches_5.jpg") else "the same" for name in names]
+    table = pa.table({"source_path": names, "part": parts, "split": pa.nulls(200, pa.string())})
+    for seed in range(5):
+        made = dict(zip(names, detection.split(table, seed)["split"].to_pylist(), strict=True))
+        assert made["patches_1.jpg"] == made["patches_5.jpg"]
+        for kind in ("rolled-in_scale", "patches"):
+            mine = [split for name, split in made.items() if name.startswith(kind)]
+            assert abs(mine.count("test") - 20) <= 1
+            assert abs(mine.count("validation") - 8) <= 1
+
+
+def test_a_benchmark_without_its_data_is_skipped(tmp_path: Path) -> None:
+    assert detection.main(["--data", str(tmp_path)]) == 0

@@ -59,7 +59,7 @@ def train(
             "No defective image of the training split has boxes; model.kind: detection learns from nothing else.",
             next_step="Ingest boxes (Pascal VOC, COCO, YOLO, Label Studio), or set model.kind: classification.",
         )
-    network = build(params, training.defect_types).to(memory_format=torch.channels_last)
+    network = build(params, training.defect_types)
     maps, inputs = _learning_maps(network, params, cache, progress)
     chosen = params.train
     fresh = chosen.augment.views if maps is network.backbone else 0
@@ -77,7 +77,7 @@ def train(
         progress=progress,
     )
     module.learner.load_state_dict(module.averaged.state_dict())
-    return Trained(network.cpu().to(memory_format=torch.contiguous_format).eval(), history)
+    return Trained(network.cpu().eval(), history)
 
 
 def told(examples: Examples) -> Examples:

@@ -7,10 +7,12 @@ import io
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from models import images
 
 TILE_PX = 240
+OUTLINE = (255, 60, 60)
 
 
 def data_uri(image: np.ndarray, tile_px: int = TILE_PX) -> str:
@@ -20,3 +22,12 @@ def data_uri(image: np.ndarray, tile_px: int = TILE_PX) -> str:
     sink = io.BytesIO()
     picture.save(sink, format="JPEG", quality=88)
     return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """RGB uint8 with the border of `mask` in red; a mask of another size is brought to the image's."""
+    rgb = images.to_rgb8(image).copy()
+    if mask.shape != rgb.shape[:2]:
+        mask = np.asarray(Image.fromarray(mask).resize(rgb.shape[1::-1], Image.Resampling.NEAREST))
+    rgb[ndimage.binary_dilation(mask, iterations=2) & ~mask] = OUTLINE
+    return rgb

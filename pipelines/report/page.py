@@ -19,6 +19,8 @@ from models.evaluation import Evaluation
 from models.metrics import Metrics
 from models.runtime import Detector
 from models.vocabulary import Label, Verdict
+from pipelines.pages.pictures import outlined
+from pipelines.report.ground_truth import GroundTruth
 
 TILE_PX = 220
 COLUMNS = (
@@ -50,13 +52,13 @@ def write(
     boxes: BoxQuality | None,
     steadiness: Mapping[str, Mapping[str, float]],
     detector: Detector,
-    data: Path,
+    truth: GroundTruth,
     most: int,
 ) -> None:
     """`report.html` in `out`, and the same pictures as files in `gallery/` for MLflow."""
     (out / "gallery").mkdir()
     gallery = {
-        title: [_show(row, detector, data, out / "gallery" / folder) for row in chosen]
+        title: [_show(row, detector, truth, out / "gallery" / folder) for row in chosen]
         for title, folder, chosen in worst(predictions.to_pylist(), most)
     }
     template = Environment(loader=PackageLoader("pipelines.report", "."), autoescape=True, undefined=StrictUndefined)
@@ -95,12 +97,15 @@ def cell(metrics: Metrics, name: str) -> str:
     return f"{value:.3f} [{low:.2f}, {high:.2f}]" if not math.isnan(low) else f"{value:.3f}"
 
 
-def _show(row: dict, detector: Detector, data: Path, folder: Path) -> Shown:
-    image = images.read(data / row["file"])
+def _show(row: dict, detector: Detector, truth: GroundTruth, folder: Path) -> Shown:
+    image = images.read(truth.data_dir / row["file"])
+    marked = truth.mask(row["image"], *image.shape[:2])
+    plain = _small(images.to_rgb8(image))
+    plain = plain if marked is None else outlined(plain, marked)
     overlay = images.overlay(image, detector.predict(image).heatmap)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{row['score']:.3f}-{Path(row['part']).name}.png").write_bytes(
-        images.encode_png(np.hstack([_small(images.to_rgb8(image)), _small(overlay)]))
+        images.encode_png(np.hstack([plain, _small(overlay)]))
     )
     return Shown(
         part=row["part"],
@@ -108,7 +113,7 @@ def _show(row: dict, detector: Detector, data: Path, folder: Path) -> Shown:
         label=row["label"],
         score=row["score"],
         verdict=row["verdict"],
-        image=_data_uri(images.encode_png(_small(images.to_rgb8(image)))),
+        image=_data_uri(images.encode_png(plain)),
         overlay=_data_uri(images.encode_png(_small(overlay))),
     )
 

@@ -88,7 +88,7 @@ def killed_after_two_epochs(title: str, total: int) -> Iterator[Callable[[int], 
 def test_a_line_without_good_parts_learns_boxes_with_types(tmp_path: Path) -> None:
     from pipelines import evaluate, export, train
 
-    place = line(tmp_path, write(tmp_path / "delivery", 90), epochs=14, learning_rate=0.004)
+    place = line(tmp_path, write(tmp_path / "delivery", 60), epochs=12, learning_rate=0.005)
     assert set(learning_data.splits(place, place.params())[0].defect_types) == {"pit", "stain"}
     train.main(place)
     export.main(place)

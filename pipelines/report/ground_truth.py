@@ -1,0 +1,38 @@
+"""Where people said the defect is, for pictures of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from models import images
+from models.vocabulary import Split
+
+WHITE = 127
+
+
+class GroundTruth:
+    """Masks and boxes of the test split, by image."""
+
+    def __init__(self, table: pa.Table, data_dir: Path) -> None:
+        rows = table.select(["image", "split", "mask", "boxes"]).to_pylist()
+        self._rows: dict[str, dict[str, Any]] = {row["image"]: row for row in rows if row["split"] == Split.TEST}
+        self.data_dir = data_dir
+
+    def mask(self, image: str, height: int, width: int) -> np.ndarray | None:
+        """bool [height, width] of the defective pixels, boxes filled; None where nobody marked any."""
+        row = self._rows[image]
+        if row["mask"]:
+            drawn = Image.fromarray(images.to_rgb8(images.read(self.data_dir / row["mask"]))[..., 0])
+            return np.asarray(np.asarray(drawn.resize((width, height), Image.Resampling.NEAREST)) > WHITE)
+        if not row["boxes"]:
+            return None
+        where = np.zeros((height, width), dtype=bool)
+        for box in row["boxes"]:
+            rows = slice(round(box["y"]), round(box["y"] + box["height"]))
+            where[rows, round(box["x"]) : round(box["x"] + box["width"])] = True
+        return where
