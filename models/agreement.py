@@ -105,7 +105,7 @@ def _network_answers(
         for pixels, _ in torch.utils.data.DataLoader(dataset, batch_size=BATCH):
             answers = network(pixels.contiguous(memory_format=torch.channels_last))
             scores = finish.calibrator(answers[raw].numpy())
-            heat = np.clip((answers[relevance].numpy() - finish.usual) / (2 * finish.hottest_normal), 0, 1)
+            heat = [finish.heatmap(one) for one in answers[relevance].numpy()]
             yield from zip(scores.tolist(), heat, strict=True)
 
 

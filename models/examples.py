@@ -40,22 +40,12 @@ class Examples:
         return len(self.images)
 
 
-def of_split(
-    table: pa.Table,
-    data_dir: Path,
-    split: Split,
-    learns_from: Collection[Label],
-    needs: Collection[Label] | None = None,
-) -> Examples:
-    """The rows of `split` with one of these labels.
-
-    Raises BadData when a label that it `needs` has no image; None for each that it learns from.
-    """
-    needs = learns_from if needs is None else needs
+def of_split(table: pa.Table, data_dir: Path, split: Split, needs: Collection[Label]) -> Examples:
+    """The labelled rows of `split`. Raises BadData when a label that is needed has no image."""
     columns = ["image", "part", "file", "split", "label", "defect_types", "mask", "boxes", "synthetic"]
     rows = table.select([*columns, "width_px", "height_px"]).to_pylist()
     defect_types = _defect_types(rows)
-    chosen = [row for row in rows if row["split"] == split and row["label"] in learns_from]
+    chosen = [row for row in rows if row["split"] == split and row["label"]]
     if missing := sorted(set(needs) - {row["label"] for row in chosen}):
         raise BadData(
             f"The {split} split holds {len(chosen)} labelled images, none of them {' or '.join(missing)}; "

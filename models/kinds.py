@@ -6,10 +6,10 @@ else knows which kind it has before it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from models.params import Params
 from models.vocabulary import Label
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from models.examples import Examples
     from models.fitting import Progress, Trained
 
-KINDS = ("classification", "segmentation", "detection", "anomaly")
+# By name, what the splits for training and validation must hold. What else they hold is learned from too, or left out.
+KINDS: dict[str, frozenset[Label]] = {
+    "classification": frozenset({Label.GOOD, Label.DEFECT}),
+    "detection": frozenset({Label.DEFECT}),  # good images are background, where there are any
+    "anomaly": frozenset({Label.GOOD}),
+}
 
 
 class Network(Protocol):
@@ -35,14 +40,12 @@ class Network(Protocol):
     """
 
     outputs: tuple[str, ...]
+    baseline: Literal["place", "overall", "none"]  # of relevance: what good parts show there, or anywhere; none of it
 
     def __call__(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
 
 
 class Learner(Protocol):
-    LEARNS_FROM: Collection[Label]  # images of other labels are left out
-    NEEDS: Collection[Label]  # what the splits for training and validation must hold of them
-
     def build(self, params: Params, defect_types: Sequence[str]) -> Any:
         """The untrained network with `outputs`: a torch module whose state dict is everything that was learned."""
 

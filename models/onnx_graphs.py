@@ -32,6 +32,14 @@ class Finish:
     centre: np.ndarray  # [d], mean embedding of the training split
     axes: np.ndarray  # [d, k], principal axes scaled to unit variance
 
+    def heatmap(self, relevance: np.ndarray) -> np.ndarray:
+        """What the graph makes of relevance [h, w]: straight up to 0.5 at the hottest normal, then ever slower to 1.
+
+        So that the hot places of a bad part still differ.
+        """
+        heat = (relevance - self.usual) / (2 * self.hottest_normal)
+        return np.maximum(np.minimum(heat, 1 - 0.25 / np.maximum(heat, 0.5)), 0)
+
 
 def export(network: torch.nn.Module, image_size_px: int, outputs: Sequence[str]) -> onnx.ModelProto:
     """The network as a graph from `pixels` [1, 3, side, side] to the named outputs."""
@@ -91,6 +99,8 @@ def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
         "usual": finish.usual.astype(np.float32),
         "half_scale": np.float32(1 / (2 * finish.hottest_normal)),
         "zero": np.float32(0),
+        "quarter": np.float32(0.25),
+        "half": np.float32(0.5),
         "one": np.float32(1),
         "centre": finish.centre.astype(np.float32),
         "axes": finish.axes.astype(np.float32),
@@ -101,7 +111,11 @@ def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
         *score,
         helper.make_node("Sub", ["relevance_in", "usual"], ["unusual"]),
         helper.make_node("Mul", ["unusual", "half_scale"], ["heat"]),
-        helper.make_node("Clip", ["heat", "zero", "one"], ["heatmap"]),
+        helper.make_node("Max", ["heat", "half"], ["hot"]),
+        helper.make_node("Div", ["quarter", "hot"], ["to_go"]),
+        helper.make_node("Sub", ["one", "to_go"], ["bent"]),
+        helper.make_node("Min", ["heat", "bent"], ["below_one"]),
+        helper.make_node("Max", ["below_one", "zero"], ["heatmap"]),
         helper.make_node("Identity", ["embedding_in"], ["embedding"]),
         helper.make_node("Sub", ["embedding_in", "centre"], ["centred"]),
         helper.make_node("MatMul", ["centred", "axes"], ["projection"]),

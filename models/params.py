@@ -83,6 +83,10 @@ class Detection(Section):
     overlap: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Anomaly(Section):
+    bank_size: Annotated[int, Field(ge=1)]
+
+
 class Model(Section):
     kind: Literal["classification", "segmentation", "detection", "anomaly"]
     backbone: str
@@ -91,6 +95,7 @@ class Model(Section):
     tile_px: Annotated[int, Field(ge=32)] | None
     classification: Classification
     detection: Detection
+    anomaly: Anomaly
 
 
 class Augment(Section):
@@ -135,6 +140,7 @@ class Cost(Section):
     review: Positive
     max_escape_rate: Share | None
     confidence: Annotated[float, Field(gt=0, lt=1)]
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Evaluate(Section):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from models import agreement, box_metrics, calibration, defective_only, images, kinds, operating_point
+from models import agreement, box_metrics, calibration, defective_only, good_only, images, kinds, operating_point
 from models.errors import NotReady
 from models.examples import Examples
 from models.metrics import by_part
@@ -59,13 +59,8 @@ def main(workspace: Workspace) -> None:
     defective = validation.targets > 0
     truth, raw = by_part(defective, held.raw_score, np.array(validation.parts))  # a verdict is about a part
     threshold = region_threshold(held, validation)
-    calibrator = defective_only.CALIBRATOR if truth.all() else calibration.fit(raw, truth)
-    finish = fit_finish(seen, held, defective, calibrator, params.export.projection_axes, threshold)
-    point = (
-        defective_only.operating_point(threshold)
-        if truth.all()
-        else operating_point.choose(finish.calibrator(raw), truth, params.cost)
-    )
+    calibrator, point = from_score_to_verdict(raw, truth, threshold, params)
+    finish = fit_finish(seen, held, defective, calibrator, params.export.projection_axes, threshold, network.baseline)
     sealed = detector(graph, finish, describe(workspace, params, finish, point, threshold, training.defect_types))
     with stage.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
@@ -101,6 +96,18 @@ def answers(graph: onnx.ModelProto, files: Sequence[Path]) -> Answers:
     return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
+def from_score_to_verdict(
+    raw: np.ndarray, truth: np.ndarray, threshold: float, params: Params
+) -> tuple[calibration.Calibrator, OperatingPoint]:
+    """From raw scores of validation parts [n] and their truth; where all are alike, what that allows."""
+    if truth.all():
+        return defective_only.CALIBRATOR, defective_only.operating_point(threshold)
+    if not truth.any():
+        return good_only.fit(raw, params.cost.false_alarm_rate)
+    calibrator = calibration.fit(raw, truth)
+    return calibrator, operating_point.choose(calibrator(raw), truth, params.cost)
+
+
 def region_threshold(held: Answers, validation: Examples) -> float:
     """From where on something is a region: of the network's own boxes where their F1 is best, else half of the heatmap."""
     told = [len(boxes) > 0 or not target for boxes, target in zip(validation.boxes, validation.targets, strict=True)]
@@ -117,21 +124,23 @@ def fit_finish(
     calibrator: calibration.Calibrator,
     axes: int,
     threshold: float,
+    baseline: str,
 ) -> Finish:
     """Heatmap scale from the validation split, principal axes from the training split.
 
-    The relevance of a network that finds boxes is their score already: 0.5 is where they become regions.
+    Relevance without a baseline is a score already: it becomes 0.5 at `threshold`, where regions begin.
     """
     centre = seen.embedding.mean(0)
     _, spread, directions = np.linalg.svd(seen.embedding - centre, full_matrices=False)
     axes = min(axes, len(spread))
     scale = np.maximum(spread[:axes] / np.sqrt(len(seen.embedding)), 1e-6)
     directions = directions[:axes] * np.where(directions[:axes].sum(1) < 0, -1, 1)[:, None]  # a sign that never flips
-    if held.boxes is None:
-        usual = held.relevance[~defective].mean(0)
-        hottest_normal = max(float(np.quantile(held.relevance[~defective] - usual, NORMAL_QUANTILE)), 1e-6)
-    else:
-        usual, hottest_normal = np.zeros_like(held.relevance[0]), threshold
+    usual = np.zeros_like(held.relevance[0])
+    hottest_normal = threshold
+    if baseline != "none":
+        normal = held.relevance[~defective]
+        usual += normal.mean(0) if baseline == "place" else normal.mean()
+        hottest_normal = max(float(np.quantile(normal - usual, NORMAL_QUANTILE)), 1e-6)
     return Finish(
         calibrator=calibrator,
         usual=usual,

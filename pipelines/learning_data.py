@@ -10,12 +10,11 @@ from pipelines.workspace import Workspace
 
 
 def splits(workspace: Workspace, params: Params) -> tuple[Examples, Examples]:
-    """(training, validation), by the labels that this kind of detector learns from. Raises BadData where one is missing."""
+    """(training, validation). Raises BadData where one lacks a label that this kind of detector needs."""
     table = annotation_table.load(workspace.annotations)
-    learner = kinds.learner(params.model.kind)
+    needs = kinds.KINDS[params.model.kind]
     training, validation = (
-        examples.of_split(table, workspace.data, split, learner.LEARNS_FROM, learner.NEEDS)
-        for split in (Split.TRAIN, Split.VALIDATION)
+        examples.of_split(table, workspace.data, split, needs) for split in (Split.TRAIN, Split.VALIDATION)
     )
     if params.model.tile_px is None:
         return training, validation

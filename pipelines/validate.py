@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import compute
 
-from models import annotation_table
+from models import annotation_table, kinds
 from models.errors import BadData, NotReady
 from models.files import write_whole
 from models.params import PartsPerClass
 from models.usual import LOOKS
-from models.vocabulary import Split
+from models.vocabulary import Label, Split
 from pipelines import data_docs, learned_looks, quarantine
 from pipelines.adapters.data_contract import CLOCKS_DAYS, CRITICAL, WARNING, Contract, Outcome
 from pipelines.amounts import of_them
@@ -85,7 +85,7 @@ def validate(workspace: Workspace) -> ValidationReport:
         broken = [one for one in of_images if not one.checked]
         if not broken:
             left, refused = _quarantine_failing(workspace, table, of_images)
-            of_dataset = enough(left, params.validate_.min_parts_per_class, contract)
+            of_dataset = enough(left, params.validate_.min_parts_per_class, contract, kinds.KINDS[params.model.kind])
             looked = audit.audit(workspace) if len(left) else None
         failed = [one for one in (*broken, *of_dataset) if not one.holds and one.severity == CRITICAL]
         names = dict(zip(frame["image"], frame.index, strict=True))
@@ -146,15 +146,19 @@ def require_passed(workspace: Workspace) -> None:
         raise NotReady("The data changed since its last passed validation.", next_step="defectloop validate")
 
 
-def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract) -> list[Outcome]:
-    """What is missing to learn and to test: parts per class and split, and young labels. Synthetic images don't count."""
+def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract, needs: Collection[Label]) -> list[Outcome]:
+    """What is missing to learn and to test: parts per class and split, and young labels. Synthetic images don't count.
+
+    `needs` are the labels that the kind of detector must learn from; of the others it needs test parts, where any exist.
+    """
     import pandas as pd
 
     real = table.filter(compute.invert(table["synthetic"]))
     labels = sorted(real["label"].unique().to_pylist())
-    if len(labels) < 2:
-        only = f"only one class ({', '.join(labels) or 'none'}) among {len(real)} labelled images"
-        return [Outcome("parts_per_class", CRITICAL, "there are two classes to tell apart", only, "label", holds=False)]
+    if missing := sorted(set(needs) - set(labels)):
+        only = f"no {' and no '.join(missing)} parts among {len(real)} labelled images"
+        rule = "there are parts of every class that this kind of detector learns from"
+        return [Outcome("parts_per_class", CRITICAL, rule, only, "label", holds=False)]
     parts = real.select(["label", "split", "part"]).to_pandas().groupby(["label", "split"])["part"].nunique()
     counts = pd.DataFrame(
         {
@@ -162,7 +166,7 @@ def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract) -> list[O
             "class": label,
             "split": split.value,
             "parts": int(parts.get((label, split.value), 0)),
-            "needed": getattr(wanted, split),
+            "needed": getattr(wanted, split) if label in needs or split == Split.TEST else 0,
         }
         for label in labels
         for split in Split

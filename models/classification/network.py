@@ -84,6 +84,7 @@ class Network(nn.Module):
     """
 
     outputs = ("raw_score", "embedding", "relevance")
+    baseline = "place"
 
     def __init__(self, backbone: Backbone, *, hidden: int, members: int, dropout: float) -> None:
         super().__init__()

@@ -20,9 +20,6 @@ from models.examples import Examples
 from models.fitting import EpochOrder, Progress, Trained, fit
 from models.frozen_features import frozen_features
 from models.params import Params
-from models.vocabulary import Label
-
-LEARNS_FROM = NEEDS = frozenset({Label.GOOD, Label.DEFECT})
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:

@@ -69,6 +69,7 @@ class Network(nn.Module):
     """
 
     outputs = ("raw_score", "type_logits", "embedding", "relevance", "boxes")
+    baseline = "none"
 
     def __init__(self, backbone: Backbone, n_types: int, *, width: int, boxes: int, overlap: float) -> None:
         super().__init__()

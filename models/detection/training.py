@@ -24,10 +24,6 @@ from models.examples import Examples, chosen_from
 from models.fitting import EpochOrder, Progress, Trained, fit
 from models.frozen_features import frozen_features
 from models.params import Params
-from models.vocabulary import Label
-
-LEARNS_FROM = frozenset({Label.GOOD, Label.DEFECT})
-NEEDS = frozenset({Label.DEFECT})  # where there are good images, they are background
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:

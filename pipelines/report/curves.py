@@ -159,7 +159,8 @@ def _calibration(axes: Any, score: np.ndarray, truth: np.ndarray) -> None:
 
 def _training(axes: Any, path: Path) -> None:
     history = _read(path)
-    for name, colour in (("train_loss", INK), ("val_loss", DEFECT)):
+    told = [name for name in history if name not in ("epoch", "val_auroc")]
+    for name, colour in zip(sorted(told)[:3], (INK, DEFECT, GOOD), strict=False):
         axes.plot(history["epoch"], history[name], color=colour, label=name.replace("_", " "), linewidth=1.6)
     if "val_auroc" in history:
         right = axes.twinx()

@@ -68,7 +68,7 @@ def test_one_class_only_is_an_error_that_names_it(empty_workspace: Workspace, tm
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture(number, defective=False))
     ingest.ingest(empty_workspace, str(tmp_path / "one"))
-    with pytest.raises(BadData, match=r"only one class \(good\)"):
+    with pytest.raises(BadData, match=r"no defect parts among"):
         validate(empty_workspace)
 
 
@@ -259,7 +259,7 @@ def test_synthetic_parts_do_not_count_as_enough(empty_workspace: Workspace, tmp_
         row | ({"synthetic": True, "split": "train"} if row["label"] == "defect" else {}) for row in table.to_pylist()
     ]
     annotation_table.save(annotation_table.from_rows(made), empty_workspace.annotations)
-    with pytest.raises(BadData, match=r"only one class \(good\)"):
+    with pytest.raises(BadData, match=r"no defect parts among"):
         validate(empty_workspace)
 
 

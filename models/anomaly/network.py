@@ -1,0 +1,77 @@
+"""PatchCore (Roth et al., 2022): how far each place of an image lies from everything that good parts showed.
+
+Knows nothing of files, training or the choice of what is remembered.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from models.backbones import Backbone
+
+LEVELS = 2  # of the backbone's feature maps: the last one knows objects, which no scratch is
+AROUND = 3  # positions whose mean is one patch: a little displacement is no defect
+FINER = 4  # times the patches' grid: the resolution of the heatmap
+BLUR = 1.75  # standard deviation in cells of the finer grid, as in the paper relative to the image
+
+
+class Patches(nn.Module):
+    """Pixels [n, 3, side, side] in [0, 1] to locally aware patch features [n, c, h, w] of a frozen backbone."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.width = sum(backbone.channels[:LEVELS])
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        around = [
+            functional.avg_pool2d(level, AROUND, 1, AROUND // 2, count_include_pad=False)
+            for level in self.backbone(pixels)[:LEVELS]
+        ]
+        finest = around[0].shape[-2:]
+        larger = [functional.interpolate(level, size=finest, mode="bilinear") for level in around[1:]]
+        return torch.cat([around[0], *larger], dim=1)
+
+
+class Network(nn.Module):
+    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, 2c] and relevance [n, h, w].
+
+    The raw score is the largest distance of a patch to the bank, the relevance all distances, smoothed. The embedding is
+    mean and standard deviation of the patches: what drift is measured on.
+    """
+
+    outputs = ("raw_score", "embedding", "relevance")
+    baseline = "overall"
+
+    def __init__(self, backbone: Backbone, bank_size: int) -> None:
+        super().__init__()
+        self.patches = Patches(backbone)
+        self.register_buffer("bank", torch.zeros(bank_size, self.patches.width))
+        kernel = torch.exp(-(torch.arange(-6, 7).float() ** 2) / (2 * BLUR**2))
+        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        patches = self.patches(pixels)
+        distance = self.distances(patches)
+        flat = patches.flatten(2)
+        mean = flat.mean(2)
+        spread = ((flat - mean.unsqueeze(2)).square().mean(2) + 1e-8).sqrt()
+        return distance.flatten(1).amax(1), torch.cat([mean, spread], dim=1), self._smooth(distance)
+
+    def distances(self, patches: torch.Tensor) -> torch.Tensor:
+        """Euclidean distance of each patch [n, c, h, w] to its nearest neighbour in the bank: [n, h, w]."""
+        n, _, height, width = patches.shape
+        rows = patches.flatten(2).transpose(1, 2)
+        squared = (self.bank.square().sum(1) - 2 * rows @ self.bank.T).amin(2) + rows.square().sum(2)
+        return squared.clamp_min(1e-12).sqrt().view(n, height, width)
+
+    def _smooth(self, distance: torch.Tensor) -> torch.Tensor:
+        size = (distance.shape[1] * FINER, distance.shape[2] * FINER)
+        fine = functional.interpolate(distance.unsqueeze(1), size=size, mode="bilinear")
+        reach = len(self.kernel) // 2
+        fine = functional.pad(fine, (reach, reach, reach, reach), mode="replicate")
+        return functional.conv2d(functional.conv2d(fine, self.kernel.view(1, 1, 1, -1)), self.kernel.view(1, 1, -1, 1))[
+            :, 0
+        ]
