@@ -80,7 +80,7 @@ def box_quality(detector: Detector, table: pa.Table, data_dir: Path, split: Spli
             )
         )
         truth.append(_true_boxes(row, types))
-    return box_metrics.average_precision(found, truth, types)
+    return box_metrics.average_precision(found, truth, types) if any(map(len, truth)) else None
 
 
 def summarise(predictions: pa.Table, point: OperatingPoint, bootstrap: int) -> Evaluation:

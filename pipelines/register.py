@@ -37,7 +37,8 @@ def register(workspace: Workspace) -> ModelVersion:
         run["mlflow_run_id"],
         metrics=final_metrics(result)
         | export_metrics(workspace)
-        | {"test_calibration_error": evaluated["calibration_error"]},
+        | {"test_calibration_error": evaluated["calibration_error"]}
+        | {f"test_{name}": evaluated["boxes"][name] for name in ("map50", "map50_95") if "boxes" in evaluated},
         dataset={
             "name": taken.tag,
             "digest": taken.data_hash,

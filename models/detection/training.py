@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from models.examples import Examples, chosen_from
 from models.fitting import EpochOrder, Progress, Trained, fit
 from models.frozen_features import frozen_features
 from models.params import Params
+from models.regions import from_heatmap
+
+WHITE = 127  # of a mask: above it lies the defect
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
@@ -46,13 +50,13 @@ def train(
 ) -> Trained:
     """Train from the last epoch that `work` holds, else from the start; both end with the same weights.
 
-    `cache` keeps frozen maps by image, for every later training. Defective images without boxes are left out: as
-    background they would teach that their defects are none. Raises BadData when no training image has a box.
+    `cache` keeps frozen maps by image, for every later training. Defective images without boxes and masks are left out:
+    as background they would teach that their defects are none. Raises BadData when no training image has a box.
     """
     training, validation = told(training), told(validation)
     if not training.targets.any():
         raise BadData(
-            "No defective image of the training split has boxes; model.kind: detection learns from nothing else.",
+            "No defective image of the training split has boxes or a mask; model.kind: detection learns from nothing else.",
             next_step="Ingest boxes (Pascal VOC, COCO, YOLO, Label Studio), or set model.kind: classification.",
         )
     network = build(params, training.defect_types)
@@ -77,8 +81,28 @@ def train(
 
 
 def told(examples: Examples) -> Examples:
-    """Without the defective images of which nobody said where the defect is."""
-    return chosen_from(examples, [not t or len(b) > 0 for t, b in zip(examples.targets, examples.boxes, strict=True)])
+    """With boxes around masks where there are no boxes; without defective images where nobody marked the defect."""
+    boxes = [
+        _around(mask, types) if mask and target and not len(given) else given
+        for mask, target, given, types in zip(
+            examples.masks, examples.targets, examples.boxes, examples.types, strict=True
+        )
+    ]
+    known = [not target or len(given) > 0 for target, given in zip(examples.targets, boxes, strict=True)]
+    return chosen_from(replace(examples, boxes=boxes), known)
+
+
+def _around(mask: Path, types: tuple[int, ...]) -> np.ndarray:
+    """[m, 5]: a box around each connected area, of the image's first type."""
+    white = images.to_rgb8(images.read(mask))[..., 0] > WHITE
+    height, width = white.shape
+    areas = from_heatmap(white.astype(np.float32), 0.5, width_px=width, height_px=height)
+    kind = types[0] if types else 0
+    rows = [
+        (one.x / width, one.y / height, (one.x + one.width) / width, (one.y + one.height) / height, kind)
+        for one in areas
+    ]
+    return np.array(rows, dtype=np.float32).reshape(-1, 5)
 
 
 def batch(items: Sequence[tuple[torch.Tensor, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -165,6 +165,28 @@ def test_good_images_are_background_and_unmarked_defects_are_left_out(tmp_path: 
     assert (told.targets == 0).sum() == (learn.targets == 0).sum()
 
 
+def test_a_mask_stands_for_boxes_around_its_areas(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from models.detection import training
+
+    place = line(tmp_path, write(tmp_path / "delivery", 20))
+    learn, _ = learning_data.splits(place, place.params())
+    mask = np.zeros((40, 80), dtype=np.uint8)
+    mask[10:20, 8:24] = mask[30:40, 60:80] = 255
+    (tmp_path / "mask.png").write_bytes(images.encode_png(mask))
+    nothing = np.zeros((0, 5), dtype=np.float32)
+    masked = replace(
+        learn,
+        boxes=[nothing, *learn.boxes[1:]],
+        masks=[tmp_path / "mask.png", *learn.masks[1:]],
+        types=[(1,), *learn.types[1:]],
+    )
+    there = sorted(map(tuple, training.told(masked).boxes[0].tolist()))
+    assert np.allclose(there, [(0.1, 0.25, 0.3, 0.5, 1), (0.75, 0.75, 1, 1, 1)])
+    assert np.array_equal(training.told(masked).boxes[1], learn.boxes[1])
+
+
 def test_a_line_without_boxes_is_told_what_is_missing(tmp_path: Path) -> None:
     from dataclasses import replace
 
