@@ -10,7 +10,7 @@ BIN := .venv/bin
 export DO_NOT_TRACK := 1
 
 help:            ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 16
 
 setup: .venv/.ready  ## make .venv from requirements.lock
 
@@ -29,11 +29,11 @@ BENCHMARKS := ingest snapshot
 bench: .venv/.ready  ## what ingest, audit and snapshots cost, into docs/benchmarks-data.md; some 20 minutes
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --write || exit 1; done
 
-# Each writes its section of docs/benchmarks.md and passes over data that are not in DATASETS.
-MODELS := speed
-
 bench-models: .venv/.ready  ## what detectors reach and how fast they are, into docs/benchmarks.md; hours. DATASETS=FOLDER
-	@for name in $(MODELS); do DATASETS=$(DATASETS) $(BIN)/python -m benchmarks.$$name --write || exit 1; done
+	@$(BIN)/python -m benchmarks.speed --write
+	@$(BIN)/python -m benchmarks.classification --write
+	@$(BIN)/python -m benchmarks.detection --write --data $(DATASETS)/neu_det
+	@$(BIN)/python -m benchmarks.anomaly --write --data $(DATASETS)/mvtec_bottle_256
 
 check: .venv/.ready  ## format, lint, types, import contracts, docs
 	@$(BIN)/ruff format --check .

@@ -10,18 +10,12 @@ import argparse
 import json
 import tempfile
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import yaml
 
-from benchmarks import page
-from models import annotation_table
-from models.vocabulary import Split
-from pipelines.adapters import dataset_versions, git
+from benchmarks import lines, page
 from pipelines.ingest import ingest
 from pipelines.initialise import init
 from pipelines.workspace import Workspace
@@ -70,31 +64,14 @@ def measure(data: Path, where: Path, seed: int, threads: int, changes: dict | No
 def line_of(data: Path, where: Path, seed: int, changes: dict) -> Workspace:
     place = init(where, "steel")
     ingest.ingest(place, str(data))
-    annotation_table.save(split(annotation_table.load(place.annotations), seed), place.annotations)
-    params = yaml.safe_load((where / "params.yaml").read_text())
-    params["model"] |= MODEL
-    params["train"] |= TRAIN | {"seed": seed} | changes
-    params["train"]["augment"] |= AUGMENT
-    (where / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    dataset_versions.add_data(place.root)
-    git.commit(place.root, ["data.dvc", "params.yaml"], "The benchmark's data")
+    lines.split(place, class_of, seed, test=TEST, validation=VALIDATION)
+    lines.settle(place, {"model": MODEL, "train": TRAIN | {"seed": seed, "augment": AUGMENT} | changes})
     return place
 
 
-def split(table: pa.Table, seed: int) -> pa.Table:
-    """Every class by itself, part by part: test, validation, training. A class is a file's name without its number."""
-    parts: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for row, (name, part) in enumerate(zip(table["source_path"].to_pylist(), table["part"].to_pylist(), strict=True)):
-        parts[Path(name).stem.rsplit("_", 1)[0]][part].append(row)
-    splits = np.full(len(table), Split.TRAIN.value, dtype=object)
-    random = np.random.default_rng(seed)
-    for of_class in parts.values():
-        names = sorted(of_class)
-        order = random.permutation(len(names))
-        test, held = round(TEST * len(names)), round(VALIDATION * len(names))
-        for place, number in enumerate(order[: test + held]):
-            splits[of_class[names[number]]] = Split.TEST.value if place < test else Split.VALIDATION.value
-    return table.set_column(table.schema.get_field_index("split"), "split", pa.array(splits, pa.string()))
+def class_of(row: lines.Row) -> str:
+    """A file's name without its number."""
+    return Path(row["source_path"]).stem.rsplit("_", 1)[0]
 
 
 def report(results: list[Result]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from benchmarks import detection, page, snapshot
+from benchmarks import anomaly, detection, lines, page, snapshot
 
 
 @pytest.mark.slow
@@ -42,7 +42,13 @@ def test_the_split_for_boxes_keeps_parts_together_and_classes_even() -> None:
     parts = [name if name not in ("patches_1.jpg", "patches_5.jpg") else "the same" for name in names]
     table = pa.table({"source_path": names, "part": parts, "split": pa.nulls(200, pa.string())})
     for seed in range(5):
-        made = dict(zip(names, detection.split(table, seed)["split"].to_pylist(), strict=True))
+        made = dict(
+            zip(
+                names,
+                lines.drawn(table, detection.class_of, seed, test=0.2, validation=0.08)["split"].to_pylist(),
+                strict=True,
+            )
+        )
         assert made["patches_1.jpg"] == made["patches_5.jpg"]
         for kind in ("rolled-in_scale", "patches"):
             mine = [split for name, split in made.items() if name.startswith(kind)]
@@ -52,3 +58,4 @@ def test_the_split_for_boxes_keeps_parts_together_and_classes_even() -> None:
 
 def test_a_benchmark_without_its_data_is_skipped(tmp_path: Path) -> None:
     assert detection.main(["--data", str(tmp_path)]) == 0
+    assert anomaly.main(["--data", str(tmp_path / "nowhere")]) == 0
