@@ -26,7 +26,7 @@ TEST, VALIDATION = 0.20, 0.08
 MODEL = {"kind": "detection"}
 TRAIN = {
     "finetune": "last",
-    "epochs": 30,
+    "epochs": 26,
     "batch_size": 16,
     "learning_rate": 0.002,
     "weight_decay": 0.05,
