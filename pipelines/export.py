@@ -26,7 +26,7 @@ from models.onnx_graphs import NETWORK, Finish, detector, export, with_preproces
 from models.params import Params
 from models.preprocessing import session_of
 from models.runtime import INPUT, Detector, DetectorMetadata, as_input
-from models.vocabulary import OperatingPoint
+from models.vocabulary import Label, OperatingPoint
 from pipelines import learning_data, lineage, stage
 from pipelines.workspace import Workspace
 
@@ -61,7 +61,9 @@ def main(workspace: Workspace) -> None:
     threshold = region_threshold(held, validation)
     calibrator, point = from_score_to_verdict(raw, truth, threshold, params)
     finish = fit_finish(seen, held, defective, calibrator, params.export.projection_axes, threshold, network.baseline)
-    sealed = detector(graph, finish, describe(workspace, params, finish, point, threshold, training.defect_types))
+    sealed = detector(
+        graph, finish, describe(workspace, params, finish, point, threshold, told_apart(network, training))
+    )
     with stage.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
         agreed = agreement.compare(network, Detector(out / "detector.onnx"), validation, finish, size)
@@ -106,6 +108,12 @@ def from_score_to_verdict(
         return good_only.fit(raw, params.cost.false_alarm_rate)
     calibrator = calibration.fit(raw, truth)
     return calibrator, operating_point.choose(calibrator(raw), truth, params.cost)
+
+
+def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
+    """The defect types in the order of the class probabilities; one that stands for all where the network tells no types."""
+    several = len(training.defect_types) > 1 and "type_logits" not in network.outputs
+    return (Label.DEFECT.value,) if several else training.defect_types
 
 
 def region_threshold(held: Answers, validation: Examples) -> float:

@@ -159,3 +159,23 @@ def test_weights_that_can_not_be_had_are_named(name: str, weights: str, error: t
 
     with pytest.raises(error, match=says):
         backbones.build(name, weights, 64, seed=0)
+
+
+@pytest.mark.slow
+def test_a_line_with_several_defect_types_inspects(tmp_path: Path) -> None:
+    from pipelines import export, snapshot, train
+    from pipelines.ingest import ingest
+    from tests.conftest import make_workspace, write_parts
+
+    place = make_workspace(tmp_path / "workspace")
+    folder = write_parts(tmp_path / "stock", 60)
+    (folder / "dent").mkdir()
+    for path in sorted((folder / "scratch").iterdir())[::2]:
+        path.rename(folder / "dent" / path.name)
+    ingest.ingest(place, str(folder))
+    snapshot.dataset_versions.add_data(place.root)
+    train.main(place)
+    export.main(place)
+    detector = Detector(place.artifacts / "export" / "detector.onnx")
+    answer = detector.predict(images.decode(picture(0, defective=True)))
+    assert answer.class_probabilities == {"defect": answer.score}
