@@ -208,4 +208,4 @@ def test_a_kind_that_needs_good_parts_still_says_so(tmp_path: Path) -> None:
     table = annotation_table.load(place.annotations)
     with pytest.raises(BadData, match="none of them good"):
         examples.of_split(table, place.data, Split.TRAIN, list(Label))
-    assert len(examples.of_split(table, place.data, Split.TRAIN, list(Label), [Label.DEFECT]))
+    assert len(examples.of_split(table, place.data, Split.TRAIN, [Label.DEFECT]))
