@@ -84,7 +84,7 @@ def sealed(where: Path, backbone: str, image_size_px: int) -> tuple[Any, Any]:
         Calibrator(1.0, 0.0), np.zeros(shapes[2][1:]), 1.0, np.zeros(width), np.zeros((width, 4))
     )
     about = DetectorMetadata(
-        "classification", "speed", ("defect",), OperatingPoint(0.1, 0.5), finish.calibrator, 0.5, image_size_px,
+        "classification", "speed", ("defect",), OperatingPoint(0.1, 0.5), finish.calibrator, "", 0.5, image_size_px,
         None, backbone, "", "", "", "", "",
     )  # fmt: skip
     onnx.save(onnx_graphs.detector(graph, finish, about), where / "detector.onnx")

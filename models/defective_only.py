@@ -9,6 +9,7 @@ from __future__ import annotations
 from models.calibration import Calibrator
 from models.vocabulary import OperatingPoint
 
+BASIS = "the network's own probability: no good part was there to calibrate it; nothing passes"
 CALIBRATOR = Calibrator(slope=1.0, intercept=0.0)
 
 

@@ -23,7 +23,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 @dataclass(frozen=True)
 class Trained:
     network: Any  # what the kind's `build` makes, with what it learned
-    history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per `epoch`, or of `patches` remembered
 
 
 def fit(

@@ -44,6 +44,13 @@ def fit(raw_score: np.ndarray, false_alarm_rate: float) -> tuple[Calibrator, Ope
     return calibrator, OperatingPoint(pass_below=pass_below, fail_from=_FAILS)
 
 
+def basis(n: int, false_alarm_rate: float) -> str:
+    return (
+        f"{n} good validation parts: at most {false_alarm_rate:g} of good parts are reviewed or fail. The score is no "
+        "probability, since no defective part was there to calibrate it"
+    )
+
+
 def parts_needed(false_alarm_rate: float) -> int:
     """Good parts that are enough for a rate this low."""
     return math.ceil(1 / false_alarm_rate - 1e-9) - 1

@@ -40,6 +40,7 @@ class DetectorMetadata:
     classes: tuple[str, ...]  # defect types, in the order of the class probabilities
     operating_point: OperatingPoint
     calibrator: Calibrator
+    basis: str  # what score and thresholds rest on, in words
     heatmap_threshold: float  # from there on the heatmap's areas, or the file's own boxes, are regions
     image_size_px: int
     tile_px: int | None  # a larger image is seen as overlapping tiles of this side
@@ -61,7 +62,7 @@ class DetectorMetadata:
         calibrator = values["calibrator"]
         knots = tuple((float(raw), float(probability)) for raw, probability in calibrator.pop("knots", ()))
         values["calibrator"] = Calibrator(**calibrator, knots=knots)
-        return cls(**({"tile_px": None} | values))  # files of before know no tiles
+        return cls(**({"tile_px": None, "basis": "costs"} | values))  # files of before say neither
 
 
 class Detector:

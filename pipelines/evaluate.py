@@ -51,7 +51,7 @@ def main(workspace: Workspace) -> None:
         truth = GroundTruth(table, workspace.data)
         page.write(out, predictions, result, boxes, steadiness, detector, truth, params.evaluate.gallery)
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
-        (out / "model-card.md").write_text(card.render(detector, result, error, steadiness, counts, params))
+        (out / "model-card.md").write_text(card.render(detector, result, error, steadiness, counts))
     whole = result.overall
     stage.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "

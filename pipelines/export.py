@@ -59,10 +59,10 @@ def main(workspace: Workspace) -> None:
     defective = validation.targets > 0
     truth, raw = by_part(defective, held.raw_score, np.array(validation.parts))  # a verdict is about a part
     threshold = region_threshold(held, validation)
-    calibrator, point = from_score_to_verdict(raw, truth, threshold, params)
+    calibrator, point, basis = from_score_to_verdict(raw, truth, threshold, params)
     finish = fit_finish(seen, held, defective, calibrator, params.export.projection_axes, threshold, network.baseline)
     sealed = detector(
-        graph, finish, describe(workspace, params, finish, point, threshold, told_apart(network, training))
+        graph, finish, describe(workspace, params, finish, point, basis, threshold, told_apart(network, training))
     )
     with stage.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
@@ -100,14 +100,21 @@ def answers(graph: onnx.ModelProto, files: Sequence[Path]) -> Answers:
 
 def from_score_to_verdict(
     raw: np.ndarray, truth: np.ndarray, threshold: float, params: Params
-) -> tuple[calibration.Calibrator, OperatingPoint]:
-    """From raw scores of validation parts [n] and their truth; where all are alike, what that allows."""
+) -> tuple[calibration.Calibrator, OperatingPoint, str]:
+    """From raw scores of validation parts [n] and their truth; where all are alike, what that allows. And which it was."""
     if truth.all():
-        return defective_only.CALIBRATOR, defective_only.operating_point(threshold)
+        return defective_only.CALIBRATOR, defective_only.operating_point(threshold), defective_only.BASIS
     if not truth.any():
-        return good_only.fit(raw, params.cost.false_alarm_rate)
-    calibrator = calibration.fit(raw, truth)
-    return calibrator, operating_point.choose(calibrator(raw), truth, params.cost)
+        return *good_only.fit(raw, params.cost.false_alarm_rate), good_only.basis(
+            len(raw), params.cost.false_alarm_rate
+        )
+    calibrator, cost = calibration.fit(raw, truth), params.cost
+    promise = "" if cost.max_escape_rate is None else f", and an escape rate of at most {cost.max_escape_rate:g}"
+    basis = (
+        f"{calibrator.method} on {len(raw)} validation parts; costs of {cost.escape:g} for an escape, {cost.overkill:g} "
+        f"for overkill, {cost.review:g} for a review{promise}"
+    )
+    return calibrator, operating_point.choose(calibrator(raw), truth, cost), basis
 
 
 def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
@@ -163,6 +170,7 @@ def describe(
     params: Params,
     finish: Finish,
     point: OperatingPoint,
+    basis: str,
     threshold: float,
     defect_types: tuple[str, ...],
 ) -> DetectorMetadata:
@@ -174,6 +182,7 @@ def describe(
         classes=defect_types,
         operating_point=point,
         calibrator=finish.calibrator,
+        basis=basis,
         heatmap_threshold=threshold,
         image_size_px=params.model.image_size_px,
         tile_px=params.model.tile_px,

@@ -51,7 +51,7 @@ def main(workspace: Workspace) -> None:
         (out / "run.json").write_text(json.dumps({"mlflow_run_id": run_id, "train_key": key, "snapshot": snapshot}))
     shutil.rmtree(work, ignore_errors=True)
     last = trained.history[-1] if trained.history else {}
-    checks = [f"{name} {value:.3f}" for name, value in last.items() if name != "epoch"]
+    checks = [f"{name} {value:.3f}" for name, value in last.items() if name not in ("epoch", "patches")]
     counted = of_them(len(training), int(training.synthetic.sum()))
     stage.say(", ".join([f"train: {counted}", *checks]))
 

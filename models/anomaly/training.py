@@ -58,14 +58,14 @@ def train(
         def told(done: int, reach: float) -> None:
             if done % every == 0:
                 show(done)
-                history.append({"epoch": float(done), "farthest_patch": reach})  # an epoch is a patch taken
+                history.append({"patches": float(done), "farthest_patch": reach})
 
         chosen = greedy(pool, size, params.train.seed, told)
     places = torch.arange(size) % len(chosen)  # fewer patches than places: some are remembered twice
     network.bank.copy_(pool[chosen][places])
     if logger:
         for row in history:
-            logger.log_metrics({"farthest_patch": row["farthest_patch"]}, step=int(row["epoch"]))
+            logger.log_metrics({"farthest_patch": row["farthest_patch"]}, step=int(row["patches"]))
     return Trained(network.eval(), history)
 
 

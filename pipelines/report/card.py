@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.evaluation import Evaluation
-from models.params import Params
 from models.runtime import Detector
 from models.vocabulary import Split
 from pipelines.report.page import COLUMNS, cell
@@ -21,7 +20,6 @@ def render(
     calibration_error: float,
     steadiness: Mapping[str, Mapping[str, float]],
     counts: Sequence[tuple[str, str, int, int]],
-    params: Params,
 ) -> str:
     """Markdown; the same inputs give the same text. `counts` are those of `counted`."""
     environment = Environment(
@@ -36,7 +34,6 @@ def render(
         calibration_error=calibration_error,
         steadiness=steadiness,
         counts=counts,
-        params=params,
     )
 
 

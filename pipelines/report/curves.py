@@ -159,14 +159,15 @@ def _calibration(axes: Any, score: np.ndarray, truth: np.ndarray) -> None:
 
 def _training(axes: Any, path: Path) -> None:
     history = _read(path)
-    told = [name for name in history if name not in ("epoch", "val_auroc")]
+    steps = "epoch" if "epoch" in history else "patches"
+    told = [name for name in history if name not in (steps, "val_auroc")]
     for name, colour in zip(sorted(told)[:3], (INK, DEFECT, GOOD), strict=False):
-        axes.plot(history["epoch"], history[name], color=colour, label=name.replace("_", " "), linewidth=1.6)
+        axes.plot(history[steps], history[name], color=colour, label=name.replace("_", " "), linewidth=1.6)
     if "val_auroc" in history:
         right = axes.twinx()
-        right.plot(history["epoch"], history["val_auroc"], color=GOOD, linewidth=1.6, label="val AUROC")
+        right.plot(history[steps], history["val_auroc"], color=GOOD, linewidth=1.6, label="val AUROC")
         right.set_ylim(0.5, 1)
         right.grid(visible=False)
         right.legend(loc="lower right")
-    axes.set(xlabel="epoch", ylabel="loss", title="Training")
+    axes.set(xlabel=steps, ylabel="loss" if "train_loss" in told else "distance", title="Training")
     axes.legend(loc="lower left")

@@ -82,4 +82,5 @@ def test_a_version_carries_its_model_card(own_champion: Workspace) -> None:
     assert version.tags[model_registry.ARTEFACT] in card
     assert "| test | defect |" in card
     assert "mirrored left to right" in card
+    assert "Platt scaling on 9 validation parts; costs of 10 for an escape" in card
     assert version.description == card
