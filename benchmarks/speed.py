@@ -163,10 +163,10 @@ def training(where: Path, image_size_px: int, batches: int) -> Ratio:
         found = learner.configure_optimizers()["optimizer"]
         for batch in DataLoader(dataset, 16):
             found.zero_grad()
-            learner._loss(learner._logits(batch[0]), batch[1]).backward()
+            learner._loss(batch)[0].backward()
             found.step()
         with torch.inference_mode():
-            learner.eval()._logits(dataset[:16][0])  # one validation batch, as the other side has
+            learner.eval()._loss(dataset[:16])  # one validation batch, as the other side has
 
     seconds = by_turns(ours, bare, 3)
     rates = [n / each for each in seconds]

@@ -22,6 +22,7 @@ class ImageDataset(Dataset):
     """(pixels [3, side, side] in [0, 1], target) of every view of every file: index = view · n + image.
 
     `views` says which view a number is; training may ask for numbers without end, `len` counts the first one alone.
+    With `types` [n, k] each answer has the image's row of it as well.
     """
 
     def __init__(
@@ -30,17 +31,20 @@ class ImageDataset(Dataset):
         targets: np.ndarray,
         image_size_px: int,
         views: Callable[[int], View] = _plain,
+        types: np.ndarray | None = None,
     ) -> None:
         self.paths = list(paths)
         self.targets = torch.from_numpy(np.asarray(targets, dtype=np.float32))
+        self.types = None if types is None else torch.from_numpy(types)
         self.views = views
         self.preprocess = preprocessor(image_size_px)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         view, number = divmod(index, len(self.paths))
         path = self.paths[number]
         pixels = self.preprocess(seen(images.read(path), self.views(view), path.stem))[0]
-        return torch.from_numpy(pixels), self.targets[number]
+        answer = torch.from_numpy(pixels), self.targets[number]
+        return answer if self.types is None else (*answer, self.types[number])

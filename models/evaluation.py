@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from models import box_metrics, images
+from models import box_metrics, images, type_metrics
 from models.box_metrics import BoxQuality
 from models.metrics import Metrics, by_part, measure
 from models.params import Cost
 from models.runtime import Detector
+from models.type_metrics import TypeQuality
 from models.vocabulary import Label, OperatingPoint, Split, Verdict
 
 LEAST_SURE = 0.001  # boxes below that score change no average precision
@@ -42,7 +43,8 @@ class Evaluation:
 def predict(
     detector: Detector, table: pa.Table, data_dir: Path, split: Split, show: Callable[[int], None] = lambda done: None
 ) -> pa.Table:
-    """One row per labelled image of `split`: image, file, part, slice, label, score, raw_score, verdict."""
+    """One row per labelled image of `split`: image, file, part, slice, label, score, raw_score, verdict, and what its
+    types are and how probable each is, in the order of the detector's classes."""
     rows = [row for row in table.to_pylist() if row["split"] == split and row["label"]]
     answers = detector.predict_many(images.read(data_dir / row["file"]) for row in rows)
     kept = ("image", "file", "part", "slice", "label")
@@ -54,6 +56,8 @@ def predict(
                 "score": answer.score,
                 "raw_score": answer.raw_score,
                 "verdict": detector.verdict(answer.score).value,
+                "defect_types": row["defect_types"] or [],
+                "class_probabilities": [answer.class_probabilities[name] for name in detector.metadata.classes],
             }
         )
         show(done)
@@ -81,6 +85,15 @@ def box_quality(detector: Detector, table: pa.Table, data_dir: Path, split: Spli
         )
         truth.append(_true_boxes(row, types))
     return box_metrics.average_precision(found, truth, types) if any(map(len, truth)) else None
+
+
+def type_quality(predictions: pa.Table, types: Sequence[str]) -> TypeQuality | None:
+    """On the defective images of types that the detector knows; None where there are none, or it tells none apart."""
+    rows = [
+        row for row in predictions.to_pylist() if row["label"] == Label.DEFECT and set(row["defect_types"]) & set(types)
+    ]
+    truth = np.array([[name in row["defect_types"] for name in types] for row in rows], dtype=bool)
+    return type_metrics.measure(truth, np.array([row["class_probabilities"] for row in rows]), types)
 
 
 def summarise(predictions: pa.Table, point: OperatingPoint, bootstrap: int) -> Evaluation:

@@ -40,7 +40,9 @@ def main(workspace: Workspace) -> None:
         # On test parts: the calibrator was fitted on the validation split, which would flatter it.
         error = calibration.expected_error(*curves.score_and_truth(predictions))
         boxes = evaluation.box_quality(detector, table, workspace.data, Split.TEST)
+        types = evaluation.type_quality(predictions, detector.metadata.classes)
         more = {"calibration_error": error} | ({"boxes": boxes.to_dict()} if boxes else {})
+        more |= {"types": types.to_dict()} if types else {}
         (out / "metrics.json").write_text(json.dumps(flat(result) | more, indent=1))
         (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more, indent=1))
         curves.write(predictions, out / "plots")
@@ -49,13 +51,14 @@ def main(workspace: Workspace) -> None:
         history = workspace.artifacts / "train" / "history.csv"
         curves.draw(predictions, detector.metadata.operating_point, history, out / "figures")
         truth = GroundTruth(table, workspace.data)
-        page.write(out, predictions, result, boxes, steadiness, detector, truth, params.evaluate.gallery)
+        page.write(out, predictions, result, boxes, types, steadiness, detector, truth, params.evaluate.gallery)
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
         (out / "model-card.md").write_text(card.render(detector, result, error, steadiness, counts))
     whole = result.overall
     stage.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
         f"escape rate {whole.escape_rate:.3f}, overkill rate {whole.overkill_rate:.3f}"
+        + (f", macro-F1 of {len(types.by_type)} types {types.macro_f1:.3f}" if types else "")
         + (f", boxes mAP50 {boxes.map50:.3f}, mAP50–95 {boxes.map50_95:.3f}" if boxes else "")
     )
 

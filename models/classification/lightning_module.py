@@ -7,13 +7,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
-from models.classification.network import Network
+from models.classification.network import Network, pool
 from models.fitting import seed_step
 from models.params import Train
 
 
 class Classification(lightning.LightningModule):
-    """Binary cross-entropy of every member's logit. Batches are (statistics or pixels, target in {0, 1}).
+    """Binary cross-entropy of every member's logit, and of each defect type where there are several.
+
+    Batches are (statistics or pixels, target in {0, 1}), then with several types [n, k] in {0, 1}, −1 where nobody said.
 
     Each batch draws its random numbers from the seed and its own place, so that a training that was killed and resumed
     ends with the same weights, bit for bit.
@@ -39,15 +41,15 @@ class Classification(lightning.LightningModule):
         seed_step(self.params.seed, self.current_epoch, number)
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
-        inputs, target = batch
-        loss = self._loss(self._logits(inputs), target)
+        loss = self._loss(batch)[0]
+        target = batch[1]
         self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(target), sync_dist=True)
         return loss
 
     def validation_step(self, batch: list[torch.Tensor], _: int) -> None:
-        inputs, target = batch
-        logits = self._logits(inputs)
-        self.log("val_loss", self._loss(logits, target), batch_size=len(target), sync_dist=True)
+        target = batch[1]
+        loss, logits = self._loss(batch)
+        self.log("val_loss", loss, batch_size=len(target), sync_dist=True)
         self._validation.append((logits.mean(1), target))
 
     def on_validation_epoch_end(self) -> None:
@@ -62,10 +64,19 @@ class Classification(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.params.epochs)
         return {"optimizer": optimiser, "lr_scheduler": schedule}
 
-    def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.learner.logits(inputs) if self.from_pixels else self.learner(inputs)
-
-    def _loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _loss(self, batch: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch's loss and every member's logit [n, members]."""
+        inputs, target, *types = batch
+        heads = self.learner.heads if self.from_pixels else self.learner
+        features = pool(self.learner.backbone(inputs)) if self.from_pixels else inputs
+        logits = heads(features)
         wanted = target.unsqueeze(1).expand_as(logits)
         weight = torch.tensor(self.positive_weight, device=logits.device)
-        return functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
+        loss = functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
+        if types:
+            known = types[0] >= 0
+            of_types = functional.binary_cross_entropy_with_logits(
+                heads.type_logits(features), types[0].clamp_min(0), reduction="none"
+            )
+            loss = loss + (of_types * known).sum() / known.sum().clamp_min(1)
+        return loss, logits

@@ -35,7 +35,8 @@ class Pooled(nn.Module):
 class Heads(nn.Module):
     """Several small networks side by side on the same statistics; their mean logit varies less than one's."""
 
-    def __init__(self, width: int, hidden: int, members: int, dropout: float) -> None:
+    def __init__(self, width: int, hidden: int, members: int, dropout: float, types: int = 0) -> None:
+        """`types` defect types to tell apart, by a linear layer of their own on the same statistics; 0 for none."""
         super().__init__()
         self.members = members
         self.dropout = dropout
@@ -47,6 +48,7 @@ class Heads(nn.Module):
         self.second_bias = nn.Parameter(torch.zeros(members))
         nn.init.normal_(self.first, std=(1 / width) ** 0.5)
         nn.init.normal_(self.second, std=(1 / hidden) ** 0.5)
+        self.types = nn.Linear(width, types) if types else None
 
     def fit_standardisation(self, features: torch.Tensor) -> None:
         """Take mean and deviation of each statistic from the training features [n, width]."""
@@ -64,6 +66,15 @@ class Heads(nn.Module):
         hidden = functional.relu(torch.baddbmm(self.first_bias, inputs, self.first))
         hidden = functional.dropout(hidden, self.dropout, self.training)
         return (hidden * self.second.unsqueeze(1)).sum(2).T + self.second_bias
+
+    def type_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Statistics [n, width] to one logit for each defect type [n, k]."""
+        if self.types is None:
+            raise ValueError("these heads tell no types apart")
+        inputs = self.standardise(features)
+        if self.training:
+            inputs = functional.dropout(inputs, INPUT_DROPOUT)
+        return self.types(inputs)
 
     def explained(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean logit [n] and its gradient by the unstandardised statistics [n, width], without autograd."""
@@ -83,23 +94,22 @@ class Network(nn.Module):
     the exported graph.
     """
 
-    outputs = ("raw_score", "embedding", "relevance")
+    outputs: tuple[str, ...] = ("raw_score", "embedding", "relevance")
     baseline = "place"
 
-    def __init__(self, backbone: Backbone, *, hidden: int, members: int, dropout: float) -> None:
+    def __init__(self, backbone: Backbone, *, hidden: int, members: int, dropout: float, types: int = 0) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = Heads(3 * sum(backbone.channels), hidden, members, dropout)
+        self.heads = Heads(3 * sum(backbone.channels), hidden, members, dropout, types)
+        if types:
+            self.outputs = (*self.outputs, "type_logits")
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.backbone(pixels)
         features = pool(maps)
         raw, gradient = self.heads.explained(features)
-        return raw, self.heads.standardise(features), _relevance(maps, gradient)
-
-    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Each member's logit [n, members], for training the backbone too."""
-        return self.heads(pool(self.backbone(pixels)))
+        answers = raw, self.heads.standardise(features), _relevance(maps, gradient)
+        return answers if self.heads.types is None else (*answers, self.heads.type_logits(features))
 
 
 def _statistics(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

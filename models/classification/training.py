@@ -27,7 +27,13 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     model, heads = params.model, params.model.classification
     torch.manual_seed(params.train.seed)
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
-    return Network(backbone, hidden=heads.hidden, members=heads.members, dropout=heads.dropout)
+    return Network(
+        backbone,
+        hidden=heads.hidden,
+        members=heads.members,
+        dropout=heads.dropout,
+        types=len(defect_types) if len(defect_types) > 1 else 0,
+    )
 
 
 def train(
@@ -67,8 +73,8 @@ def _datasets(
     size, angles = params.model.image_size_px, views(params.train)
     if params.train.finetune != "head":
         return (
-            ImageDataset(training.files, training.targets, size, partial(view_at, params.train)),
-            ImageDataset(validation.files, validation.targets, size),
+            ImageDataset(training.files, training.targets, size, partial(view_at, params.train), types_said(training)),
+            ImageDataset(validation.files, validation.targets, size, types=types_said(validation)),
         )
     features = frozen_features(Pooled(network.backbone), params, cache)
     wanted: list[tuple[str, Path, View]] = [
@@ -78,8 +84,26 @@ def _datasets(
     rows = features(wanted, progress)
     learn, check = rows[: len(angles) * len(training)], rows[len(angles) * len(training) :]
     network.heads.fit_standardisation(torch.from_numpy(learn))
-    targets = np.tile(training.targets, len(angles))
-    return (
-        TensorDataset(torch.from_numpy(learn), torch.from_numpy(targets)),
-        TensorDataset(torch.from_numpy(check), torch.from_numpy(validation.targets)),
-    )
+    return _tensors(learn, training, len(angles)), _tensors(check, validation, 1)
+
+
+def _tensors(features: np.ndarray, examples: Examples, views: int) -> TensorDataset:
+    columns = [features, np.tile(examples.targets, views)]
+    if (types := types_said(examples)) is not None:
+        columns.append(np.tile(types, (views, 1)))
+    return TensorDataset(*map(torch.from_numpy, columns))
+
+
+def types_said(examples: Examples) -> np.ndarray | None:
+    """float32 [n, k]: 1 for an image's defect types, 0 for others, −1 where it is defective and nobody said how.
+
+    None where there are not several types to tell apart.
+    """
+    if len(examples.defect_types) < 2:
+        return None
+    said = np.zeros((len(examples), len(examples.defect_types)), dtype=np.float32)
+    for row, (target, types) in enumerate(zip(examples.targets, examples.types, strict=True)):
+        said[row, list(types)] = 1
+        if target and not types:
+            said[row] = -1
+    return said

@@ -18,6 +18,7 @@ from models.box_metrics import BoxQuality
 from models.evaluation import Evaluation
 from models.metrics import Metrics
 from models.runtime import Detector
+from models.type_metrics import TypeQuality
 from models.vocabulary import Label, Verdict
 from pipelines.pages.pictures import outlined
 from pipelines.report.ground_truth import GroundTruth
@@ -50,6 +51,7 @@ def write(
     predictions: pa.Table,
     result: Evaluation,
     boxes: BoxQuality | None,
+    types: TypeQuality | None,
     steadiness: Mapping[str, Mapping[str, float]],
     detector: Detector,
     truth: GroundTruth,
@@ -69,6 +71,7 @@ def write(
         columns=COLUMNS,
         cell=cell,
         boxes=boxes,
+        types=types,
         steadiness=steadiness,
         figures={path.stem: _data_uri(path.read_bytes()) for path in sorted((out / "figures").glob("*.png"))},
         gallery=gallery,

@@ -48,7 +48,7 @@ def network() -> Network:
 def test_the_exported_score_is_the_mean_of_the_members(network: Network) -> None:
     pixels = torch.rand(4, 3, 32, 32)
     raw, _, _ = network(pixels)
-    assert torch.allclose(raw, network.logits(pixels).mean(1), atol=1e-5)
+    assert torch.allclose(raw, network.heads(pool(network.backbone(pixels))).mean(1), atol=1e-5)
 
 
 def test_the_gradient_without_autograd_is_autograd_s(network: Network) -> None:
@@ -178,4 +178,36 @@ def test_a_line_with_several_defect_types_inspects(tmp_path: Path) -> None:
     export.main(place)
     detector = Detector(place.artifacts / "export" / "detector.onnx")
     answer = detector.predict(images.decode(picture(0, defective=True)))
-    assert answer.class_probabilities == {"defect": answer.score}
+    assert set(answer.class_probabilities) == {"dent", "scratch"}
+
+
+def test_a_defect_whose_type_nobody_named_teaches_no_type() -> None:
+    from models.classification.training import types_said
+    from models.examples import Examples
+
+    n = 4
+    examples = Examples(
+        images=list("abcd"),
+        parts=list("abcd"),
+        files=[Path()] * n,
+        targets=np.array([0, 1, 1, 1], np.float32),
+        types=[(), (0,), (0, 1), ()],
+        masks=[None] * n,
+        boxes=[np.zeros((0, 5), np.float32)] * n,
+        synthetic=np.zeros(n, bool),
+        defect_types=("dent", "scratch"),
+    )
+    said = types_said(examples)
+    assert said is not None
+    assert said.tolist() == [[0, 0], [1, 0], [1, 1], [-1, -1]]
+
+
+def test_heads_of_one_type_have_the_same_random_numbers_as_before(network: Network) -> None:
+    torch.manual_seed(0)
+    plain = Heads(45, 8, 3, 0.5)
+    torch.manual_seed(0)
+    typed_too = Heads(45, 8, 3, 0.5, types=2)
+    assert torch.equal(plain.first, typed_too.first)
+    assert torch.equal(plain.second, typed_too.second)
+    assert not any("types" in name for name in plain.state_dict())
+    assert typed_too.eval().type_logits(torch.rand(4, 45)).shape == (4, 2)

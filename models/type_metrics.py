@@ -1,0 +1,78 @@
+"""How well defect types are told apart, on the defective parts whose type somebody named. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+SAID = 0.5  # probability from which a type is said, where images carry several
+
+
+@dataclass(frozen=True)
+class OneType:
+    """Of one type against all others; NaN where it is undefined."""
+
+    n: int
+    precision: float
+    recall: float
+    f1: float
+    auroc: float
+    average_precision: float
+
+
+@dataclass(frozen=True)
+class TypeQuality:
+    """`confusion[i][j]` counts images of type i whose most probable type is j; one of several types counts in each."""
+
+    n_images: int
+    macro_f1: float
+    accuracy: float  # images whose types are exactly those that were said
+    by_type: dict[str, OneType]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_dict(self) -> dict:
+        """For JSON: NaN becomes None."""
+        values = asdict(self)
+        for one in values["by_type"].values():
+            one |= {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in one.items()}
+        return values
+
+
+def measure(truth: np.ndarray, probability: np.ndarray, names: Sequence[str]) -> TypeQuality | None:
+    """`truth` bool [n, k] with at least one type in each row, `probability` [n, k]. None without rows or with one type.
+
+    Where every row has one type, the most probable one is said; else every one from 0.5 on.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
+
+    if not len(truth) or len(names) < 2:
+        return None
+    best = probability.argmax(axis=1)
+    single = bool((truth.sum(axis=1) == 1).all())
+    said = np.eye(len(names), dtype=bool)[best] if single else probability >= SAID
+    precision, recall, f1, _ = precision_recall_fscore_support(truth, said, average=None, zero_division=0.0)
+    there = np.atleast_1d(truth.any(axis=0))
+    by_type = {}
+    for at, name in enumerate(names):
+        both = 0 < truth[:, at].sum() < len(truth)
+        by_type[name] = OneType(
+            n=int(truth[:, at].sum()),
+            precision=float(precision[at]),
+            recall=float(recall[at]) if there[at] else math.nan,
+            f1=float(f1[at]) if there[at] else math.nan,
+            auroc=float(roc_auc_score(truth[:, at], probability[:, at])) if both else math.nan,
+            average_precision=float(average_precision_score(truth[:, at], probability[:, at])) if both else math.nan,
+        )
+    confusion = [
+        [int((truth[:, at] & (best == other)).sum()) for other in range(len(names))] for at in range(len(names))
+    ]
+    return TypeQuality(
+        n_images=len(truth),
+        macro_f1=float(f1[there].mean()),
+        accuracy=float((truth == said).all(axis=1).mean()),
+        by_type=by_type,
+        confusion=tuple(map(tuple, confusion)),
+    )
