@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from benchmarks import anomaly, detection, lines, page, snapshot
+from benchmarks import anomaly, detection, lines, page, snapshot, types
 
 
 @pytest.mark.slow
@@ -59,3 +59,4 @@ def test_the_split_for_boxes_keeps_parts_together_and_classes_even() -> None:
 def test_a_benchmark_without_its_data_is_skipped(tmp_path: Path) -> None:
     assert detection.main(["--data", str(tmp_path)]) == 0
     assert anomaly.main(["--data", str(tmp_path / "nowhere")]) == 0
+    assert types.main(["--data", str(tmp_path / "nowhere")]) == 0

@@ -13,7 +13,14 @@ costs = st.floats(0.01, 1000)
 
 
 def cost(escape: float, overkill: float, review: float, max_escape_rate: float | None = None) -> Cost:
-    return Cost(escape=escape, overkill=overkill, review=review, max_escape_rate=max_escape_rate, confidence=0.95)
+    return Cost(
+        escape=escape,
+        overkill=overkill,
+        review=review,
+        max_escape_rate=max_escape_rate,
+        confidence=0.95,
+        false_alarm_rate=0.05,
+    )
 
 
 def test_thresholds_follow_the_costs() -> None:

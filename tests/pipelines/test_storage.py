@@ -67,6 +67,7 @@ def test_model_artifacts_are_kept_on_s3(
         made / "export" / "detector.onnx",
         made / "evaluate" / "reference.parquet",
         run_id=run,
+        description="A detector.",
         tags={"snapshot": "data/remote/1"},
     )
     assert not (tmp_path / "state" / "mlartifacts").exists()
