@@ -18,6 +18,12 @@ from pipelines.adapters import tracking
 from pipelines.amounts import of_them
 from pipelines.workspace import Workspace
 
+SAID = {
+    "val_auroc": "validation AUROC",
+    "val_map50": "validation mAP50",
+    "farthest_patch": "farthest patch from the bank",
+}
+
 
 def main(workspace: Workspace) -> None:
     params = workspace.params()
@@ -51,9 +57,10 @@ def main(workspace: Workspace) -> None:
         (out / "run.json").write_text(json.dumps({"mlflow_run_id": run_id, "train_key": key, "snapshot": snapshot}))
     shutil.rmtree(work, ignore_errors=True)
     last = trained.history[-1] if trained.history else {}
-    checks = [f"{name} {value:.3f}" for name, value in last.items() if name not in ("epoch", "patches")]
+    reached = [f"{title} {last[name]:.3f}" for name, title in SAID.items() if name in last]
+    epochs = [f"{len(trained.history)} epochs"] if "epoch" in last else []
     counted = of_them(len(training), int(training.synthetic.sum()))
-    stage.say(", ".join([f"train: {counted}", *checks]))
+    stage.say(", ".join([f"train: {counted}", *epochs, *reached]))
 
 
 def train_key(params: Params, snapshot: str) -> str:
