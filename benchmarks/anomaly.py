@@ -1,7 +1,8 @@
 """Unlike the good ones: MVTec AD, learned from good images alone. Run: python -m benchmarks.anomaly --data FOLDER
 
 `FOLDER` has MVTec AD's layout. Its test list is the test split; a fifth of the good images is the validation split that
-thresholds come from. Also with the first 10, 20 and 50 good images of the training split alone.
+thresholds come from. Each method also with the first 10, 20 and 50 good images of the training split alone; with all of
+them three seeds of the training, on one split.
 """
 
 from __future__ import annotations
@@ -20,14 +21,24 @@ from benchmarks import lines, page
 BARS = {"image AUROC": 0.995, "pixel AUROC": 0.98}
 PUBLISHED = "PatchCore with WideResNet-50: image 1.000, pixel 0.985"
 FEW = (10, 20, 50)
+METHODS = ("patchcore", "distilled")
+SEEDS = (0, 1, 2)
 CHANGES: dict[str, dict[str, Any]] = {
     "model": {"kind": "anomaly", "anomaly": {"bank_size": 2000}},
-    "train": {"flips": ["none", "horizontal", "vertical", "both"], "augment": {"views": 4, "jpeg_quality": 75}},
+    "train": {
+        "flips": ["none", "horizontal", "vertical", "both"],
+        "augment": {"views": 4, "jpeg_quality": 75},
+        "epochs": 20,  # of the distilled method, as the next two
+        "batch_size": 16,
+        "learning_rate": 0.002,
+    },
 }
 
 
 @dataclass(frozen=True)
 class Result:
+    method: str
+    seed: int
     images: int
     minutes: float
     image_auroc: float
@@ -38,7 +49,7 @@ class Result:
     ms: float
 
 
-def measure(data: Path, where: Path, few: int | None) -> Result:
+def measure(data: Path, where: Path, few: int | None, method: str, seed: int) -> Result:
     """Ingest, train and export in a fresh workspace below `where`, and every test image through the file."""
     import pyarrow as pa
     from PIL import Image
@@ -52,14 +63,15 @@ def measure(data: Path, where: Path, few: int | None) -> Result:
     from pipelines.ingest import ingest
     from pipelines.initialise import init
 
-    place = init(where / f"good-{few or 'all'}", "bottles")
+    place = init(where / f"{method}-{few or 'all'}-{seed}", "bottles")
     ingest.ingest(place, str(data))
     table = annotation_table.load(place.annotations)
     if few:
         learned = sorted(row["image"] for row in table.to_pylist() if row["split"] == "train")
         table = table.filter(compute.invert(compute.is_in(table["image"], pa.array(learned[few:]))))
         annotation_table.save(table, place.annotations)
-    lines.settle(place, CHANGES)
+    chosen = {"model": CHANGES["model"] | {"anomaly": CHANGES["model"]["anomaly"] | {"method": method}}}
+    lines.settle(place, chosen | {"train": CHANGES["train"] | {"seed": seed}})
     started = time.perf_counter()
     train.main(place)
     minutes = (time.perf_counter() - started) / 60
@@ -84,6 +96,8 @@ def measure(data: Path, where: Path, few: int | None) -> Result:
     defective, said = np.array(truth), np.array(verdicts)
     alarms, found, _ = roc_curve(defective, raw)
     return Result(
+        method=method,
+        seed=seed,
         images=sum(row["split"] == "train" for row in table.to_pylist()),
         minutes=minutes,
         image_auroc=float(roc_auc_score(defective, raw)),
@@ -98,7 +112,9 @@ def measure(data: Path, where: Path, few: int | None) -> Result:
 def report(results: list[Result]) -> str:
     rows = [
         [
+            one.method,
             str(one.images),
+            str(one.seed),
             f"{one.image_auroc:.4f}",
             f"{one.pixel_auroc:.4f}",
             f"{one.recall_at[0]:.3f}",
@@ -110,8 +126,8 @@ def report(results: list[Result]) -> str:
         ]
         for one in results
     ]
-    head = ["good images", "image AUROC", "pixel AUROC", "recall at 1 %", "at 5 % false alarms", "escapes", "overkill"]
-    text = page.table([*head, "minutes of training", "ms an image"], rows)
+    head = ["method", "good images", "seed", "image AUROC", "pixel AUROC", "recall at 1 %", "at 5 % false alarms"]
+    text = page.table([*head, "escapes", "overkill", "minutes of training", "ms an image"], rows)
     promised = ", ".join(f"{name} {bar:g}" for name, bar in BARS.items())
     return f"{text}\n\nPromised with all images: {promised}. Published: {PUBLISHED}."
 
@@ -125,13 +141,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{given.data} is not there: skipped.")
         return 0
     with tempfile.TemporaryDirectory(prefix="defectloop-bench-") as temporary:
-        results = [measure(given.data, Path(temporary), few) for few in (*FEW, None)]
+        runs = [(few, 0) for few in FEW] + [(None, seed) for seed in SEEDS]
+        results = [measure(given.data, Path(temporary), few, method, seed) for method in METHODS for few, seed in runs]
     text = report(results)
     print(text)
     if given.write:
         page.write("Unlike the good ones: MVTec AD bottle at 256 px", text, page.DETECTORS)
-    whole = results[-1]
-    return int(whole.image_auroc < BARS["image AUROC"] or whole.pixel_auroc < BARS["pixel AUROC"])
+    whole = [one for one in results if one.images == max(other.images for other in results)]
+    return int(any(one.image_auroc < BARS["image AUROC"] or one.pixel_auroc < BARS["pixel AUROC"] for one in whole))
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ class Detection(Section):
 
 
 class Anomaly(Section):
+    method: Literal["patchcore", "distilled"]
     bank_size: Annotated[int, Field(ge=1)]
 
 

@@ -26,7 +26,7 @@ SMALL = {
         "image_size_px": 64,
         "classification": {"hidden": 16, "members": 1, "dropout": 0.5},
         "detection": {"width": 16, "boxes": 8, "overlap": 0.6},
-        "anomaly": {"bank_size": 60},
+        "anomaly": {"method": "patchcore", "bank_size": 60},
     },
     "train": {"epochs": 8, "batch_size": 16, "flips": ["none"]},
     "evaluate": {"bootstrap": 100, "gallery": 2, "steadiness": 4},

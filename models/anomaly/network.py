@@ -35,6 +35,34 @@ class Patches(nn.Module):
         return torch.cat([around[0], *larger], dim=1)
 
 
+class Smooth(nn.Module):
+    """A map [n, h, w] to [n, 4h, 4w], blurred: what a person looks at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kernel = torch.exp(-(torch.arange(-6, 7).float() ** 2) / (2 * BLUR**2))
+        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
+
+    def forward(self, coarse: torch.Tensor) -> torch.Tensor:
+        size = (coarse.shape[1] * FINER, coarse.shape[2] * FINER)
+        fine = functional.interpolate(coarse.unsqueeze(1), size=size, mode="bilinear")
+        reach = len(self.kernel) // 2
+        fine = functional.pad(fine, (reach, reach, reach, reach), mode="replicate")
+        across = functional.conv2d(fine, self.kernel.view(1, 1, 1, -1))
+        return functional.conv2d(across, self.kernel.view(1, 1, -1, 1))[:, 0]
+
+
+def described(maps: list[torch.Tensor]) -> torch.Tensor:
+    """Mean and standard deviation of each channel of each map: [n, 2 · Σ channels]."""
+    return torch.cat([torch.cat(_mean_and_spread(level), dim=1) for level in maps], dim=1)
+
+
+def _mean_and_spread(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    flat = level.flatten(2)
+    mean = flat.mean(2)
+    return mean, ((flat - mean.unsqueeze(2)).square().mean(2) + 1e-8).sqrt()
+
+
 class Network(nn.Module):
     """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, 2c] and relevance [n, h, w].
 
@@ -49,16 +77,12 @@ class Network(nn.Module):
         super().__init__()
         self.patches = Patches(backbone)
         self.register_buffer("bank", torch.zeros(bank_size, self.patches.width))
-        kernel = torch.exp(-(torch.arange(-6, 7).float() ** 2) / (2 * BLUR**2))
-        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
+        self.smooth = Smooth()
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         patches = self.patches(pixels)
         distance = self.distances(patches)
-        flat = patches.flatten(2)
-        mean = flat.mean(2)
-        spread = ((flat - mean.unsqueeze(2)).square().mean(2) + 1e-8).sqrt()
-        return distance.flatten(1).amax(1), torch.cat([mean, spread], dim=1), self._smooth(distance)
+        return distance.flatten(1).amax(1), described([patches]), self.smooth(distance)
 
     def distances(self, patches: torch.Tensor) -> torch.Tensor:
         """Euclidean distance of each patch [n, c, h, w] to its nearest neighbour in the bank: [n, h, w]."""
@@ -66,12 +90,3 @@ class Network(nn.Module):
         rows = patches.flatten(2).transpose(1, 2)
         squared = (self.bank.square().sum(1) - 2 * rows @ self.bank.T).amin(2) + rows.square().sum(2)
         return squared.clamp_min(1e-12).sqrt().view(n, height, width)
-
-    def _smooth(self, distance: torch.Tensor) -> torch.Tensor:
-        size = (distance.shape[1] * FINER, distance.shape[2] * FINER)
-        fine = functional.interpolate(distance.unsqueeze(1), size=size, mode="bilinear")
-        reach = len(self.kernel) // 2
-        fine = functional.pad(fine, (reach, reach, reach, reach), mode="replicate")
-        return functional.conv2d(functional.conv2d(fine, self.kernel.view(1, 1, 1, -1)), self.kernel.view(1, 1, -1, 1))[
-            :, 0
-        ]

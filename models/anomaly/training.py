@@ -1,40 +1,22 @@
-"""Fill the memory of an anomaly detector from the good images of the training split. Knows no tracker and no stage.
-
-Nothing is learned by steps: a killed training starts again and, with the same seed, ends with the same bank.
-"""
+"""How an anomaly detector learns, by `model.anomaly.method`: it remembers good patches, or a student imitates a teacher."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from models import backbones, images
-from models.anomaly.coreset import greedy
-from models.anomaly.network import Network, Patches
-from models.augmentation import View, seen, views
-from models.examples import Examples, chosen_from
+from models.anomaly import distillation, memory
+from models.examples import Examples
 from models.fitting import Progress, Trained
-from models.onnx_graphs import export, with_preprocessing
 from models.params import Params
-from models.preprocessing import session_of
-from models.runtime import INPUT, as_input
 
-POOL = 40_000  # patches that the bank is chosen from, whatever the number of images: 25 MB
-READERS = 2
-LOGGED = 20  # points of the curve that says how well the bank covers the pool
+METHODS = {"patchcore": memory, "distilled": distillation}
 
 
-def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The network with an empty bank. Raises what `models.backbones.build` raises."""
-    model = params.model
-    backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
-    return Network(backbone, model.anomaly.bank_size)
+def build(params: Params, defect_types: Sequence[str]) -> Any:
+    """The untrained network. Raises what `models.backbones.build` raises."""
+    return METHODS[params.model.anomaly.method].build(params, defect_types)
 
 
 def train(
@@ -47,56 +29,6 @@ def train(
     logger: Any,
     progress: Progress,
 ) -> Trained:
-    """Remember what the good images show. `validation` is left to the thresholds, `work` and `cache` are not needed."""
-    network = build(params, training.defect_types)
-    good = chosen_from(training, training.targets == 0)
-    pool = sampled(network.patches, good, views(params.train), params, progress)
-    size, history = len(network.bank), []
-    every = max(1, size // LOGGED)
-    with progress("bank", size) as show:
-
-        def told(done: int, reach: float) -> None:
-            if done % every == 0:
-                show(done)
-                history.append({"patches": float(done), "farthest_patch": reach})
-
-        chosen = greedy(pool, size, params.train.seed, told)
-    places = torch.arange(size) % len(chosen)  # fewer patches than places: some are remembered twice
-    network.bank.copy_(pool[chosen][places])
-    if logger:
-        for row in history:
-            logger.log_metrics({"farthest_patch": row["farthest_patch"]}, step=int(row["patches"]))
-    return Trained(network.eval(), history)
-
-
-def sampled(
-    patches: Patches, good: Examples, angles: Sequence[View], params: Params, progress: Progress
-) -> torch.Tensor:
-    """float32 [at most `POOL`, c]: the same number of patches of every view of every image, drawn by the image's hash.
-
-    With more views than the pool has room for, those with the smallest hashes.
-    """
-    size = params.model.image_size_px
-    wanted = sorted(
-        (hashlib.sha256(f"{image}/{view.name}".encode()).digest(), file, view)
-        for image, file in zip(good.images, good.files, strict=True)
-        for view in angles
-    )[:POOL]
-    each = max(1, POOL // len(wanted))
-    session = session_of(with_preprocessing(export(patches, size, ("patches",)), size), threads=1)
-
-    def some(item: tuple[bytes, Path, View]) -> np.ndarray:
-        name, file, view = item
-        maps = session.run(None, {INPUT: as_input(seen(images.read(file), view, file.stem))})[0][0]
-        rows = maps.reshape(len(maps), -1).T
-        random = np.random.default_rng(int.from_bytes(name[:8]))
-        return rows[np.sort(random.permutation(len(rows))[:each])]
-
-    with progress("patches", len(wanted)) as show, ThreadPoolExecutor(READERS) as pool:
-        return torch.from_numpy(np.concatenate(list(_counted(pool.map(some, wanted), show))))
-
-
-def _counted(rows: Iterator[np.ndarray], show: Any) -> Iterator[np.ndarray]:
-    for done, row in enumerate(rows, start=1):
-        show(done)
-        yield row
+    """Learn the good images of the training split."""
+    method = METHODS[params.model.anomaly.method]
+    return method.train(training, validation, params, work=work, cache=cache, logger=logger, progress=progress)

@@ -1,0 +1,114 @@
+"""Teach a student on the good images of the training split. Reads images; knows no tracker and no stage.
+
+Images are read, varied and shown to the teacher as they are needed: memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from models import backbones
+from models.anomaly.lightning_module import Distillation
+from models.anomaly.student import Network, Teacher, errors
+from models.augmentation import view_at, views
+from models.dataset import ImageDataset
+from models.examples import Examples, chosen_from
+from models.fitting import EpochOrder, Progress, Trained, fit
+from models.onnx_graphs import export
+from models.params import Params
+from models.preprocessing import OUTPUT, session_of
+
+PICTURES = 512  # that an epoch shows at least: with few images, several views of each
+MEASURED = 256  # images that the channels' and the disagreement's usual size is taken from
+
+
+class Lessons(Dataset):
+    """(pixels, the teacher's map of each level). `teacher` is a session of its graph, faster than eager PyTorch on a CPU."""
+
+    def __init__(self, images: ImageDataset, teacher: onnxruntime.InferenceSession) -> None:
+        self.images = images
+        self.teacher = teacher
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        pixels, _ = self.images[index]
+        maps = self.teacher.run(None, {OUTPUT: pixels[None].numpy()})
+        return (pixels, *(torch.from_numpy(one[0]) for one in maps))
+
+
+def build(params: Params, defect_types: Sequence[str]) -> Network:
+    """The network with a student that knows nothing. Raises what `models.backbones.build` raises."""
+    model, seed = params.model, params.train.seed
+    backbone = backbones.build(model.backbone, model.weights, model.image_size_px, seed)
+    torch.manual_seed(seed)
+    return Network(backbone)
+
+
+def train(
+    training: Examples,
+    validation: Examples,
+    params: Params,
+    *,
+    work: Path,
+    cache: Path,
+    logger: Any,
+    progress: Progress,
+) -> Trained:
+    """Train from the last epoch that `work` holds, else from the start. Validation is looked at, never learned from."""
+    chosen, size = params.train, params.model.image_size_px
+    network = build(params, training.defect_types).eval()
+    good, held = (chosen_from(split, split.targets == 0) for split in (training, validation))
+    seldom = -(-len(good) // MEASURED)
+    few = ImageDataset(good.files[::seldom], good.targets[::seldom], size)
+    _standardise(network.teacher, Lessons(few, _session(network.teacher, size)))
+    teacher, times = _session(network.teacher, size), -(-PICTURES // len(good))
+    varied = ImageDataset(list(good.files) * times, np.tile(good.targets, times), size, partial(view_at, chosen))
+    order = EpochOrder(len(varied), len(views(chosen)), chosen.seed, fresh=chosen.augment.views)
+    history = fit(
+        Distillation(network.student, chosen),
+        DataLoader(Lessons(varied, teacher), chosen.batch_size, sampler=order),
+        DataLoader(Lessons(ImageDataset(held.files, held.targets, size), teacher), chosen.batch_size),
+        chosen,
+        work=work,
+        logger=logger,
+        progress=progress,
+    )
+    network = network.cpu().eval()
+    _measure_usual(network, DataLoader(Lessons(few, teacher), chosen.batch_size))
+    return Trained(network, history)
+
+
+def _session(teacher: Teacher, image_size_px: int) -> onnxruntime.InferenceSession:
+    names = [f"level_{level}" for level in range(len(teacher.channels))]
+    return session_of(export(teacher, image_size_px, names), threads=1)
+
+
+def _standardise(teacher: Teacher, lessons: Lessons) -> None:
+    """Every channel counts alike, however loud the teacher's is."""
+    for level in range(len(teacher.channels)):
+        n, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for place in range(len(lessons)):
+            flat = lessons[place][1 + level].double().flatten(1)
+            n, total, squares = n + flat.shape[1], total + flat.sum(1), squares + flat.square().sum(1)
+        mean = total / n
+        teacher.standardise(level, mean.float(), (squares / n - mean.square()).clamp_min(0).sqrt().float())
+
+
+@torch.inference_mode()
+def _measure_usual(network: Network, lessons: DataLoader) -> None:
+    sums, n = torch.zeros_like(network.usual), 0
+    for pixels, *taught in lessons:
+        found = errors(tuple(taught), network.student(pixels))
+        sums += torch.stack([error.mean() for error in found]) * len(pixels)
+        n += len(pixels)
+    network.usual.copy_((sums / n).clamp_min(1e-6))
