@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models import images
+from models import images, params
 from models.anomaly.coreset import greedy
-from models.anomaly.network import Network
+from models.anomaly.network import Network, described
+from models.anomaly.student import Network as StudentNetwork
+from models.anomaly.student import errors
+from models.params import Params
 from models.vocabulary import Verdict
+from pipelines.workspace import Workspace
 from tests.conftest import change_params, make_workspace, picture
 from tests.models.test_detector import TinyBackbone
 
@@ -54,6 +60,46 @@ def test_the_score_is_the_largest_distance_and_relevance_is_finer(network: Netwo
     assert torch.allclose(relevance.mean(), distance.mean(), rtol=0.1)  # smoothed, not scaled
 
 
+@pytest.fixture
+def taught() -> StudentNetwork:
+    torch.manual_seed(0)
+    return StudentNetwork(TinyBackbone()).eval()  # type: ignore[arg-type]
+
+
+def test_a_teachers_channels_count_alike_however_loud_they_are(taught: StudentNetwork) -> None:
+    pixels = torch.rand(8, 3, 32, 32)
+    for level, raw in enumerate(taught.teacher(pixels)):
+        taught.teacher.standardise(level, raw.mean((0, 2, 3)), raw.std((0, 2, 3)))
+    for standard in taught.teacher(pixels):
+        assert torch.allclose(standard.mean((0, 2, 3)), torch.zeros(standard.shape[1]), atol=1e-4)
+        assert torch.allclose(standard.std((0, 2, 3)), torch.ones(standard.shape[1]), atol=1e-3)
+
+
+def test_a_student_that_agrees_everywhere_finds_nothing_and_one_place_of_disagreement_is_the_hottest(
+    taught: StudentNetwork,
+) -> None:
+    said = taught.teacher(torch.rand(1, 3, 32, 32))
+    assert taught.disagreement(said, said).max() == 0
+    other = said[0].clone()
+    other[0, :, 1, 2] += 5
+    found = taught.disagreement((other, *said[1:]), said)[0]
+    assert found.argmax() == found.shape[1] + 2
+
+
+def test_each_level_counts_relative_to_what_is_usual_for_it(taught: StudentNetwork) -> None:
+    pixels = torch.rand(4, 3, 32, 32)
+    maps, said = taught.teacher(pixels), taught.student(pixels)
+    taught.usual.copy_(torch.stack([error.mean() for error in errors(maps, said)]))
+    assert torch.allclose(taught.disagreement(maps, said).mean(), torch.ones(()), rtol=0.1)
+
+
+def test_the_students_score_is_the_hottest_place_of_its_relevance(taught: StudentNetwork) -> None:
+    pixels = torch.rand(2, 3, 32, 32)
+    raw, embedding, relevance = taught(pixels)
+    assert torch.equal(raw, relevance.amax((1, 2)))
+    assert torch.allclose(embedding, described(list(taught.teacher(pixels))))
+
+
 def mvtec(folder: Path, n: int) -> Path:
     for number in range(n):
         path = folder / "train" / "good" / f"{number:03d}.png"
@@ -68,14 +114,19 @@ def mvtec(folder: Path, n: int) -> Path:
 
 
 @pytest.mark.slow
-def test_a_line_that_knows_good_parts_alone_gets_a_champion(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["patchcore", "distilled"])
+def test_a_line_that_knows_good_parts_alone_gets_a_champion(tmp_path: Path, method: str) -> None:
     from models.runtime import Detector
     from pipelines import promote, register, snapshot, validate
     from pipelines.adapters import dataset_versions
     from pipelines.ingest import ingest
 
     place = make_workspace(tmp_path / "workspace")
-    change_params(place, {"model": {"kind": "anomaly"}, "cost": {"false_alarm_rate": 0.12}})
+    model, steps = (
+        {"kind": "anomaly", "anomaly": {"method": method, "bank_size": 60}},
+        {"epochs": 3, "learning_rate": 0.003},
+    )
+    change_params(place, {"model": model, "train": steps, "cost": {"false_alarm_rate": 0.12}})
     ingest.ingest(place, str(mvtec(tmp_path / "delivery", 50)))
     assert validate.validate(place).passed
     snapshot.snapshot(place)
@@ -93,29 +144,64 @@ def test_a_line_that_knows_good_parts_alone_gets_a_champion(tmp_path: Path) -> N
     assert decision.promote, decision.reasons
 
 
-@pytest.mark.slow
-def test_the_same_seed_gives_the_same_bank_whatever_the_number_of_images_is(tmp_path: Path) -> None:
-    import contextlib
+@contextlib.contextmanager
+def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None
 
+
+def trained(place: Workspace, work: Path) -> torch.nn.Module:
     from models.anomaly import training
     from pipelines import learning_data
+
+    learn, check = learning_data.splits(place, place.params())
+    where = {"work": work, "cache": work / "cache"}
+    return training.train(learn, check, place.params(), logger=False, progress=silent, **where).network
+
+
+def good_line(tmp_path: Path, model: dict, train: dict) -> Workspace:
     from pipelines.ingest import ingest
 
     place = make_workspace(tmp_path / "workspace")
-    change_params(place, {"model": {"kind": "anomaly"}})
+    change_params(place, {"model": {"kind": "anomaly"} | model, "train": train})
     ingest.ingest(place, str(mvtec(tmp_path / "delivery", 30)))
-    learn, check = learning_data.splits(place, place.params())
+    return place
 
-    @contextlib.contextmanager
-    def silent(title: str, total: int):  # type: ignore[no-untyped-def]
-        yield lambda done: None
 
-    def bank() -> torch.Tensor:
-        where = {"work": tmp_path / "work", "cache": tmp_path / "cache"}
-        made = training.train(learn, check, place.params(), logger=False, progress=silent, **where)
-        return made.network.bank
-
-    first = bank()
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bank_whatever_the_number_of_images_is(tmp_path: Path) -> None:
+    place = good_line(tmp_path, {}, {})
+    first = trained(place, tmp_path / "work").bank
     assert first.shape[0] == place.params().model.anomaly.bank_size
-    assert torch.equal(first, bank())
+    assert torch.equal(first, trained(place, tmp_path / "work").bank)
     assert np.isfinite(first.numpy()).all()
+
+
+@pytest.mark.slow
+def test_a_killed_distillation_goes_on_to_the_same_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from models.anomaly import distillation
+    from models.anomaly.lightning_module import Distillation
+
+    monkeypatch.setattr(distillation, "PICTURES", 64)
+    augment = params_of_checkout().train.augment.model_dump() | {"views": 2}
+    model = {"anomaly": {"method": "distilled", "bank_size": 1}}
+    place = good_line(tmp_path, model, {"epochs": 3, "augment": augment})
+    whole = trained(place, tmp_path / "whole")
+
+    def dies(self: Distillation) -> None:
+        if self.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as change:
+        change.setattr(Distillation, "on_train_epoch_start", dies)
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            trained(place, tmp_path / "killed")
+    assert (tmp_path / "killed" / "resume.ckpt").exists()
+    resumed = trained(place, tmp_path / "killed")
+    untouched = trained(place, tmp_path / "again")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+        assert torch.equal(value, untouched.state_dict()[name]), name
+
+
+def params_of_checkout() -> Params:
+    return params.load(Path(__file__).parents[2] / "params.yaml")
