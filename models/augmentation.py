@@ -79,6 +79,16 @@ def boxes_seen(boxes: np.ndarray, view: View, name: str, *, height_px: int, widt
     return inside[_area(inside) > MUST_STAY * _area(moved)].astype(boxes.dtype)
 
 
+def mask_seen(mask: np.ndarray, view: View, name: str) -> np.ndarray:
+    """Where `seen` puts the pixels of a mask, bool [height, width] of the image's size."""
+    flipped = np.flip(mask, AXES[view.flip])
+    if view.random is None or not _moves(view.random):
+        return flipped
+    matrix, offset = _placement(view.random, mask.shape, _random(view, name))
+    moved = ndimage.affine_transform(flipped.astype(np.uint8), matrix, offset, order=0, mode="mirror")
+    return np.asarray(moved > 0)
+
+
 def vary(image: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
     """One random variation: moved and turned, then light, then sharpness, noise and compression, as a camera would."""
     white = float(np.iinfo(image.dtype).max)

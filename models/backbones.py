@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
@@ -11,16 +12,16 @@ from torch import nn
 from models.errors import BadParams, Unreachable
 from models.weights import PACKAGED, own_file, packaged_file
 
-LEVELS = 3  # the last feature maps: texture, pattern and object
+LEVELS = 3  # the last feature maps: texture, pattern and object; what most kinds need
 
 
 class Backbone(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to the last three feature maps, fine to coarse, each [n, c, h, w]."""
+    """Pixels [n, 3, side, side] in [0, 1] to the last `levels` feature maps, fine to coarse, each [n, c, h, w]."""
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, levels: int = LEVELS) -> None:
         super().__init__()
         self.body = body
-        self.levels = list(range(len(body.feature_info)))[-LEVELS:]
+        self.levels = list(range(len(body.feature_info)))[-levels:]
         self.body.prune_intermediate_layers(self.levels, prune_norm=True, prune_head=True)
         self.channels = tuple(int(body.feature_info[level]["num_chs"]) for level in self.levels)
         self.register_buffer("mean", torch.tensor(body.pretrained_cfg["mean"]).view(1, 3, 1, 1), persistent=False)
@@ -38,7 +39,12 @@ class Backbone(nn.Module):
         return list(self.body.children())[-1]
 
 
-def build(name: str, weights: str, image_size_px: int, seed: int) -> Backbone:
+def described(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean and standard deviation of each channel of each map: [n, 2 · Σ channels]."""
+    return torch.cat([torch.cat(_mean_and_spread(level), dim=1) for level in maps], dim=1)
+
+
+def build(name: str, weights: str, image_size_px: int, seed: int, levels: int = LEVELS) -> Backbone:
     """The backbone `name` with `weights`: packaged, hub, none (random ones of `seed`), or a file with a state dict.
 
     Raises BadParams for a name that timm does not have, NotReady when a package is missing, and Unreachable when
@@ -51,12 +57,12 @@ def build(name: str, weights: str, image_size_px: int, seed: int) -> Backbone:
         )
     if weights == "packaged":
         path = packaged_file(name)
-        return Backbone(_load(_create(name, image_size_px), path, in_order=True))
+        return Backbone(_load(_create(name, image_size_px), path, in_order=True), levels)
     if weights == "hub":
-        return Backbone(_download(name, image_size_px))
+        return Backbone(_download(name, image_size_px), levels)
     torch.manual_seed(seed)
     body = _create(name, image_size_px)
-    return Backbone(body if weights == "none" else _load(body, own_file(weights), in_order=False))
+    return Backbone(body if weights == "none" else _load(body, own_file(weights), in_order=False), levels)
 
 
 def _create(name: str, image_size_px: int, *, pretrained: bool = False) -> nn.Module:
@@ -96,3 +102,9 @@ def _download(name: str, image_size_px: int) -> nn.Module:
             next_step=f"Connect to the network, or use packaged weights: model.backbone one of {', '.join(PACKAGED)} "
             "with model.weights: packaged.",
         ) from error
+
+
+def _mean_and_spread(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    flat = level.flatten(2)
+    mean = flat.mean(2)
+    return mean, ((flat - mean.unsqueeze(2)).square().mean(2) + 1e-8).sqrt()

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from models import box_metrics, images, type_metrics
-from models.box_metrics import BoxQuality
+from models import images
 from models.metrics import Metrics, by_part, measure
 from models.params import Cost
 from models.runtime import Detector
-from models.type_metrics import TypeQuality
-from models.vocabulary import Label, OperatingPoint, Split, Verdict
+from models.vocabulary import Label, OperatingPoint, Prediction, Split, Verdict
 
-LEAST_SURE = 0.001  # boxes below that score change no average precision
 _RESAMPLES = 2000
 
 
@@ -41,10 +38,17 @@ class Evaluation:
 
 
 def predict(
-    detector: Detector, table: pa.Table, data_dir: Path, split: Split, show: Callable[[int], None] = lambda done: None
+    detector: Detector,
+    table: pa.Table,
+    data_dir: Path,
+    split: Split,
+    seen: Callable[[int, dict, Prediction], None] = lambda done, row, answer: None,
 ) -> pa.Table:
     """One row per labelled image of `split`: image, file, part, slice, label, score, raw_score, verdict, and what its
-    types are and how probable each is, in the order of the detector's classes."""
+    types are and how probable each is, in the order of the detector's classes.
+
+    `seen` is told of every image: how many were seen with it, its row of `table`, and the whole answer.
+    """
     rows = [row for row in table.to_pylist() if row["split"] == split and row["label"]]
     answers = detector.predict_many(images.read(data_dir / row["file"]) for row in rows)
     kept = ("image", "file", "part", "slice", "label")
@@ -60,40 +64,8 @@ def predict(
                 "class_probabilities": [answer.class_probabilities[name] for name in detector.metadata.classes],
             }
         )
-        show(done)
+        seen(done, row, answer)
     return pa.Table.from_pylist(predicted)
-
-
-def box_quality(detector: Detector, table: pa.Table, data_dir: Path, split: Split) -> BoxQuality | None:
-    """Average precision on the images of `split` where somebody said where the defects are, and on the good ones.
-
-    None where nobody did, or the detector finds no boxes by itself. Boxes of types that it does not know can't be
-    found, and don't count.
-    """
-    rows = [row for row in table.to_pylist() if row["split"] == split and (row["boxes"] or row["label"] == Label.GOOD)]
-    if not detector.finds_boxes or not any(row["boxes"] for row in rows):
-        return None
-    types = detector.metadata.classes
-    found, truth = [], []
-    for row in rows:
-        image = images.read(data_dir / row["file"])
-        regions = detector.predict(image, region_threshold=LEAST_SURE).regions
-        found.append(
-            _box_rows(
-                [(r.x, r.y, r.width, r.height, r.score, types.index(r.defect_type or types[0])) for r in regions], 6
-            )
-        )
-        truth.append(_true_boxes(row, types))
-    return box_metrics.average_precision(found, truth, types) if any(map(len, truth)) else None
-
-
-def type_quality(predictions: pa.Table, types: Sequence[str]) -> TypeQuality | None:
-    """On the defective images of types that the detector knows; None where there are none, or it tells none apart."""
-    rows = [
-        row for row in predictions.to_pylist() if row["label"] == Label.DEFECT and set(row["defect_types"]) & set(types)
-    ]
-    truth = np.array([[name in row["defect_types"] for name in types] for row in rows], dtype=bool)
-    return type_metrics.measure(truth, np.array([row["class_probabilities"] for row in rows]), types)
 
 
 def summarise(predictions: pa.Table, point: OperatingPoint, bootstrap: int) -> Evaluation:
@@ -125,21 +97,6 @@ def probability_cheaper(challenger: np.ndarray, champion: np.ndarray, seed: int 
         [difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(_RESAMPLES)]
     )
     return float((draws < 0).mean() + 0.5 * (draws == 0).mean())
-
-
-def _true_boxes(row: dict, types: Sequence[str]) -> np.ndarray:
-    only = next(iter(row["defect_types"] or ()), None)
-    named = [(box, box["defect_type"] or only or types[0]) for box in row["boxes"] or ()]
-    return _box_rows(
-        [(b["x"], b["y"], b["width"], b["height"], types.index(name)) for b, name in named if name in types], 5
-    )
-
-
-def _box_rows(rows: Sequence[tuple[float, ...]], columns: int) -> np.ndarray:
-    """x, y, width, height, … to left, top, right, bottom, …: float32 [m, columns]."""
-    boxes = np.array(rows, dtype=np.float32).reshape(-1, columns)
-    boxes[:, 2:4] += boxes[:, :2]
-    return boxes
 
 
 def _arrays(predictions: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -77,6 +77,16 @@ def chosen_from(examples: Examples, wanted: Sequence[bool]) -> Examples:
     return replace(examples, **{name: some(getattr(examples, name)) for name in columns})
 
 
+def types_said(examples: Examples) -> np.ndarray:
+    """float32 [n, k]: 1 for an image's defect types, 0 for others, −1 where it is defective and nobody said how."""
+    said = np.zeros((len(examples), len(examples.defect_types)), dtype=np.float32)
+    for row, (target, types) in enumerate(zip(examples.targets, examples.types, strict=True)):
+        said[row, list(types)] = 1
+        if target and not types:
+            said[row] = -1
+    return said
+
+
 def _defect_types(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     named = {
         name for row in rows if row["split"] == Split.TRAIN and row["label"] == Label.DEFECT for name in _types(row)

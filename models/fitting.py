@@ -24,6 +24,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 class Trained:
     network: Any  # what the kind's `build` makes, with what it learned
     history: list[dict[str, float]] = field(default_factory=list)  # one row per `epoch`, or of `patches` remembered
+    noted: list[str] = field(default_factory=list)  # what of the examples did not count as usual, in words
 
 
 def fit(

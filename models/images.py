@@ -111,12 +111,17 @@ def grey(image: np.ndarray) -> np.ndarray:
     ) * scale
 
 
+def stretched(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The heatmap at the image's own size, float32 [height, width]."""
+    small = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
+    return np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
+
+
 def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """The image with the heatmap over it, RGB uint8: cold areas stay as they are, hot ones turn yellow to red."""
     rgb = to_rgb8(image).astype(np.float32)
     height, width = rgb.shape[:2]
-    small = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
-    heat = np.clip(np.asarray(small.resize((width, height), Image.Resampling.BILINEAR)), 0, 1)[..., None]
+    heat = np.clip(stretched(heatmap, height, width), 0, 1)[..., None]
     colour = np.concatenate([np.full_like(heat, 255), 220 * (1 - heat), np.full_like(heat, 20)], axis=2)
     opacity = 0.7 * np.clip((heat - 0.15) * 1.6, 0, 1)  # what is only lukewarm stays out of the way
     return np.round(rgb * (1 - opacity) + colour * opacity).astype(np.uint8)

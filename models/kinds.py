@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # By name, what the splits for training and validation must hold. What else they hold is learned from too, or left out.
 KINDS: dict[str, frozenset[Label]] = {
     "classification": frozenset({Label.GOOD, Label.DEFECT}),
+    "segmentation": frozenset({Label.GOOD, Label.DEFECT}),
     "detection": frozenset({Label.DEFECT}),  # good images are background, where there are any
     "anomaly": frozenset({Label.GOOD}),
 }

@@ -82,6 +82,13 @@ def by_part(truth: np.ndarray, score: np.ndarray, groups: np.ndarray) -> tuple[n
     return pooled_truth, pooled_score
 
 
+def recall_at(truth: np.ndarray, score: np.ndarray, false_alarm_rate: float) -> float:
+    """Share of the defective [n] that score above all but `false_alarm_rate` of the good ones; both must be there."""
+    good = np.sort(score[~truth])
+    allowed = math.floor(false_alarm_rate * len(good) + 1e-9)
+    return float((score[truth] > good[len(good) - 1 - allowed]).mean()) if allowed < len(good) else 1.0
+
+
 class _Ranked:
     """Parts in descending order of score, sorted once; a resample is only a weight for each part."""
 

@@ -27,17 +27,17 @@ class Finish:
     """What is fitted after training: numbers that turn the network's outputs into the detector's."""
 
     calibrator: Calibrator
-    usual: np.ndarray  # [h, w], mean relevance of good parts: an edge that every part shows is no finding
-    hottest_normal: float  # above the usual; good parts rarely reach it; it becomes 0.5 in the heatmap
+    usual: np.ndarray  # [h, w], what good parts show: an edge that every part has is no finding
+    begins: float  # above the usual: where a region begins; it becomes 0.5 in the heatmap
     centre: np.ndarray  # [d], mean embedding of the training split
     axes: np.ndarray  # [d, k], principal axes scaled to unit variance
 
     def heatmap(self, relevance: np.ndarray) -> np.ndarray:
-        """What the graph makes of relevance [h, w]: straight up to 0.5 at the hottest normal, then ever slower to 1.
+        """What the graph makes of relevance [h, w]: straight up to 0.5 where a region begins, then ever slower to 1.
 
         So that the hot places of a bad part still differ.
         """
-        heat = (relevance - self.usual) / (2 * self.hottest_normal)
+        heat = (relevance - self.usual) / (2 * self.begins)
         return np.maximum(np.minimum(heat, 1 - 0.25 / np.maximum(heat, 0.5)), 0)
 
 
@@ -97,7 +97,7 @@ def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
     constants = {
         **numbers,
         "usual": finish.usual.astype(np.float32),
-        "half_scale": np.float32(1 / (2 * finish.hottest_normal)),
+        "half_scale": np.float32(1 / (2 * finish.begins)),
         "zero": np.float32(0),
         "quarter": np.float32(0.25),
         "half": np.float32(0.5),

@@ -89,7 +89,7 @@ class Anomaly(Section):
 
 
 class Model(Section):
-    kind: Literal["classification", "detection", "anomaly"]
+    kind: Literal["classification", "segmentation", "detection", "anomaly"]
     backbone: str
     weights: str
     image_size_px: Annotated[int, Field(ge=32, le=2048)]

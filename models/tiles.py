@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models import images
+from models import images, masks
 from models.errors import BadData
 from models.examples import Examples
 from models.files import write_whole
@@ -19,7 +19,6 @@ SEEN = (
     0.001  # of a tile's area: less of a defect is too little to call the tile defective, and too much to call it good
 )
 MOSTLY = 0.5  # of the image's defective area: a defect smaller than that share of a tile counts where it mostly lies
-WHITE = 127
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _tiles(examples: Examples, number: int, tile_px: int, cache: Path, *, learni
 def _defective(mask: Path | None, boxes: np.ndarray, height: int, width: int) -> np.ndarray | None:
     """bool [height, width] where mask or boxes say so, None where neither is there."""
     if mask is not None:
-        return np.asarray(images.to_rgb8(images.read(mask))[..., 0] > WHITE)
+        return masks.read(mask, (height, width))
     if not len(boxes):
         return None
     where = np.zeros((height, width), dtype=bool)

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from models import annotation_table, calibration, descriptors, evaluation, images, robustness
+from models import annotation_table, calibration, descriptors, detail, evaluation, images, robustness
 from models.errors import BadData
 from models.evaluation import Evaluation
 from models.runtime import Detector
-from models.vocabulary import Split
+from models.vocabulary import Prediction, Split
 from pipelines import stage
 from pipelines.report import card, curves, page
 from pipelines.report.ground_truth import GroundTruth
@@ -31,18 +31,22 @@ def main(workspace: Workspace) -> None:
     n_test = sum(split == Split.TEST for split in table["split"].to_pylist())
     if not n_test:
         raise BadData("The test split has no images.", next_step="Ingest more: defectloop ingest FOLDER")
+    pixels = detail.Pixels(workspace.data)
     with stage.progress("test parts", n_test) as show:
-        predictions = evaluation.predict(detector, table, workspace.data, Split.TEST, show)
+
+        def seen(done: int, row: dict, answer: Prediction) -> None:
+            show(done)
+            pixels.see(row, answer)
+
+        predictions = evaluation.predict(detector, table, workspace.data, Split.TEST, seen)
     result = evaluation.summarise(predictions, detector.metadata.operating_point, params.evaluate.bootstrap)
     with stage.output_directory(workspace.artifacts / "evaluate") as out:
         write_predictions(predictions, detector, out / "predictions.parquet")
         parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
         # On test parts: the calibrator was fitted on the validation split, which would flatter it.
         error = calibration.expected_error(*curves.score_and_truth(predictions))
-        boxes = evaluation.box_quality(detector, table, workspace.data, Split.TEST)
-        types = evaluation.type_quality(predictions, detector.metadata.classes)
-        more = {"calibration_error": error} | ({"boxes": boxes.to_dict()} if boxes else {})
-        more |= {"types": types.to_dict()} if types else {}
+        beyond = detail.measure(detector, predictions, pixels, table, workspace.data)
+        more = {"calibration_error": error} | beyond.to_dict()
         (out / "metrics.json").write_text(json.dumps(flat(result) | more, indent=1))
         (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more, indent=1))
         curves.write(predictions, out / "plots")
@@ -51,15 +55,14 @@ def main(workspace: Workspace) -> None:
         history = workspace.artifacts / "train" / "history.csv"
         curves.draw(predictions, detector.metadata.operating_point, history, out / "figures")
         truth = GroundTruth(table, workspace.data)
-        page.write(out, predictions, result, boxes, types, steadiness, detector, truth, params.evaluate.gallery)
+        page.write(out, predictions, result, beyond, steadiness, detector, truth, params.evaluate.gallery)
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
-        (out / "model-card.md").write_text(card.render(detector, result, error, steadiness, counts))
+        (out / "model-card.md").write_text(card.render(detector, result, beyond, error, steadiness, counts))
     whole = result.overall
     stage.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
         f"escape rate {whole.escape_rate:.3f}, overkill rate {whole.overkill_rate:.3f}"
-        + (f", macro-F1 of {len(types.by_type)} types {types.macro_f1:.3f}" if types else "")
-        + (f", boxes mAP50 {boxes.map50:.3f}, mAP50–95 {boxes.map50_95:.3f}" if boxes else "")
+        + "".join(f", {name} {value:.3f}" for name, value in beyond.headlines())
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,20 @@ from typing import Any
 import numpy as np
 import onnx
 
-from models import agreement, box_metrics, calibration, defective_only, good_only, images, kinds, operating_point
+from models import (
+    agreement,
+    box_metrics,
+    calibration,
+    defective_only,
+    good_only,
+    heat_scale,
+    images,
+    kinds,
+    masks,
+    operating_point,
+)
 from models.errors import NotReady
-from models.examples import Examples
+from models.examples import Examples, chosen_from
 from models.metrics import by_part
 from models.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.params import Params
@@ -31,19 +42,8 @@ from pipelines import learning_data, lineage, stage
 from pipelines.workspace import Workspace
 
 MOST_FOR_PROJECTION = 2000  # training images that the principal axes are taken from
-NORMAL_QUANTILE = 0.995  # of the relevance on good parts: hotter is worth showing
-HEATMAP_THRESHOLD = 0.5
+MOST_FOR_HEATMAP = 500  # validation images that the heatmap's scale is taken from
 READERS = 2
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the exported network says before it is finished, for the images of one split."""
-
-    raw_score: np.ndarray  # [n]
-    embedding: np.ndarray  # [n, d]
-    relevance: np.ndarray  # [n, h, w]
-    boxes: np.ndarray | None = None  # [n, m, 6], of a network that finds them by itself
 
 
 def main(workspace: Workspace) -> None:
@@ -52,15 +52,14 @@ def main(workspace: Workspace) -> None:
     network = load_network(workspace, params, training.defect_types)
     size = params.model.image_size_px
     graph = with_preprocessing(export(network, size, network.outputs), size)
-    # Drift is measured on these axes, so they rest on photographs: production holds nothing that was made.
-    taken = [file for file, made in zip(training.files, training.synthetic, strict=True) if not made]
-    seen = answers(graph, taken[:: -(-len(taken) // MOST_FOR_PROJECTION)])
     held = answers(graph, validation.files)
-    defective = validation.targets > 0
-    truth, raw = by_part(defective, held.raw_score, np.array(validation.parts))  # a verdict is about a part
-    threshold = region_threshold(held, validation)
+    truth, raw = by_part(
+        validation.targets > 0, held["raw_score"], np.array(validation.parts)
+    )  # a verdict is about a part
+    threshold = region_threshold(held.get("boxes"), validation)
     calibrator, point, basis = from_score_to_verdict(raw, truth, threshold, params)
-    finish = fit_finish(seen, held, defective, calibrator, params.export.projection_axes, threshold, network.baseline)
+    scale = heat_scale_of(graph, network.baseline, validation, threshold if "boxes" in held else None)
+    finish = Finish(calibrator, scale.usual, scale.begins, *projection(graph, training, params.export.projection_axes))
     sealed = detector(
         graph, finish, describe(workspace, params, finish, point, basis, threshold, told_apart(network, training))
     )
@@ -89,13 +88,16 @@ def load_network(workspace: Workspace, params: Params, defect_types: Sequence[st
     return network.eval()
 
 
-def answers(graph: onnx.ModelProto, files: Sequence[Path]) -> Answers:
+def answers(graph: onnx.ModelProto, files: Sequence[Path], *more: str) -> dict[str, np.ndarray]:
+    """What the exported network says before it is finished, by output, one row per file: raw scores, its own boxes where
+    it finds any, and `more`."""
     session = session_of(graph, threads=1)
-    there = {output.name for output in session.get_outputs()}
-    wanted = [NETWORK + name for name in ("raw_score", "embedding", "relevance", "boxes") if NETWORK + name in there]
+    there = {output.name.removeprefix(NETWORK) for output in session.get_outputs()}
+    wanted = [name for name in ("raw_score", "boxes", *more) if name in there]
+    named = [NETWORK + name for name in wanted]
     with ThreadPoolExecutor(READERS) as pool:
-        rows = list(pool.map(lambda path: session.run(wanted, {INPUT: as_input(images.read(path))}), files))
-    return Answers(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+        rows = list(pool.map(lambda path: session.run(named, {INPUT: as_input(images.read(path))}), files))
+    return {name: np.concatenate(column) for name, column in zip(wanted, zip(*rows, strict=True), strict=True)}
 
 
 def from_score_to_verdict(
@@ -123,46 +125,44 @@ def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
     return (Label.DEFECT.value,) if several else training.defect_types
 
 
-def region_threshold(held: Answers, validation: Examples) -> float:
-    """From where on something is a region: of the network's own boxes where their F1 is best, else half of the heatmap."""
-    told = [len(boxes) > 0 or not target for boxes, target in zip(validation.boxes, validation.targets, strict=True)]
-    if held.boxes is None:
-        return HEATMAP_THRESHOLD
-    true = [boxes for boxes, known in zip(validation.boxes, told, strict=True) if known]
-    return box_metrics.best_threshold(list(held.boxes[told]), true) or HEATMAP_THRESHOLD
+def region_threshold(boxes: np.ndarray | None, validation: Examples) -> float:
+    """From where on something is a region: of the network's own boxes where their F1 is best, else of the heatmap."""
+    if boxes is None:
+        return heat_scale.BEGINS
+    told = [len(true) > 0 or not target for true, target in zip(validation.boxes, validation.targets, strict=True)]
+    known = [true for true, known in zip(validation.boxes, told, strict=True) if known]
+    return box_metrics.best_threshold(list(boxes[told]), known) or heat_scale.BEGINS
 
 
-def fit_finish(
-    seen: Answers,
-    held: Answers,
-    defective: np.ndarray,
-    calibrator: calibration.Calibrator,
-    axes: int,
-    threshold: float,
-    baseline: str,
-) -> Finish:
-    """Heatmap scale from the validation split, principal axes from the training split.
+def heat_scale_of(
+    graph: onnx.ModelProto, baseline: Any, validation: Examples, of_boxes: float | None
+) -> heat_scale.HeatScale:
+    """From the validation split, of which a share is enough; where boxes are regions, heat is 0.5 where they begin."""
+    chosen = chosen_from(validation, np.arange(len(validation)) % (-(-len(validation) // MOST_FOR_HEATMAP)) == 0)
+    relevance = answers(graph, chosen.files, "relevance")["relevance"]
+    if of_boxes is not None:
+        return heat_scale.HeatScale(np.zeros_like(relevance[0]), of_boxes)
+    outlines = [
+        masks.read(mask, images.read(file).shape[:2]) if target and mask else None
+        for file, mask, target in zip(chosen.files, chosen.masks, chosen.targets, strict=True)
+    ]
+    drawn = [outline if outline is not None and outline.any() else None for outline in outlines]
+    return heat_scale.fit(relevance, chosen.targets > 0, drawn, baseline)
 
-    Relevance without a baseline is a score already: it becomes 0.5 at `threshold`, where regions begin.
+
+def projection(graph: onnx.ModelProto, training: Examples, axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centre [d] and principal axes [d, k] of the training split's embeddings, scaled to unit variance.
+
+    Drift is measured on these axes, so they rest on photographs: production holds nothing that was made.
     """
-    centre = seen.embedding.mean(0)
-    _, spread, directions = np.linalg.svd(seen.embedding - centre, full_matrices=False)
+    taken = [file for file, made in zip(training.files, training.synthetic, strict=True) if not made]
+    embedding = answers(graph, taken[:: -(-len(taken) // MOST_FOR_PROJECTION)], "embedding")["embedding"]
+    centre = embedding.mean(0)
+    _, spread, directions = np.linalg.svd(embedding - centre, full_matrices=False)
     axes = min(axes, len(spread))
-    scale = np.maximum(spread[:axes] / np.sqrt(len(seen.embedding)), 1e-6)
+    scale = np.maximum(spread[:axes] / np.sqrt(len(embedding)), 1e-6)
     directions = directions[:axes] * np.where(directions[:axes].sum(1) < 0, -1, 1)[:, None]  # a sign that never flips
-    usual = np.zeros_like(held.relevance[0])
-    hottest_normal = threshold
-    if baseline != "none":
-        normal = held.relevance[~defective]
-        usual += normal.mean(0) if baseline == "place" else normal.mean()
-        hottest_normal = max(float(np.quantile(normal - usual, NORMAL_QUANTILE)), 1e-6)
-    return Finish(
-        calibrator=calibrator,
-        usual=usual,
-        hottest_normal=hottest_normal,
-        centre=centre,
-        axes=(directions / scale[:, None]).T,
-    )
+    return centre, (directions / scale[:, None]).T
 
 
 def describe(

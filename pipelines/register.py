@@ -38,7 +38,7 @@ def register(workspace: Workspace) -> ModelVersion:
         metrics=final_metrics(result)
         | export_metrics(workspace)
         | {"test_calibration_error": evaluated["calibration_error"]}
-        | {f"test_{name}": evaluated["boxes"][name] for name in ("map50", "map50_95") if "boxes" in evaluated},
+        | beyond_verdicts(evaluated),
         dataset={
             "name": taken.tag,
             "digest": taken.data_hash,
@@ -88,6 +88,19 @@ def final_metrics(result: Evaluation) -> dict[str, float]:
     for prefix, metrics in (("test", result.overall), *((f"test_{name}", m) for name, m in result.slices.items())):
         numbers |= {f"{prefix}_{name}": getattr(metrics, name) for name in LOGGED}
     return {name: value for name, value in numbers.items() if not math.isnan(value)}
+
+
+def beyond_verdicts(evaluated: dict[str, Any]) -> dict[str, float]:
+    """Of boxes, types and pixels, and recall at set false-alarm rates: what was measured, by names for MLflow."""
+    chosen = {"boxes": ("map50", "map50_95"), "types": ("macro_f1",), "pixels": ("iou", "auroc", "aupro")}
+    numbers = {
+        f"test_{name}" if part == "boxes" else f"test_{part}_{name}": evaluated[part][name]
+        for part, names in chosen.items()
+        if part in evaluated
+        for name in names
+    }
+    recall = evaluated.get("recall_at_false_alarm_rate", {})
+    return numbers | {f"test_recall_at_false_alarm_rate_{rate}": found for rate, found in recall.items()}
 
 
 def steady_shares(steadiness: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -20,6 +20,7 @@ from pipelines.workspace import Workspace
 
 SAID = {
     "val_auroc": "validation AUROC",
+    "val_iou": "IoU of pixels",
     "val_map50": "validation mAP50",
     "farthest_patch": "farthest patch from the bank",
 }
@@ -60,7 +61,7 @@ def main(workspace: Workspace) -> None:
     reached = [f"{title} {last[name]:.3f}" for name, title in SAID.items() if name in last]
     epochs = [f"{len(trained.history)} epochs"] if "epoch" in last else []
     counted = of_them(len(training), int(training.synthetic.sum()))
-    stage.say(", ".join([f"train: {counted}", *epochs, *reached]))
+    stage.say(", ".join([f"train: {counted}", *trained.noted, *epochs, *reached]))
 
 
 def train_key(params: Params, snapshot: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.backbones import Backbone
+from models.backbones import Backbone, described
 
 LEVELS = 2  # of the backbone's feature maps: the last one knows objects, which no scratch is
 AROUND = 3  # positions whose mean is one patch: a little displacement is no defect
@@ -50,17 +50,6 @@ class Smooth(nn.Module):
         fine = functional.pad(fine, (reach, reach, reach, reach), mode="replicate")
         across = functional.conv2d(fine, self.kernel.view(1, 1, 1, -1))
         return functional.conv2d(across, self.kernel.view(1, 1, -1, 1))[:, 0]
-
-
-def described(maps: list[torch.Tensor]) -> torch.Tensor:
-    """Mean and standard deviation of each channel of each map: [n, 2 · Σ channels]."""
-    return torch.cat([torch.cat(_mean_and_spread(level), dim=1) for level in maps], dim=1)
-
-
-def _mean_and_spread(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    flat = level.flatten(2)
-    mean = flat.mean(2)
-    return mean, ((flat - mean.unsqueeze(2)).square().mean(2) + 1e-8).sqrt()
 
 
 class Network(nn.Module):

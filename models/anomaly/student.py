@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.anomaly.network import LEVELS, Smooth, described
-from models.backbones import Backbone
+from models.anomaly.network import LEVELS, Smooth
+from models.backbones import Backbone, described
 
 WIDTHS = (16, 32, 64, 96)  # channels after each halving of the side; twice as many found no more
 

@@ -16,7 +16,7 @@ from models.augmentation import PLAIN, View, view_at, views
 from models.classification.lightning_module import Classification
 from models.classification.network import Network, Pooled
 from models.dataset import ImageDataset
-from models.examples import Examples
+from models.examples import Examples, types_said
 from models.fitting import EpochOrder, Progress, Trained, fit
 from models.frozen_features import frozen_features
 from models.params import Params
@@ -73,8 +73,8 @@ def _datasets(
     size, angles = params.model.image_size_px, views(params.train)
     if params.train.finetune != "head":
         return (
-            ImageDataset(training.files, training.targets, size, partial(view_at, params.train), types_said(training)),
-            ImageDataset(validation.files, validation.targets, size, types=types_said(validation)),
+            ImageDataset(training.files, training.targets, size, partial(view_at, params.train), _types(training)),
+            ImageDataset(validation.files, validation.targets, size, types=_types(validation)),
         )
     features = frozen_features(Pooled(network.backbone), params, cache)
     wanted: list[tuple[str, Path, View]] = [
@@ -89,21 +89,11 @@ def _datasets(
 
 def _tensors(features: np.ndarray, examples: Examples, views: int) -> TensorDataset:
     columns = [features, np.tile(examples.targets, views)]
-    if (types := types_said(examples)) is not None:
+    if (types := _types(examples)) is not None:
         columns.append(np.tile(types, (views, 1)))
     return TensorDataset(*map(torch.from_numpy, columns))
 
 
-def types_said(examples: Examples) -> np.ndarray | None:
-    """float32 [n, k]: 1 for an image's defect types, 0 for others, −1 where it is defective and nobody said how.
-
-    None where there are not several types to tell apart.
-    """
-    if len(examples.defect_types) < 2:
-        return None
-    said = np.zeros((len(examples), len(examples.defect_types)), dtype=np.float32)
-    for row, (target, types) in enumerate(zip(examples.targets, examples.types, strict=True)):
-        said[row, list(types)] = 1
-        if target and not types:
-            said[row] = -1
-    return said
+def _types(examples: Examples) -> np.ndarray | None:
+    """None where there are not several types to tell apart."""
+    return types_said(examples) if len(examples.defect_types) > 1 else None

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from models import backbones, images
+from models import backbones, images, masks
 from models.augmentation import PLAIN, View, boxes_seen, view_at, views
 from models.dataset import ImageDataset
 from models.detection.lightning_module import Detection, Learning
@@ -26,8 +26,6 @@ from models.fitting import EpochOrder, Progress, Trained, fit
 from models.frozen_features import frozen_features
 from models.params import Params
 from models.regions import from_heatmap
-
-WHITE = 127  # of a mask: above it lies the defect
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
@@ -76,7 +74,7 @@ def train(
         logger=logger,
         progress=progress,
     )
-    module.learner.load_state_dict(module.averaged.state_dict())
+    module.keep_averaged()
     return Trained(network.cpu().eval(), history)
 
 
@@ -94,7 +92,7 @@ def told(examples: Examples) -> Examples:
 
 def _around(mask: Path, types: tuple[int, ...]) -> np.ndarray:
     """[m, 5]: a box around each connected area, of the image's first type."""
-    white = images.to_rgb8(images.read(mask))[..., 0] > WHITE
+    white = masks.read(mask)
     height, width = white.shape
     areas = from_heatmap(white.astype(np.float32), 0.5, width_px=width, height_px=height)
     kind = types[0] if types else 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from models.detail import Detail
 from models.evaluation import Evaluation
 from models.runtime import Detector
 from models.vocabulary import Split
@@ -17,6 +18,7 @@ from pipelines.report.page import COLUMNS, cell
 def render(
     detector: Detector,
     result: Evaluation,
+    beyond: Detail,
     calibration_error: float,
     steadiness: Mapping[str, Mapping[str, float]],
     counts: Sequence[tuple[str, str, int, int]],
@@ -31,6 +33,7 @@ def render(
         rows=[("all", result.overall), *result.slices.items()],
         columns=COLUMNS,
         cell=cell,
+        beyond=beyond,
         calibration_error=calibration_error,
         steadiness=steadiness,
         counts=counts,

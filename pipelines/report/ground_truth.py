@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
-from models import images
+from models import masks
 from models.vocabulary import Split
-
-WHITE = 127
 
 
 class GroundTruth:
@@ -27,8 +24,7 @@ class GroundTruth:
         """bool [height, width] of the defective pixels, boxes filled; None where nobody marked any."""
         row = self._rows[image]
         if row["mask"]:
-            drawn = Image.fromarray(images.to_rgb8(images.read(self.data_dir / row["mask"]))[..., 0])
-            return np.asarray(np.asarray(drawn.resize((width, height), Image.Resampling.NEAREST)) > WHITE)
+            return masks.read(self.data_dir / row["mask"], (height, width))
         if not row["boxes"]:
             return None
         where = np.zeros((height, width), dtype=bool)

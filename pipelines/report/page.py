@@ -14,11 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from models import images
-from models.box_metrics import BoxQuality
+from models.detail import Detail
 from models.evaluation import Evaluation
 from models.metrics import Metrics
 from models.runtime import Detector
-from models.type_metrics import TypeQuality
 from models.vocabulary import Label, Verdict
 from pipelines.pages.pictures import outlined
 from pipelines.report.ground_truth import GroundTruth
@@ -50,8 +49,7 @@ def write(
     out: Path,
     predictions: pa.Table,
     result: Evaluation,
-    boxes: BoxQuality | None,
-    types: TypeQuality | None,
+    beyond: Detail,
     steadiness: Mapping[str, Mapping[str, float]],
     detector: Detector,
     truth: GroundTruth,
@@ -70,8 +68,8 @@ def write(
         rows=[("all", result.overall), *result.slices.items()],
         columns=COLUMNS,
         cell=cell,
-        boxes=boxes,
-        types=types,
+        beyond=beyond,
+        types=beyond.types,
         steadiness=steadiness,
         figures={path.stem: _data_uri(path.read_bytes()) for path in sorted((out / "figures").glob("*.png"))},
         gallery=gallery,

@@ -1,0 +1,77 @@
+"""Pretrained layers and new ones learn together: optimiser, schedule and averaged weights that kinds share."""
+
+from __future__ import annotations
+
+import copy
+
+import lightning
+import torch
+from torch import nn
+
+from models.fitting import seed_step
+from models.params import Train
+
+PRETRAINED_SHARE = 0.5  # of the learning rate, for what starts from pretrained weights
+WARM_UP = 0.1  # of all steps, rising; then along a cosine
+AVERAGED_OVER = 0.998  # each step's share that the averaged weights keep
+LARGEST_GRADIENT = 10.0
+
+
+class FineTuning(lightning.LightningModule):
+    """`learner` learns; `averaged`, its running average, is what is checked and kept.
+
+    Fewer epochs reach what many with a small learning rate would (Polyak and Juditsky, 1992). Both are part of the
+    checkpoint. Batch statistics of layers that don't learn stay as they are.
+    """
+
+    def __init__(self, learner: nn.Module, pretrained: nn.Module, params: Train) -> None:
+        """`pretrained` is the part of `learner` that learns more slowly, as far as it learns."""
+        super().__init__()
+        self.params = params
+        self.learner = learner
+        self.averaged = copy.deepcopy(learner).requires_grad_(False).eval()
+        self._slow = {id(weights) for weights in pretrained.parameters()}
+
+    def keep_averaged(self) -> None:
+        """After training: the learner takes the averaged weights."""
+        self.learner.load_state_dict(self.averaged.state_dict())
+
+    def on_train_epoch_start(self) -> None:
+        self.averaged.eval()
+        for part in self.learner.modules():
+            if isinstance(part, nn.BatchNorm2d) and not part.weight.requires_grad:
+                part.eval()
+
+    def on_train_batch_start(self, batch: list[torch.Tensor], number: int) -> None:
+        seed_step(self.params.seed, self.current_epoch, number)
+
+    def on_before_optimizer_step(self, _: torch.optim.Optimizer) -> None:
+        torch.nn.utils.clip_grad_norm_(self.learner.parameters(), LARGEST_GRADIENT)
+
+    @torch.no_grad()
+    def on_train_batch_end(self, *_: object) -> None:
+        steps = self.global_step
+        stays = min(AVERAGED_OVER, (1 + steps) / (10 + steps))  # the first steps are soon forgotten
+        for kept, new in zip(self.averaged.state_dict().values(), self.learner.state_dict().values(), strict=True):
+            if kept.dtype.is_floating_point:
+                kept.lerp_(new, 1 - stays)
+            else:
+                kept.copy_(new)
+
+    def configure_optimizers(self) -> dict:
+        rate = self.params.learning_rate
+        learned = [weights for weights in self.learner.parameters() if weights.requires_grad]
+        slow = [weights for weights in learned if id(weights) in self._slow]
+        new = [weights for weights in learned if id(weights) not in self._slow]
+        groups = [
+            {"params": weights, "lr": lr} for weights, lr in ((slow, PRETRAINED_SHARE * rate), (new, rate)) if weights
+        ]
+        optimiser = torch.optim.AdamW(groups, lr=rate, weight_decay=self.params.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            max_lr=[group["lr"] for group in groups],
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=WARM_UP,
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,1 @@
+"""Segmentation: every pixel is part of a defect or not."""

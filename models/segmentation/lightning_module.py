@@ -1,0 +1,69 @@
+"""How a segmentation network learns: the loss of pixels, images and types, and what is logged."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch.nn import functional
+
+from models.fine_tuning import FineTuning
+from models.params import Train
+from models.segmentation.network import Network
+
+
+class Segmentation(FineTuning):
+    """Batches are (pixels, target [n], types [n, k], mask [n, side, side], whether anybody drew one [n]).
+
+    A pixel counts by cross-entropy and, since few are defective, by the Dice overlap (Milletari et al., 2016) of the
+    whole batch. A defective image without a mask teaches the image's score and types alone.
+    """
+
+    learner: Network
+    averaged: Network
+
+    def __init__(self, network: Network, params: Train) -> None:
+        super().__init__(network, network.backbone, params)
+        self._validation: list[tuple[np.ndarray, np.ndarray]] = []
+        self._overlap = np.zeros(2)
+
+    def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+        apart, _raw, _logits = self._loss(self.learner, batch)
+        self.log("train_loss", apart, on_epoch=True, on_step=False, batch_size=len(batch[0]), sync_dist=True)
+        return apart
+
+    def validation_step(self, batch: list[torch.Tensor], _: int) -> None:
+        apart, raw, logits = self._loss(self.averaged, batch)
+        self.log("val_loss", apart, batch_size=len(batch[0]), sync_dist=True)
+        self._validation.append((raw.float().cpu().numpy(), batch[1].cpu().numpy()))
+        known = batch[4] > 0
+        said, true = logits[known] > 0, batch[3][known] > 0.5
+        self._overlap += float((said & true).sum()), float((said | true).sum())
+
+    def on_validation_epoch_end(self) -> None:
+        score, target = (np.concatenate(parts) for parts in zip(*self._validation, strict=True))
+        self._validation.clear()
+        if 0 < target.sum() < len(target):
+            self.log("val_auroc", float(roc_auc_score(target, score)), sync_dist=True)
+        if self._overlap[1]:
+            self.log("val_iou", float(self._overlap[0] / self._overlap[1]), sync_dist=True)
+        self._overlap[:] = 0
+
+    def _loss(self, network: Network, batch: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The batch's loss, raw scores [n] and the pixels' logits [n, side, side]."""
+        pixels, target, types, mask, known = batch
+        raw, _, logits, type_logits = network.learned(pixels.contiguous(memory_format=torch.channels_last))
+        loss = functional.binary_cross_entropy_with_logits(raw, target)
+        weight = known.view(-1, 1, 1).expand_as(mask)
+        of_pixels = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+        loss = loss + (of_pixels * weight).sum() / weight.sum().clamp_min(1) + _dice(logits.sigmoid() * weight, mask)
+        if type_logits is not None:
+            told = types >= 0
+            of_types = functional.binary_cross_entropy_with_logits(type_logits, types.clamp_min(0), reduction="none")
+            loss = loss + (of_types * told).sum() / told.sum().clamp_min(1)
+        return loss, raw, logits
+
+
+def _dice(probability: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """1 - overlap of the two, over all pixels of the batch; where nobody drew, both are 0."""
+    return 1 - (2 * (probability * mask).sum() + 1) / (probability.sum() + mask.sum() + 1)

@@ -1,0 +1,71 @@
+"""A U-Net (Ronneberger et al., 2015) on a pretrained backbone, and the image's score from its most suspicious places.
+
+Knows nothing of Lightning, losses or files.
+"""
+
+from __future__ import annotations
+
+import torch
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+from torch import nn
+from torch.nn import functional
+
+from models.backbones import Backbone, described
+
+LEVELS = 5  # of the backbone: from every second pixel to every thirty-second
+WIDTHS = (128, 64, 48, 32, 16)  # channels of the decoder, coarse to fine
+CELL = 4  # pixels a side that are judged together: one noisy pixel is no defect
+CELLS = 8  # the most suspicious ones, whose mean speaks for the image
+CONTEXT = 3  # of the coarsest levels: what tells types apart, and what drift is measured on
+
+
+class Network(nn.Module):
+    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d], relevance [n, side, side], and type logits.
+
+    Relevance is the probability of each pixel. The raw score is the mean logit of the most suspicious cells plus what
+    the image as a whole says, so that an image whose defect nobody outlined teaches too.
+    """
+
+    outputs: tuple[str, ...] = ("raw_score", "embedding", "relevance")
+    baseline = "none"
+
+    def __init__(self, backbone: Backbone, types: int = 0) -> None:
+        """`types` defect types to tell apart by the features where the defect is; 0 for none."""
+        super().__init__()
+        self.backbone = backbone
+        self.decoder = UnetDecoder((0, *backbone.channels), WIDTHS)
+        self.pixel = nn.Conv2d(WIDTHS[-1], 1, 3, padding=1)
+        nn.init.constant_(self.pixel.bias, -3.0)  # few pixels are defective
+        context = backbone.channels[-CONTEXT:]
+        self.whole = nn.Linear(2 * context[-1], 1)
+        self.types = nn.Linear(sum(context), types) if types else None
+        if types:
+            self.outputs = (*self.outputs, "type_logits")
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        raw, maps, logits, types = self.learned(pixels)
+        answers = raw, described(maps[-CONTEXT:]), logits.sigmoid()
+        return answers if types is None else (*answers, types)
+
+    def learned(
+        self, pixels: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor, torch.Tensor | None]:
+        """Raw score [n], the backbone's maps, the pixels' logits [n, side, side], type logits [n, k]."""
+        maps = self.backbone(pixels)
+        logits = self.pixel(self.decoder([pixels, *maps]))
+        suspicious = functional.avg_pool2d(logits, CELL).flatten(1)
+        worst = suspicious.topk(min(CELLS, suspicious.shape[1])).values.mean(1)
+        coarsest = functional.dropout(described(maps[-1:]), 0.3, self.training)
+        raw = worst + self.whole(coarsest)[:, 0]
+        types = None if self.types is None else self.types(self._where_defective(maps[-CONTEXT:], logits))
+        return raw, maps, logits[:, 0], types
+
+    def _where_defective(self, maps: list[torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+        """The mean of each level's channels [n, Σ channels], every place weighted by the likeliest defect in it."""
+        found = []
+        for level in maps:
+            times = max(logits.shape[-1] // level.shape[-1], 1)
+            likeliest = functional.max_pool2d(logits, times, ceil_mode=True)
+            weight = functional.interpolate(likeliest, size=level.shape[-2:], mode="nearest").sigmoid().detach()
+            found.append((level * weight).sum((2, 3)) / weight.sum((2, 3)).clamp_min(1e-6))
+        return functional.dropout(torch.cat(found, dim=1), 0.3, self.training)

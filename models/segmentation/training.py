@@ -1,0 +1,112 @@
+"""Train a segmentation network on the masks of two splits. Reads images; knows no tracker and no stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from models import backbones, images, masks
+from models.augmentation import PLAIN, View, mask_seen, seen, view_at, views
+from models.errors import BadData
+from models.examples import Examples, types_said
+from models.fitting import EpochOrder, Progress, Trained, fit
+from models.params import Params
+from models.preprocessing import preprocessor
+from models.segmentation.lightning_module import Segmentation
+from models.segmentation.network import LEVELS, Network
+
+
+def build(params: Params, defect_types: Sequence[str]) -> Network:
+    """The untrained network. Raises what `models.backbones.build` raises."""
+    model, seed = params.model, params.train.seed
+    backbone = backbones.build(model.backbone, model.weights, model.image_size_px, seed, levels=LEVELS)
+    torch.manual_seed(seed)
+    return Network(backbone, types=len(defect_types) if len(defect_types) > 1 else 0)
+
+
+def train(
+    training: Examples,
+    validation: Examples,
+    params: Params,
+    *,
+    work: Path,
+    cache: Path,
+    logger: Any,
+    progress: Progress,
+) -> Trained:
+    """Train from the last epoch that `work` holds, else from the start; both end with the same weights.
+
+    Nothing is cached: a decoder needs maps of every level, larger than the images. Raises BadData when no training
+    image has a mask.
+    """
+    chosen, size = params.train, params.model.image_size_px
+    learn = WithMasks(training, size, partial(view_at, chosen))
+    check = WithMasks(validation, size)
+    unmarked = int((training.targets > 0).sum()) - learn.drawn
+    if not learn.drawn:
+        raise BadData(
+            "No defective image of the training split has a mask with anything in it; model.kind: segmentation learns "
+            "from nothing else.",
+            next_step="Ingest masks (same-stem PNG, MVTec AD, COCO polygons), or set model.kind: classification.",
+        )
+    network = build(params, training.defect_types)
+    network.backbone.requires_grad_(chosen.finetune == "all")
+    if chosen.finetune == "last":
+        network.backbone.last_stage().requires_grad_(True)
+    order = EpochOrder(len(training), len(views(chosen)), chosen.seed, fresh=chosen.augment.views)
+    module = Segmentation(network, chosen)
+    history = fit(
+        module,
+        DataLoader(learn, chosen.batch_size, sampler=order),
+        DataLoader(check, chosen.batch_size),
+        chosen,
+        work=work,
+        logger=logger,
+        progress=progress,
+    )
+    module.keep_averaged()
+    noted = [f"{unmarked} defective ones without a mask taught the score alone"] if unmarked else []
+    return Trained(network.cpu().eval(), history, noted)
+
+
+class WithMasks(Dataset):
+    """(pixels, target, types, mask, whether it is known) of every view of every image: index = view · n + image."""
+
+    def __init__(self, examples: Examples, image_size_px: int, view: Callable[[int], View] = lambda _: PLAIN) -> None:
+        self.examples, self.view = examples, view
+        self.types = torch.from_numpy(types_said(examples))
+        self.preprocess = preprocessor(image_size_px)
+        self.known = [
+            not target or (mask is not None and bool(masks.read(mask).any()))
+            for target, mask in zip(examples.targets, examples.masks, strict=True)
+        ]
+
+    @property
+    def drawn(self) -> int:
+        """Defective images whose defect somebody outlined."""
+        return int((np.array(self.known) & (self.examples.targets > 0)).sum())
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        view, number = divmod(index, len(self.examples))
+        path, target, mask = self.examples.files[number], self.examples.targets[number], self.examples.masks[number]
+        image, turned = images.read(path), self.view(view)
+        where = np.zeros(image.shape[:2], dtype=bool)
+        if target and mask is not None:
+            where = mask_seen(masks.read(mask, image.shape[:2]), turned, path.stem)
+        white = np.ascontiguousarray(where[..., None]).astype(np.uint8) * 255
+        return (
+            torch.from_numpy(self.preprocess(seen(image, turned, path.stem))[0]),
+            torch.tensor(target),
+            self.types[number],
+            torch.from_numpy(self.preprocess(white)[0, 0]),
+            torch.tensor(float(self.known[number])),
+        )
