@@ -53,10 +53,15 @@ class Segmentation(FineTuning):
         """The batch's loss, raw scores [n] and the pixels' logits [n, side, side]."""
         pixels, target, types, mask, known = batch
         raw, _, logits, type_logits = network.learned(pixels.contiguous(memory_format=torch.channels_last))
+        logits = functional.interpolate(logits[:, None], size=mask.shape[-2:], mode="bilinear")[:, 0]
         loss = functional.binary_cross_entropy_with_logits(raw, target)
         weight = known.view(-1, 1, 1).expand_as(mask)
         of_pixels = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-        loss = loss + (of_pixels * weight).sum() / weight.sum().clamp_min(1) + _dice(logits.sigmoid() * weight, mask)
+        loss = (
+            loss
+            + (of_pixels * weight).sum() / weight.sum().clamp_min(1)
+            + _dice(logits.sigmoid() * weight, mask * weight)
+        )
         if type_logits is not None:
             told = types >= 0
             of_types = functional.binary_cross_entropy_with_logits(type_logits, types.clamp_min(0), reduction="none")

@@ -13,17 +13,17 @@ from torch.nn import functional
 from models.backbones import Backbone, described
 
 LEVELS = 5  # of the backbone: from every second pixel to every thirty-second
-WIDTHS = (128, 64, 48, 32, 16)  # channels of the decoder, coarse to fine
-CELL = 4  # pixels a side that are judged together: one noisy pixel is no defect
+WIDTHS = (96, 64, 40, 24)  # channels of the decoder, from every sixteenth pixel to every second, where it ends
+CELL = 2  # places a side that are judged together: a noisy one is no defect
 CELLS = 8  # the most suspicious ones, whose mean speaks for the image
 CONTEXT = 3  # of the coarsest levels: what tells types apart, and what drift is measured on
 
 
 class Network(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d], relevance [n, side, side], and type logits.
+    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d], relevance [n, h, w], and type logits.
 
-    Relevance is the probability of each pixel. The raw score is the mean logit of the most suspicious cells plus what
-    the image as a whole says, so that an image whose defect nobody outlined teaches too.
+    Relevance is the probability of every second pixel. The raw score is the mean logit of the most suspicious cells plus
+    what the image as a whole says, so that an image whose defect nobody outlined teaches too.
     """
 
     outputs: tuple[str, ...] = ("raw_score", "embedding", "relevance")
@@ -33,7 +33,7 @@ class Network(nn.Module):
         """`types` defect types to tell apart by the features where the defect is; 0 for none."""
         super().__init__()
         self.backbone = backbone
-        self.decoder = UnetDecoder((0, *backbone.channels), WIDTHS)
+        self.decoder = UnetDecoder((0, *backbone.channels), WIDTHS, n_blocks=len(WIDTHS))
         self.pixel = nn.Conv2d(WIDTHS[-1], 1, 3, padding=1)
         nn.init.constant_(self.pixel.bias, -3.0)  # few pixels are defective
         context = backbone.channels[-CONTEXT:]
@@ -50,7 +50,7 @@ class Network(nn.Module):
     def learned(
         self, pixels: torch.Tensor
     ) -> tuple[torch.Tensor, list[torch.Tensor], torch.Tensor, torch.Tensor | None]:
-        """Raw score [n], the backbone's maps, the pixels' logits [n, side, side], type logits [n, k]."""
+        """Raw score [n], the backbone's maps, the places' logits [n, h, w], type logits [n, k]."""
         maps = self.backbone(pixels)
         logits = self.pixel(self.decoder([pixels, *maps]))
         suspicious = functional.avg_pool2d(logits, CELL).flatten(1)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,16 @@ import torch
 
 from models import images, params
 from models.anomaly.coreset import greedy
-from models.anomaly.network import Network, described
+from models.anomaly.network import Network
 from models.anomaly.student import Network as StudentNetwork
 from models.anomaly.student import errors
+from models.backbones import described
 from models.params import Params
 from models.vocabulary import Verdict
 from pipelines.workspace import Workspace
 from tests.conftest import change_params, make_workspace, picture
 from tests.models.test_detector import TinyBackbone
+from tests.progress import silent
 
 
 @pytest.fixture
@@ -142,11 +143,6 @@ def test_a_line_that_knows_good_parts_alone_gets_a_champion(tmp_path: Path, meth
     assert hits >= 17
     decision = promote.promote(place, register.register(place).version)
     assert decision.promote, decision.reasons
-
-
-@contextlib.contextmanager
-def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda done: None
 
 
 def trained(place: Workspace, work: Path) -> torch.nn.Module:

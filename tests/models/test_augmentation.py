@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models import images
-from models.augmentation import View, seen, vary, view_at, views
+from models.augmentation import View, mask_seen, seen, vary, view_at, views
 from models.params import Augment, Train, load
 from tests.models.test_near_duplicates import surface
 
@@ -98,3 +98,17 @@ def test_every_number_is_a_view_of_its_own_and_a_dataset_shows_it(tmp_path: Path
 
 def test_a_flip_is_a_mirror_image() -> None:
     assert np.array_equal(seen(surface(1), View("horizontal", "horizontal"), "a"), surface(1)[:, ::-1])
+
+
+@pytest.mark.parametrize("flip", ["none", "horizontal", "vertical", "both"])
+@pytest.mark.parametrize("how", [{}, {"rotation_deg": 30}, {"zoom": 0.3}, {"shift": 0.2}])
+def test_a_mask_moves_with_its_image(flip: str, how: dict) -> None:
+    image = np.full((60, 90, 1), 50, dtype=np.uint8)
+    mask = np.zeros((60, 90), dtype=bool)
+    mask[20:35, 30:50] = mask[40:44, 60:64] = True
+    image[mask] = 200
+    view = View(f"{flip} {how}", flip, STILL.model_copy(update=how))
+    shown, moved = seen(image, view, "part")[..., 0] > 125, mask_seen(mask, view, "part")
+    assert moved.shape == mask.shape
+    assert (shown != moved).mean() < 0.01  # edges between pixels
+    assert (shown & moved).any()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from pipelines.adapters import dataset_versions, git
 from pipelines.ingest import ingest
 from pipelines.workspace import Workspace
 from tests.conftest import change_params, make_workspace
+from tests.progress import Killed, killed_after_two_epochs, silent
 
 SIDE = 64
 VOC = "<annotation><filename>{name}</filename><size><width>64</width><height>64</height></size>{objects}</annotation>"
@@ -64,24 +64,6 @@ def line(root: Path, delivery: Path, **train: object) -> Workspace:
     dataset_versions.add_data(place.root)
     git.commit(place.root, ["data.dvc", "params.yaml"], "Data")
     return place
-
-
-@contextlib.contextmanager
-def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda done: None
-
-
-class Killed(Exception):
-    pass
-
-
-@contextlib.contextmanager
-def killed_after_two_epochs(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    def show(done: int) -> None:
-        if title == "epochs" and done == 3:
-            raise Killed
-
-    yield show
 
 
 @pytest.mark.slow

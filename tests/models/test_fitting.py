@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from models import params
 from models.fitting import fit, seed_step
 from models.params import Train
+from tests.progress import silent
 
 
 class Overfits(lightning.LightningModule):
@@ -40,11 +40,6 @@ class Overfits(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([self.weight], lr=1)
-
-
-@contextlib.contextmanager
-def silent(title: str, total: int) -> Iterator[Any]:
-    yield lambda done: None
 
 
 def chosen(**changes: Any) -> Train:
