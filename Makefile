@@ -33,6 +33,7 @@ bench-models: .venv/.ready  ## what detectors reach and how fast they are, into 
 	@$(BIN)/python -m benchmarks.speed --write
 	@$(BIN)/python -m benchmarks.classification --write
 	@$(BIN)/python -m benchmarks.types --write --data $(DATASETS)/x_sdd/X-SDD/datas
+	@$(BIN)/python -m benchmarks.segmentation --write --data $(DATASETS)/magnetic_tile
 	@$(BIN)/python -m benchmarks.detection --write --data $(DATASETS)/neu_det
 	@$(BIN)/python -m benchmarks.anomaly --write --data $(DATASETS)/mvtec_bottle_256
 

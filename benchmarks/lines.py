@@ -1,7 +1,8 @@
-"""Lines for benchmarks: a delivery, a split drawn from a seed, and params.yaml with what differs from its defaults."""
+"""Lines for benchmarks: a delivery, a split drawn from a seed, params.yaml with what differs, and what came of it."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import yaml
+from pyarrow import parquet
 
-from models import annotation_table
+from models import annotation_table, images
+from models.runtime import Detector
 from models.vocabulary import Split
 from pipelines.adapters import dataset_versions, git
 from pipelines.workspace import Workspace
@@ -51,6 +54,22 @@ def drawn(
         for at, number in enumerate(order[: first + second]):
             splits[of_stratum[names[number]]] = Split.TEST.value if at < first else Split.VALIDATION.value
     return table.set_column(table.schema.get_field_index("split"), "split", pa.array(splits, pa.string()))
+
+
+def tested(place: Workspace) -> list[Row]:
+    """What `evaluate` saw: one row per test image, as `models.evaluation.predict` has them."""
+    return list(parquet.read_table(place.artifacts / "evaluate" / "predictions.parquet").to_pylist())
+
+
+def milliseconds(place: Workspace, most: int = 60) -> float:
+    """The median from image array to prediction, over at most so many test images."""
+    detector, taken = Detector(place.artifacts / "export" / "detector.onnx"), []
+    for row in tested(place)[:most]:
+        image = images.read(place.data / row["file"])
+        begun = time.perf_counter()
+        detector.predict(image)
+        taken.append(time.perf_counter() - begun)
+    return float(np.median(taken) * 1e3)
 
 
 def _merged(old: Any, new: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models import annotation_table, examples, kinds, tiles
 from models.examples import Examples
 from models.params import Params
-from models.vocabulary import Split
+from models.vocabulary import Label, Split
 from pipelines.workspace import Workspace
 
 
@@ -16,6 +16,8 @@ def splits(workspace: Workspace, params: Params) -> tuple[Examples, Examples]:
     training, validation = (
         examples.of_split(table, workspace.data, split, needs) for split in (Split.TRAIN, Split.VALIDATION)
     )
+    if needs == {Label.GOOD}:  # nobody need say where the others' defects are
+        training = examples.chosen_from(training, training.targets == 0)
     if params.model.tile_px is None:
         return training, validation
     cache = workspace.state / "cache" / "tiles"

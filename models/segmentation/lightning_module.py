@@ -11,6 +11,10 @@ from models.fine_tuning import FineTuning
 from models.params import Train
 from models.segmentation.network import Network
 
+OF_IMAGES = (
+    0.3  # of the loss, beside 1 for pixels: it says which places of an image must be found, not how far they reach
+)
+
 
 class Segmentation(FineTuning):
     """Batches are (pixels, target [n], types [n, k], mask [n, side, side], whether anybody drew one [n]).
@@ -54,7 +58,7 @@ class Segmentation(FineTuning):
         pixels, target, types, mask, known = batch
         raw, _, logits, type_logits = network.learned(pixels.contiguous(memory_format=torch.channels_last))
         logits = functional.interpolate(logits[:, None], size=mask.shape[-2:], mode="bilinear")[:, 0]
-        loss = functional.binary_cross_entropy_with_logits(raw, target)
+        loss = OF_IMAGES * functional.binary_cross_entropy_with_logits(raw, target)
         weight = known.view(-1, 1, 1).expand_as(mask)
         of_pixels = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
         loss = (

@@ -22,8 +22,8 @@ CONTEXT = 3  # of the coarsest levels: what tells types apart, and what drift is
 class Network(nn.Module):
     """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d], relevance [n, h, w], and type logits.
 
-    Relevance is the probability of every second pixel. The raw score is the mean logit of the most suspicious cells plus
-    what the image as a whole says, so that an image whose defect nobody outlined teaches too.
+    Relevance is the probability of every second pixel. The raw score is the mean logit of the most suspicious cells and
+    nothing else: what the image as a whole says is learned by heart (docs/decisions/0015).
     """
 
     outputs: tuple[str, ...] = ("raw_score", "embedding", "relevance")
@@ -37,7 +37,6 @@ class Network(nn.Module):
         self.pixel = nn.Conv2d(WIDTHS[-1], 1, 3, padding=1)
         nn.init.constant_(self.pixel.bias, -3.0)  # few pixels are defective
         context = backbone.channels[-CONTEXT:]
-        self.whole = nn.Linear(2 * context[-1], 1)
         self.types = nn.Linear(sum(context), types) if types else None
         if types:
             self.outputs = (*self.outputs, "type_logits")
@@ -54,9 +53,7 @@ class Network(nn.Module):
         maps = self.backbone(pixels)
         logits = self.pixel(self.decoder([pixels, *maps]))
         suspicious = functional.avg_pool2d(logits, CELL).flatten(1)
-        worst = suspicious.topk(min(CELLS, suspicious.shape[1])).values.mean(1)
-        coarsest = functional.dropout(described(maps[-1:]), 0.3, self.training)
-        raw = worst + self.whole(coarsest)[:, 0]
+        raw = suspicious.topk(min(CELLS, suspicious.shape[1])).values.mean(1)
         types = None if self.types is None else self.types(self._where_defective(maps[-CONTEXT:], logits))
         return raw, maps, logits[:, 0], types
 

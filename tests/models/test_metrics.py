@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from models.metrics import Metrics, measure
+from models.metrics import Metrics, measure, recall_at
 from models.vocabulary import OperatingPoint
 
 POINT = OperatingPoint(pass_below=0.3, fail_from=0.6)
@@ -60,3 +60,11 @@ def test_nothing_to_measure_is_not_an_error() -> None:
 def test_json_round_trip(scored: tuple[np.ndarray, np.ndarray]) -> None:
     measured = measure(*scored, POINT, groups=np.arange(300), bootstrap=100)
     assert Metrics.from_dict(json.loads(json.dumps(measured.to_dict()))) == measured
+
+
+@pytest.mark.parametrize(("rate", "found"), [(0.0, 0.5), (0.1, 0.75), (0.3, 1.0), (1.0, 1.0)])
+def test_recall_at_a_false_alarm_rate_counts_what_lies_above_all_other_good_parts(rate: float, found: float) -> None:
+    good = np.linspace(0.0, 0.9, 10)  # one in ten may be a false alarm: above 0.8
+    defective = np.array([0.95, 0.99, 0.85, 0.7])
+    truth, score = np.repeat([False, True], [10, 4]), np.concatenate([good, defective])
+    assert recall_at(truth, score, rate) == found

@@ -87,6 +87,15 @@ def test_the_exported_graph_answers_as_the_network_at_any_side(network: Network,
             assert np.allclose(ours.numpy(), theirs, atol=1e-3)
 
 
+def test_a_vit_answers_too_as_finely_as_its_patches() -> None:
+    torch.manual_seed(0)
+    backbone = backbones.build("vit_tiny_patch16_224", "none", SIDE, 0, levels=LEVELS)
+    with torch.inference_mode():
+        raw, embedding, relevance = Network(backbone).eval()(torch.rand(2, 3, SIDE, SIDE))
+    assert (raw.shape, relevance.shape) == ((2,), (2, SIDE // 16, SIDE // 16))
+    assert embedding.isfinite().all()
+
+
 def test_relevance_is_a_probability_of_every_second_pixel(network: Network) -> None:
     with torch.inference_mode():
         raw, _, relevance, types = network(torch.rand(2, 3, SIDE, SIDE))
