@@ -25,7 +25,7 @@ FEW = (10, 20, 50)
 METHODS = ("patchcore", "distilled")
 SEEDS = (0, 1, 2)
 CHANGES: dict[str, dict[str, Any]] = {
-    "model": {"kind": "anomaly", "anomaly": {"bank_size": 2000}},
+    "model": {"kind": "anomaly", "image_size_px": 256, "anomaly": {"bank_size": 2000}},
     "train": {
         "flips": ["none", "horizontal", "vertical", "both"],
         "augment": {"views": 4, "jpeg_quality": 75},

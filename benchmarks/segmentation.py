@@ -28,10 +28,10 @@ NEXT_TO = 300  # running numbers: nearer ones belong together
 CHANGES: dict[str, dict[str, Any]] = {
     "model": {"kind": "segmentation", "image_size_px": 256},
     "train": {
-        "finetune": "all",
-        "epochs": 20,
+        "finetune": "head",
+        "epochs": 24,
         "batch_size": 16,
-        "learning_rate": 0.001,
+        "learning_rate": 0.002,
         "weight_decay": 0.02,
         "flips": ["none", "horizontal", "vertical", "both"],
         "augment": {
@@ -76,7 +76,7 @@ def measure(data: Path, where: Path, seed: int, threads: int, changes: dict[str,
     place = init(where / f"seed-{seed}", "tiles")
     ingest.ingest(place, str(data))
     table = annotation_table.load(place.annotations)
-    types = _by_part(table := _with_parts(table))
+    types = _by_part(table := with_parts(table))
     annotation_table.save(table, place.annotations)
     lines.split(place, lambda row: types[row["part"]], seed, test=TEST, validation=VALIDATION)
     lines.settle(place, changes | {"train": changes["train"] | {"seed": seed}})
@@ -103,7 +103,7 @@ def measure(data: Path, where: Path, seed: int, threads: int, changes: dict[str,
     )
 
 
-def _with_parts(table: Any) -> Any:
+def with_parts(table: Any) -> Any:
     """Runs of numbers joined to the parts that ingest found by their looks; without the picture of the data set."""
     import pyarrow as pa
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from benchmarks import anomaly, detection, lines, page, snapshot, types
+from benchmarks import anomaly, detection, lines, page, segmentation, snapshot, types
 
 
 @pytest.mark.slow
@@ -56,7 +56,27 @@ def test_the_split_for_boxes_keeps_parts_together_and_classes_even() -> None:
             assert abs(mine.count("validation") - 8) <= 1
 
 
+def test_a_tile_is_a_run_of_numbers_and_whatever_looks_like_it() -> None:
+    looks = {
+        "MT_Free/Imgs/exp1_num_1000.jpg": "a",
+        "MT_Free/Imgs/exp2_num_1020.jpg": "b",
+        "MT_Free/Imgs/exp5_num_9000.jpg": "c",  # far, but its exposure goes on: the same tile
+        "MT_Free/Imgs/exp1_num_9900.jpg": "d",
+        "MT_Crack/Imgs/exp1_num_1010.jpg": "e",
+        "MT_Crack/Imgs/exp1_num_7000.jpg": "d",  # looks like a free one
+        "dataset.jpg": "f",
+    }
+    table = pa.table({"source_path": list(looks), "part": list(looks.values())})
+    named = {row["source_path"]: row["part"] for row in segmentation.with_parts(table).to_pylist()}
+    assert "dataset.jpg" not in named
+    first, second, third, other, crack, alike = named.values()
+    assert first == second == third
+    assert other == alike
+    assert len({first, other, crack}) == 3
+
+
 def test_a_benchmark_without_its_data_is_skipped(tmp_path: Path) -> None:
     assert detection.main(["--data", str(tmp_path)]) == 0
+    assert segmentation.main(["--data", str(tmp_path)]) == 0
     assert anomaly.main(["--data", str(tmp_path / "nowhere")]) == 0
     assert types.main(["--data", str(tmp_path / "nowhere")]) == 0
