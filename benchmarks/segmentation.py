@@ -28,8 +28,8 @@ NEXT_TO = 300  # running numbers: nearer ones belong together
 CHANGES: dict[str, dict[str, Any]] = {
     "model": {"kind": "segmentation", "image_size_px": 256},
     "train": {
-        "finetune": "head",
-        "epochs": 24,
+        "finetune": "all",
+        "epochs": 14,
         "batch_size": 16,
         "learning_rate": 0.002,
         "weight_decay": 0.02,

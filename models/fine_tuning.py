@@ -11,9 +11,8 @@ from torch import nn
 from models.fitting import seed_step
 from models.params import Train
 
-PRETRAINED_SHARE = 0.5  # of the learning rate, for what starts from pretrained weights
 WARM_UP = 0.1  # of all steps, rising; then along a cosine
-AVERAGED_OVER = 0.998  # each step's share that the averaged weights keep
+AVERAGED_OVER = 0.25  # of all steps: how far back the averaged weights reach
 LARGEST_GRADIENT = 10.0
 
 
@@ -24,13 +23,16 @@ class FineTuning(lightning.LightningModule):
     checkpoint. Batch statistics of layers that don't learn stay as they are.
     """
 
+    pretrained_share = 0.5  # of the learning rate, for what starts from pretrained weights
+    keeps_statistics = False  # batch statistics of pretrained layers stay as they are even where these learn
+
     def __init__(self, learner: nn.Module, pretrained: nn.Module, params: Train) -> None:
         """`pretrained` is the part of `learner` that learns more slowly, as far as it learns."""
         super().__init__()
         self.params = params
         self.learner = learner
         self.averaged = copy.deepcopy(learner).requires_grad_(False).eval()
-        self._slow = {id(weights) for weights in pretrained.parameters()}
+        self._pretrained = [pretrained]  # in a list, not to be registered twice
 
     def keep_averaged(self) -> None:
         """After training: the learner takes the averaged weights."""
@@ -38,6 +40,8 @@ class FineTuning(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.averaged.eval()
+        if self.keeps_statistics:
+            self._pretrained[0].eval()
         for part in self.learner.modules():
             if isinstance(part, nn.BatchNorm2d) and not part.weight.requires_grad:
                 part.eval()
@@ -50,8 +54,9 @@ class FineTuning(lightning.LightningModule):
 
     @torch.no_grad()
     def on_train_batch_end(self, *_: object) -> None:
-        steps = self.global_step
-        stays = min(AVERAGED_OVER, (1 + steps) / (10 + steps))  # the first steps are soon forgotten
+        done, in_all = self.global_step, int(self.trainer.estimated_stepping_batches)
+        reach = max(AVERAGED_OVER * in_all, 1)
+        stays = min(1 - 1 / reach, (1 + done) / (10 + done))  # the first steps are soon forgotten
         for kept, new in zip(self.averaged.state_dict().values(), self.learner.state_dict().values(), strict=True):
             if kept.dtype.is_floating_point:
                 kept.lerp_(new, 1 - stays)
@@ -60,11 +65,14 @@ class FineTuning(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict:
         rate = self.params.learning_rate
+        pretrained = {id(weights) for weights in self._pretrained[0].parameters()}
         learned = [weights for weights in self.learner.parameters() if weights.requires_grad]
-        slow = [weights for weights in learned if id(weights) in self._slow]
-        new = [weights for weights in learned if id(weights) not in self._slow]
+        slow = [weights for weights in learned if id(weights) in pretrained]
+        new = [weights for weights in learned if id(weights) not in pretrained]
         groups = [
-            {"params": weights, "lr": lr} for weights, lr in ((slow, PRETRAINED_SHARE * rate), (new, rate)) if weights
+            {"params": weights, "lr": lr}
+            for weights, lr in ((slow, self.pretrained_share * rate), (new, rate))
+            if weights
         ]
         optimiser = torch.optim.AdamW(groups, lr=rate, weight_decay=self.params.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(

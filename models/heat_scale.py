@@ -29,19 +29,19 @@ def fit(
 ) -> HeatScale:
     """From relevance [n, h, w] of validation images, whether they are defective [n], and what their masks outline.
 
-    Where any defect is outlined, regions begin where their IoU with the outlines is best; else where good parts hardly
-    reach, or, without a `baseline`, where a pixel is more likely defective than not.
+    Without a `baseline`, regions begin where a pixel is more likely defective than not: the network learned outlines,
+    from more of them than validation holds. Else where their IoU with the outlines of validation is best; where
+    nobody drew any, where good parts hardly reach.
     """
     usual = np.zeros_like(relevance[0])
+    if baseline == "none":
+        return HeatScale(usual, BEGINS)
     good = relevance[~defective]
-    if baseline != "none":
-        usual += good.mean(0) if baseline == "place" else good.mean()
+    usual += good.mean(0) if baseline == "place" else good.mean()
     best = _best(relevance - usual, defective, outlines)
-    if best is not None:
-        return HeatScale(usual, best)
-    return HeatScale(
-        usual, BEGINS if baseline == "none" else max(float(np.quantile(good - usual, NORMAL_QUANTILE)), _LEAST)
-    )
+    if best is None:
+        best = max(float(np.quantile(good - usual, NORMAL_QUANTILE)), _LEAST)
+    return HeatScale(usual, best)
 
 
 def _best(unusual: np.ndarray, defective: np.ndarray, outlines: Sequence[np.ndarray | None]) -> float | None:

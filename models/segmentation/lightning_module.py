@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from models.fine_tuning import FineTuning
 from models.params import Train
-from models.segmentation.network import Network
+from models.segmentation.network import Network, Said, score
 
 OF_IMAGES = (
     0.3  # of the loss, beside 1 for pixels: it says which places of an image must be found, not how far they reach
@@ -20,57 +20,68 @@ class Segmentation(FineTuning):
     """Batches are (pixels, target [n], types [n, k], mask [n, side, side], whether anybody drew one [n]).
 
     A pixel counts by cross-entropy and, since few are defective, by the Dice overlap (Milletari et al., 2016) of the
-    whole batch. A defective image without a mask teaches the image's score and types alone.
+    whole batch. A defective image without a mask teaches the image's score and types alone. Every U-Net learns by
+    itself; few defects are too few to learn batch statistics from, which stay the pretrained ones.
     """
 
     learner: Network
     averaged: Network
+    pretrained_share = 0.25
+    keeps_statistics = True
 
     def __init__(self, network: Network, params: Train) -> None:
-        super().__init__(network, network.backbone, params)
+        super().__init__(network, network.tuned.backbone, params)
         self._validation: list[tuple[np.ndarray, np.ndarray]] = []
         self._overlap = np.zeros(2)
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
-        apart, _raw, _logits = self._loss(self.learner, batch)
+        apart, _said = self._loss(self.learner, batch)
         self.log("train_loss", apart, on_epoch=True, on_step=False, batch_size=len(batch[0]), sync_dist=True)
         return apart
 
     def validation_step(self, batch: list[torch.Tensor], _: int) -> None:
-        apart, raw, logits = self._loss(self.averaged, batch)
+        apart, said = self._loss(self.averaged, batch)
         self.log("val_loss", apart, batch_size=len(batch[0]), sync_dist=True)
-        self._validation.append((raw.float().cpu().numpy(), batch[1].cpu().numpy()))
+        self._validation.append((score(said).float().cpu().numpy(), batch[1].cpu().numpy()))
         known = batch[4] > 0
-        said, true = logits[known] > 0, batch[3][known] > 0.5
-        self._overlap += float((said & true).sum()), float((said | true).sum())
+        found, true = (_as_fine_as(batch[3], said[0].logits) > 0)[known], batch[3][known] > 0.5
+        self._overlap += float((found & true).sum()), float((found | true).sum())
 
     def on_validation_epoch_end(self) -> None:
-        score, target = (np.concatenate(parts) for parts in zip(*self._validation, strict=True))
+        raw, target = (np.concatenate(parts) for parts in zip(*self._validation, strict=True))
         self._validation.clear()
         if 0 < target.sum() < len(target):
-            self.log("val_auroc", float(roc_auc_score(target, score)), sync_dist=True)
+            self.log("val_auroc", float(roc_auc_score(target, raw)), sync_dist=True)
         if self._overlap[1]:
             self.log("val_iou", float(self._overlap[0] / self._overlap[1]), sync_dist=True)
         self._overlap[:] = 0
 
-    def _loss(self, network: Network, batch: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The batch's loss, raw scores [n] and the pixels' logits [n, side, side]."""
+    def _loss(self, network: Network, batch: list[torch.Tensor]) -> tuple[torch.Tensor, list[Said]]:
+        """The batch's loss, and what each U-Net says."""
         pixels, target, types, mask, known = batch
-        raw, _, logits, type_logits = network.learned(pixels.contiguous(memory_format=torch.channels_last))
-        logits = functional.interpolate(logits[:, None], size=mask.shape[-2:], mode="bilinear")[:, 0]
-        loss = OF_IMAGES * functional.binary_cross_entropy_with_logits(raw, target)
-        weight = known.view(-1, 1, 1).expand_as(mask)
-        of_pixels = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-        loss = (
-            loss
-            + (of_pixels * weight).sum() / weight.sum().clamp_min(1)
-            + _dice(logits.sigmoid() * weight, mask * weight)
-        )
+        said, type_logits = network.learned(pixels.contiguous(memory_format=torch.channels_last))
+        loss = torch.stack([_of_one(one, target, mask, known) for one in said]).sum()
         if type_logits is not None:
             told = types >= 0
             of_types = functional.binary_cross_entropy_with_logits(type_logits, types.clamp_min(0), reduction="none")
             loss = loss + (of_types * told).sum() / told.sum().clamp_min(1)
-        return loss, raw, logits
+        return loss, said
+
+
+def _of_one(said: Said, target: torch.Tensor, mask: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Images' and pixels' loss of one U-Net."""
+    logits = _as_fine_as(mask, said.logits)
+    weight = known.view(-1, 1, 1).expand_as(mask)
+    of_pixels = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    return (
+        OF_IMAGES * functional.binary_cross_entropy_with_logits(said.raw, target)
+        + (of_pixels * weight).sum() / weight.sum().clamp_min(1)
+        + _dice(logits.sigmoid() * weight, mask * weight)
+    )
+
+
+def _as_fine_as(mask: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return functional.interpolate(logits[:, None], size=mask.shape[-2:], mode="bilinear")[:, 0]
 
 
 def _dice(probability: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

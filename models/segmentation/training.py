@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,12 @@ from models.segmentation.network import LEVELS, Network
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The untrained network. Raises what `models.backbones.build` raises."""
-    model, seed = params.model, params.train.seed
+    """The untrained network, with a second backbone where one learns. Raises what `models.backbones.build` raises."""
+    model, seed, learns = params.model, params.train.seed, params.train.finetune != "head"
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, seed, levels=LEVELS)
+    unchanged = copy.deepcopy(backbone) if learns else None
     torch.manual_seed(seed)
-    return Network(backbone, types=len(defect_types) if len(defect_types) > 1 else 0)
+    return Network(backbone, len(defect_types) if len(defect_types) > 1 else 0, unchanged)
 
 
 def train(
@@ -56,9 +58,9 @@ def train(
             next_step="Ingest masks (same-stem PNG, MVTec AD, COCO polygons), or set model.kind: classification.",
         )
     network = build(params, training.defect_types)
-    network.backbone.requires_grad_(chosen.finetune == "all")
+    backbone = network.tuned.backbone.requires_grad_(chosen.finetune == "all")
     if chosen.finetune == "last":
-        network.backbone.last_stage().requires_grad_(True)
+        backbone.last_stage().requires_grad_(True)
     order = EpochOrder(len(training), len(views(chosen)), chosen.seed, fresh=chosen.augment.views)
     module = Segmentation(network, chosen)
     history = fit(

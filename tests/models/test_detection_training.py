@@ -133,6 +133,25 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(finetune: str,
     assert any("conv_stem" in name for name in moved) == (finetune == "all")
 
 
+@pytest.mark.slow
+def test_of_a_vit_the_last_stage_learns_from_pixels(tmp_path: Path) -> None:
+    import torch
+
+    from models.detection import training
+
+    place = line(tmp_path, write(tmp_path / "delivery", 24), epochs=1)
+    model = json.loads(place.params().model_dump_json(include={"model"}))["model"]
+    change_params(place, {"model": model | {"backbone": "vit_tiny_patch16_224", "weights": "none"}})
+    learn, check = learning_data.splits(place, place.params())
+    network = training.train(
+        learn, check, place.params(), work=tmp_path / "work", cache=tmp_path, logger=False, progress=silent
+    ).network
+    before, after = training.build(place.params(), learn.defect_types).state_dict(), network.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[3] for name in moved if name.startswith("backbone.body.blocks.")} == {"11"}
+    assert any(name.startswith("head.") for name in moved)
+
+
 def test_good_images_are_background_and_unmarked_defects_are_left_out(tmp_path: Path) -> None:
     from models.detection import training
 

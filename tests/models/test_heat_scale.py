@@ -46,9 +46,9 @@ def test_what_every_good_part_shows_in_a_place_is_usual_there_alone() -> None:
     assert np.ptp(overall) == 0
 
 
-def test_a_probability_without_outlines_is_a_region_from_one_half_on() -> None:
+def test_the_probability_of_a_network_that_learned_outlines_is_a_region_from_one_half_on() -> None:
     maps, defective, outlines = relevance()
-    scale = heat_scale.fit(maps / 10, defective, [None] * len(outlines), "none")
+    scale = heat_scale.fit(maps / 10, defective, outlines, "none")
     assert scale.begins == 0.5
     assert not scale.usual.any()
 

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from models import backbones, images
+from models.backbones import described
 from models.errors import BadData
 from models.onnx_graphs import export
 from models.runtime import Detector
 from models.segmentation import training
-from models.segmentation.network import LEVELS, Network
+from models.segmentation.network import CONTEXT, LEVELS, Network
 from pipelines import learning_data
 from pipelines.adapters import dataset_versions, git
 from pipelines.ingest import ingest
@@ -75,7 +76,8 @@ def line(root: Path, n: int, **train: object) -> Workspace:
 @pytest.fixture(scope="module")
 def network() -> Network:
     torch.manual_seed(0)
-    return Network(backbones.build("tf_efficientnet_lite0", "none", SIDE, 0, levels=LEVELS), types=3).eval()
+    tuned, unchanged = (backbones.build("tf_efficientnet_lite0", "none", SIDE, seed, levels=LEVELS) for seed in (0, 1))
+    return Network(tuned, 3, unchanged).eval()
 
 
 @pytest.mark.parametrize("side", [64, 72, 100])
@@ -102,6 +104,15 @@ def test_relevance_is_a_probability_of_every_second_pixel(network: Network) -> N
     assert relevance.shape == (2, SIDE // 2, SIDE // 2)
     assert 0 <= relevance.min() < relevance.max() <= 1
     assert (raw.shape, types.shape) == ((2,), (2, 3))
+
+
+def test_the_score_is_the_mean_of_what_the_tuned_backbone_and_the_unchanged_one_say(network: Network) -> None:
+    pixels = torch.rand(2, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        raw, embedding, *_ = network(pixels)
+        assert torch.equal(embedding, described(network.unchanged(pixels).maps[-CONTEXT:]))
+        assert torch.allclose(raw, (network.tuned(pixels).raw + network.unchanged(pixels).raw) / 2)
+        assert not torch.allclose(network.tuned(pixels).raw, network.unchanged(pixels).raw)
 
 
 @pytest.mark.slow
@@ -149,9 +160,11 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(finetune: str,
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     before = training.build(place.params(), learn.defect_types).state_dict()
     moved = {name for name in before if not torch.equal(before[name], whole[name])}
-    assert any(name.startswith("decoder.") for name in moved)
+    assert any(name.startswith("tuned.decoder.") for name in moved)
     assert any("blocks.6" in name for name in moved) == (finetune != "head")
     assert any("conv_stem" in name for name in moved) == (finetune == "all")
+    assert not any(name.startswith("unchanged.backbone.") or "running_" in name for name in moved if "backbone" in name)
+    assert any(name.startswith("unchanged.decoder.") for name in moved) == (finetune != "head")
 
 
 def test_a_defect_that_nobody_outlined_teaches_no_pixel_and_is_counted(tmp_path: Path) -> None:
@@ -171,11 +184,11 @@ def test_a_defect_that_nobody_outlined_teaches_no_pixel_and_is_counted(tmp_path:
     module = Segmentation(network, place.params().train)
     batch = [column[None] for column in dataset[first]]
     module._loss(network, batch)[0].backward()
-    alone = network.pixel.bias.grad.clone()
+    alone = network.tuned.pixel.bias.grad.clone()
     network.zero_grad()
     batch[3] = 1 - batch[3]  # whatever is said of its pixels changes nothing
     module._loss(network, batch)[0].backward()
-    assert torch.equal(alone, network.pixel.bias.grad)
+    assert torch.equal(alone, network.tuned.pixel.bias.grad)
 
     noted = training.train(
         unmarked, check, place.params(), work=tmp_path / "work", cache=tmp_path, logger=False, progress=silent
