@@ -46,7 +46,7 @@ _DAMAGED = (
     struct.error,
     EOFError,
     ValueError,
-    RuntimeError,  # NotImplementedError, too: a compression that zipfile does not know
+    RuntimeError,  # encrypted, or compressed by a method that zipfile does not know
     KeyError,
     IndexError,
 )

@@ -11,13 +11,15 @@ from urllib.parse import urlsplit
 
 class FailingProxy:
     """In front of `endpoint`. Counts requests of `method` for objects of DVC; from the `allowed`-th on, `mode` happens:
-    `drop` (the connection breaks off), `error` (500) or `hang` (no answer). `allowed` None lets everything through."""
+    `drop` (the connection breaks off), `error` (500) or `hang` (no answer). `allowed` None lets everything through.
+    A client that tries the same object again (on a busy machine an answer can come after its patience) passes again
+    and counts once; `heal` and `fail` begin a new count, so that an object sent by two calls is seen."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = urlsplit(endpoint)
         self.method, self.mode = "PUT", "drop"
         self.allowed: int | None = None
-        self.passed: list[str] = []  # paths of the counted requests that were answered, in order
+        self.passed: list[str] = []  # paths of the objects that were let through, in order
         self.released = threading.Event()
         self._guard = threading.Lock()
         proxy = self
@@ -56,6 +58,7 @@ class FailingProxy:
         path = request.path.split("?")[0]
         counted = request.command == self.method and "/files/md5/" in path
         with self._guard:
+            counted = counted and path not in self.passed
             broken = counted and self.allowed is not None and len(self.passed) >= self.allowed
             if counted and not broken:
                 self.passed.append(path)

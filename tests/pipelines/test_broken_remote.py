@@ -46,7 +46,7 @@ def far(bucket: str, proxy: FailingProxy, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("DEFECTLOOP_REMOTE", f"{bucket}/{tmp_path.name}")
     place = stocked_workspace(tmp_path)
     with Repo(str(place.root)) as repo, repo.config.edit("repo") as config:
-        config["remote"]["storage"] |= {"read_timeout": "2"}  # so that the test need not wait for 20 s
+        config["remote"]["storage"] |= {"read_timeout": "4"}  # so that the test need not wait for 20 s
     validate.validate(place)
     return place
 
