@@ -88,7 +88,7 @@ class Inspector:
         """One verdict. Raises BadInput for an image that can't be judged: it is kept, with the reason, as a rejection."""
         judged = self._judge(item, source)
         if isinstance(judged, Rejection):
-            if not inspections.known(self.ledger, [item.request_id]):
+            if not inspections.known(self.ledger, self.line, [item.request_id]):
                 inspections.add(self.ledger, [judged])
             raise BadInput(f"Part {item.part}: {judged.reason}", next_step="Take the picture again.")
         inspections.add(self.ledger, [judged.record])
@@ -201,7 +201,7 @@ def replay(workspace: Workspace, items: Iterable[Production], source: str) -> Re
     with open_inspector(workspace, threads=1) as inspector:
         remaining = iter(items)
         while block := list(islice(remaining, BLOCK)):
-            there = inspections.known(inspector.ledger, [item.request_id for item in block])
+            there = inspections.known(inspector.ledger, inspector.line, [item.request_id for item in block])
             known += len(there)
             for judged in inspector.inspect_many([item for item in block if item.request_id not in there], source):
                 if isinstance(judged, Rejection):

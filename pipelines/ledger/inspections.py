@@ -30,7 +30,7 @@ def add_new(ledger: Ledger, entries: Sequence[T], record_of: Callable[[T], Inspe
             add(ledger, [record_of(entry) for entry in left])
             return left
         except IntegrityError:
-            there = known(ledger, [record_of(entry).request_id for entry in left])
+            there = known(ledger, record_of(left[0]).line, [record_of(entry).request_id for entry in left])
             if not there:
                 raise  # it is something else
             for entry in left:
@@ -38,15 +38,16 @@ def add_new(ledger: Ledger, entries: Sequence[T], record_of: Callable[[T], Inspe
             left = [entry for entry in left if record_of(entry).request_id not in there]
 
 
-def known(ledger: Ledger, request_ids: Collection[str]) -> set[str]:
-    """Those of `request_ids` that have an inspection or a rejection."""
+def known(ledger: Ledger, line: str, request_ids: Collection[str]) -> set[str]:
+    """Those of `request_ids` that have an inspection or a rejection on the line."""
     ids = list(request_ids)
     found: set[str] = set()
     with ledger.reading() as session:
         for start in range(0, len(ids), _AT_ONCE):
             block = ids[start : start + _AT_ONCE]
             for table in (Inspection, Rejection):
-                found |= set(session.scalars(select(table.request_id).where(table.request_id.in_(block))))
+                asked = select(table.request_id).where(table.line == line, table.request_id.in_(block))
+                found |= set(session.scalars(asked))
     return found
 
 

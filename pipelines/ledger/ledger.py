@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from models.errors import Unreachable
 
-HEAD = "0001"  # the newest migration
+HEAD = "0002"  # the newest migration
 MIGRATIONS = Path(__file__).with_name("migrations")
 WRITES = "defectloop_writes"
 
@@ -98,9 +98,29 @@ def _migrate(engine: Engine, url: URL) -> None:
         if _version(engine) != HEAD:
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS))
-            with engine.connect() as connection:
+            with engine.connect() as connection, _without_foreign_keys(connection):
                 config.attributes["connection"] = connection
                 command.upgrade(config, HEAD)
+
+
+@contextlib.contextmanager
+def _without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """SQLite changes a table by making it anew, and the rows that point to it would forbid to drop the old one.
+
+    The switch works outside transactions alone, hence past SQLAlchemy, which begins one with the first statement.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+        astray = driver.execute("PRAGMA foreign_key_check").fetchall()
+        if astray:
+            raise OSError(f"{len(astray)} rows point to rows that are missing (first: {astray[0]})")
+    finally:
+        driver.execute("PRAGMA foreign_keys = ON")
 
 
 def _version(engine: Engine) -> str | None:

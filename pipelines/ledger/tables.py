@@ -39,15 +39,19 @@ class Record(MappedAsDataclass, DeclarativeBase, kw_only=True):
 
 
 class Inspection(Record):
-    """One verdict on one image. `request_id` makes a repeated delivery the same inspection."""
+    """One verdict on one image. `request_id` makes a repeated delivery the same inspection, within its line."""
 
     __tablename__ = "inspections"
-    __table_args__ = (Index("ix_inspections_line_part", "line", "part"), Index("ix_inspections_line_id", "line", "id"))
+    __table_args__ = (
+        UniqueConstraint("line", "request_id"),
+        Index("ix_inspections_line_part", "line", "part"),
+        Index("ix_inspections_line_id", "line", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
-    request_id: Mapped[str] = mapped_column(unique=True)
+    request_id: Mapped[str]
     line: Mapped[str]
-    part: Mapped[str]
+    part: Mapped[str]  # stated, or named after the bytes: `pipelines.part_names`
     slice: Mapped[str | None]  # as the line reported it
     source: Mapped[str]
     image: Mapped[str]  # SHA-256 of the original bytes, in the image store
@@ -61,21 +65,25 @@ class Inspection(Record):
     latency_ms: Mapped[float]
     descriptors: Mapped[dict[str, Any]]
     regions: Mapped[list[Any]]
+    view: Mapped[str | None] = mapped_column(default=None)  # which side, light or station; None: nobody said
+    file_name: Mapped[str | None] = mapped_column(default=None)  # as delivered, so that people find it again
 
 
 class Rejection(Record):
     """An image that could not be inspected: kept in the store with the reason."""
 
     __tablename__ = "rejections"
+    __table_args__ = (UniqueConstraint("line", "request_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
-    request_id: Mapped[str] = mapped_column(unique=True)
+    request_id: Mapped[str]
     line: Mapped[str]
     part: Mapped[str]
     source: Mapped[str]
     image: Mapped[str]
     reason: Mapped[str]
     rejected_at: Mapped[datetime]
+    file_name: Mapped[str | None] = mapped_column(default=None)
 
 
 class DriftCheck(Record):

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from models.errors import Unreachable
-from pipelines.ledger import inspections, promotions
+from pipelines.ledger import inspections, promotions, reviews
 from pipelines.ledger.ledger import HEAD, MIGRATIONS, Ledger
 from pipelines.ledger.tables import Inspection, Promotion, Record
 
@@ -55,7 +55,7 @@ def test_a_block_is_written_whole_or_not_at_all(url: str) -> None:
         inspections.add(ledger, [inspection("a")])
         with pytest.raises(IntegrityError):
             inspections.add(ledger, [inspection("b"), inspection("a")])
-        assert inspections.known(ledger, ["a", "b"]) == {"a"}
+        assert inspections.known(ledger, "widgets", ["a", "b"]) == {"a"}
 
 
 def test_writers_on_many_threads_lose_nothing(url: str) -> None:
@@ -132,3 +132,67 @@ def test_the_champion_of_a_rollback_is_known_with_the_data_it_was_promoted_for(u
         champion = promotions.champion(ledger, "widgets")
         assert champion is not None
         assert champion.numbers["data_hash"] == "first"
+
+
+def as_left_by_the_first_version(url: str) -> None:
+    """A ledger of version 0001 with two inspections of one folder, one of a station, a campaign and a review."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = create_engine(url)
+    inspected = (
+        "INSERT INTO inspections (id, request_id, line, part, source, image, inspected_at, model_version, "
+        "artefact_sha256, score, raw_score, verdict, latency_ms, descriptors, regions) VALUES ({}, '{}', 'widgets', "
+        "'{}', '{}', '{}', '2026-01-02 03:04:05', '1', 'cd', 0.25, -1, 'review', 3.5, '{{}}', '[]')"
+    )
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with engine.begin() as connection:
+        for statement in (
+            inspected.format(1, "/line/monday/good/001.png", "001", "/line/monday", "aa"),
+            inspected.format(2, "/line/monday/good/002.png", "002", "/line/monday", "aa"),
+            inspected.format(3, "press-4711", "4711", "press", "bb"),
+            "INSERT INTO rejections (id, request_id, line, part, source, image, reason, rejected_at) VALUES "
+            "(1, '/line/monday/cut.png', 'widgets', 'cut', '/line/monday', 'cc', 'cut off', '2026-01-02 03:04:05')",
+            "INSERT INTO campaigns (id, line, wanted, opened_at) VALUES (1, 'widgets', 1, '2026-01-02 03:04:05')",
+            "INSERT INTO campaign_parts (campaign_id, part, inspection_id, chosen_for) VALUES (1, '4711', 3, 'random')",
+            "INSERT INTO reviews (id, line, part, campaign_id, inspection_id, label, reviewer, reviewed_at) VALUES "
+            "(1, 'widgets', '4711', 1, 3, 'good', 'lab', '2026-01-02 03:04:05')",
+        ):
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_a_ledger_of_the_first_version_keeps_everything_and_knows_its_replays_by_their_bytes(url: str) -> None:
+    as_left_by_the_first_version(url)
+    with Ledger.open(url) as ledger:
+        kept = {
+            item.id: item
+            for number in ("001", "002", "4711")
+            for item in inspections.of_part(ledger, "widgets", number)
+        }
+        assert [kept[number].request_id for number in (1, 2, 3)] == [
+            "sha256:aa",
+            "/line/monday/good/002.png",  # the same bytes once more: the first one is the request
+            "press-4711",
+        ]
+        assert [kept[number].file_name for number in (1, 2, 3)] == ["good/001.png", "good/002.png", None]
+        assert kept[1].view is None
+        assert inspections.known(ledger, "widgets", ["sha256:cc"]) == {"sha256:cc"}
+        assert [review.inspection_id for review in reviews.of_part(ledger, "widgets", "4711")] == [3]
+        assert [item.id for item in reviews.waiting(ledger, "widgets")] == []
+        inspections.add(ledger, [inspection("press-4711", line="gadgets")])
+        with pytest.raises(IntegrityError):
+            inspections.add(ledger, [inspection("press-4711")])
+        with pytest.raises(IntegrityError, match="FOREIGN KEY"), ledger.writing() as session:
+            session.execute(text("DELETE FROM inspections WHERE id = 3"))
+
+
+def test_a_request_is_known_on_its_own_line_alone(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        inspections.add(ledger, [inspection("a"), inspection("a", line="gadgets")])
+        assert inspections.known(ledger, "widgets", ["a"]) == {"a"}
+        assert inspections.known(ledger, "others", ["a"]) == set()

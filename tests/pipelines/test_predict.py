@@ -54,7 +54,7 @@ def test_an_unreadable_image_is_kept_with_its_reason(own_champion: Workspace) ->
     with open_inspector(own_champion) as inspector, pytest.raises(BadInput, match="part-9"):
         inspector.inspect(item(rubbish, part="part-9"), "test")
     with Ledger.open(own_champion.ledger_url) as ledger:
-        assert inspections.known(ledger, ["r1"]) == {"r1"}
+        assert inspections.known(ledger, LINE, ["r1"]) == {"r1"}
 
 
 def test_a_replay_done_twice_adds_nothing(own_champion: Workspace, tmp_path: Path) -> None:
