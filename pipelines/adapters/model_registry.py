@@ -6,6 +6,7 @@ A version holds the exported file, byte for byte, and the drift reference it was
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 ARTEFACT = "artefact_sha256"
 LONGEST, CUT = 5000, "\n\n… the whole of it is an artifact of the run."  # the registry's column holds no more
 FILE, REFERENCE = "model.onnx", "reference.parquet"
+HASH_TAGS = {FILE: ARTEFACT, REFERENCE: "reference_sha256"}  # versions made before the second one name no hash for it
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def register(
 
     `description` is Markdown: what the registry's page says about the version.
     """
-    sha256 = hashlib.sha256(artefact.read_bytes()).hexdigest()
+    sha256 = _sha256(artefact)
     mlflow = tracking.client(workspace)
     from mlflow.exceptions import MlflowException
 
@@ -107,7 +111,7 @@ def register(
         run_id=run_id,
         model_id=model_id,
         description=description if len(description) <= LONGEST else f"{description[: LONGEST - len(CUT)]}{CUT}",
-        tags={**tags, ARTEFACT: sha256},
+        tags={**tags, ARTEFACT: sha256, HASH_TAGS[REFERENCE]: _sha256(reference)},
     )
     return _version(made)
 
@@ -126,24 +130,35 @@ def set_tags(workspace: Workspace, line: str, number: str, tags: Mapping[str, st
 
 
 def download(workspace: Workspace, chosen: ModelVersion) -> Path:
-    """The exported file on this machine, fetched once and checked against its hash."""
-    return _files(workspace, chosen) / FILE
+    """The exported file on this machine: fetched once, and compared with its registered hash each time.
+
+    A copy that was altered or cut off is fetched again. Raises DefectloopError where the registry's own file differs too.
+    """
+    return _verified(workspace, chosen, FILE)
 
 
 def reference(workspace: Workspace, chosen: ModelVersion) -> Path:
-    """The drift reference that belongs to the version."""
-    return _files(workspace, chosen) / REFERENCE
+    """The drift reference that belongs to the version, compared with its hash where the version names one."""
+    return _verified(workspace, chosen, REFERENCE)
 
 
-def _files(workspace: Workspace, chosen: ModelVersion) -> Path:
-    sha256 = chosen.tags[ARTEFACT]
-    folder = workspace.state / "models" / sha256
-    if folder.exists():
-        return folder
+def _verified(workspace: Workspace, chosen: ModelVersion, name: str) -> Path:
+    path = workspace.state / "models" / chosen.tags[ARTEFACT] / name
+    expected = chosen.tags.get(HASH_TAGS[name])
+    if path.is_file() and expected in (None, _sha256(path)):
+        return path
+    if path.is_file():
+        log.warning("%s is not what was registered as version %s: fetching it again.", path, chosen.version)
+    _fetch(workspace, chosen, path.parent)
+    return path
+
+
+def _fetch(workspace: Workspace, chosen: ModelVersion, folder: Path) -> None:
+    """Put the version's verified files into `folder`. Each is replaced whole, so processes that race agree."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as partial:
         try:
             fetched = Path(
@@ -151,18 +166,21 @@ def _files(workspace: Workspace, chosen: ModelVersion) -> Path:
             )
         except (MlflowException, OSError) as error:
             raise _unreachable(workspace, error) from error
-        found = hashlib.sha256((fetched / FILE).read_bytes()).hexdigest()
-        if found != sha256:
-            raise DefectloopError(
-                f"Version {chosen.version} of line {chosen.line} is not the file that was registered: its hash is {found}, "
-                f"registered was {sha256}.",
-                next_step="Don't use it. Roll back: defectloop rollback",
-            )
-        try:
-            fetched.rename(folder)
-        except OSError:  # another process was faster with the same content
-            shutil.rmtree(fetched, ignore_errors=True)
-    return folder
+        for name, tag in HASH_TAGS.items():
+            expected, actual = chosen.tags.get(tag), _sha256(fetched / name)
+            if expected not in (None, actual):
+                raise DefectloopError(
+                    f"Version {chosen.version} of line {chosen.line} is not what was registered: the registry's {name} has "
+                    f"the hash {actual}, registered was {expected}.",
+                    next_step="Don't use it. Roll back: defectloop rollback",
+                )
+        for name in HASH_TAGS:
+            (fetched / name).replace(folder / name)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _logged_model(
