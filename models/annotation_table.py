@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         pa.field("part", pa.string(), nullable=False),
         pa.field("slice", pa.string(), nullable=False),  # a group worth measuring alone: material, light, camera
         pa.field("split", pa.string()),  # train, validation or test: decided at entry, never changed
+        pa.field("split_stated", pa.bool_()),  # whether it came with that split; null in rows of older versions
         pa.field("label", pa.string()),  # good, defect, or null: nobody has said yet
         pa.field("defect_types", pa.list_(pa.string())),
         pa.field("defect_probability", pa.float64()),  # graded ground truth, where the source has it

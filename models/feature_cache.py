@@ -2,74 +2,176 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
+import threading
+import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from models import weights
+from models.errors import DefectloopError
 from models.params import Params
 
 BLOCK = 64
+TRIES = 3  # to compute and read back
+DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zipfile.zlib.error)  # what NumPy raises
+# What pixels become on their way into a backbone, and the backbone itself; the frozen network's own module comes on top.
+FEATURE_CODE = (
+    "models.images",
+    "models.deep_images",
+    "models.augmentation",
+    "models.preprocessing",
+    "models.onnx_graphs",
+    "models.backbones",
+    "models.frozen_features",
+    "models.runtime",
+)
+FEATURE_LIBRARIES = ("numpy", "pillow", "scipy", "timm", "torch", "onnxruntime")
+
+
+def code_version(modules: Sequence[str], libraries: Sequence[str] = ("numpy", "pillow")) -> str:
+    """A digest of the source of `modules` and the versions of `libraries`: other code, other folder. Imports none of them.
+
+    A number raised by hand would be forgotten once, and then a detector learns from features that no code computes any
+    more. A changed comment costs one computation too many.
+    """
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ValueError(f"there is no module {name}")
+        digest.update(Path(spec.origin).read_bytes())
+    for name in libraries:
+        with contextlib.suppress(PackageNotFoundError):
+            digest.update(f"{name} {version(name)}".encode())
+    return digest.hexdigest()[:16]
 
 
 class FeatureCache:
-    """Rows of one shape by name, in `directory`, which belongs to one way of computing them."""
+    """Rows of one shape by name, in `folder / version`, which belongs to one way of computing them.
 
-    def __init__(self, directory: Path, dtype: type[np.generic] = np.float32) -> None:
-        self.directory = directory
+    Memory holds the names and what is asked for. Several processes may write at once. A damaged block counts as absent.
+    """
+
+    def __init__(self, folder: Path, version: str, dtype: type[np.generic] = np.float32) -> None:
+        self.folder = folder
+        self.directory = folder / version
         self.dtype = dtype
+        self._fresh = True
 
     @cached_property
-    def _rows(self) -> dict[str, np.ndarray]:
-        rows: dict[str, np.ndarray] = {}
+    def _places(self) -> dict[str, tuple[Path, int]]:
+        """The block and the row of every name."""
+        places: dict[str, tuple[Path, int]] = {}
         for path in sorted(self.directory.glob("*.npz")) if self.directory.exists() else ():
-            with np.load(path) as block:
-                rows.update(zip(block["names"].tolist(), block["features"], strict=True))
-        return rows
+            try:
+                with path.open("rb") as source, np.load(source) as block:
+                    names = block["names"].tolist()
+            except DAMAGED:
+                path.unlink(missing_ok=True)
+                continue
+            places.update((name, (path, row)) for row, name in enumerate(names))
+        return places
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        return [name for name in dict.fromkeys(names) if name not in self._rows]
+        return [name for name in dict.fromkeys(names) if name not in self._places]
 
-    def compute(
+    def rows(
         self,
         names: Sequence[str],
         features_of: Callable[[Sequence[str]], Sequence[np.ndarray]],
-        show: Callable[[int], None],
-    ) -> None:
-        """Compute and keep the rows of `names`, a block at a time; killed half way, the finished blocks stay.
+        show: Callable[[int], None] = lambda done: None,
+    ) -> np.ndarray:
+        """[len(names), …], of at least one name; what is missing or damaged is computed and kept, a block at a time.
 
-        `show` is told after each block how many are done.
+        Killed half way, the finished blocks stay. `show` is told after each block how many were computed.
         """
-        for start in range(0, len(names), BLOCK):
-            block = list(names[start : start + BLOCK])
-            rows = np.stack(features_of(block)).astype(self.dtype)
-            self.keep(block, rows)
-            self._rows.update(zip(block, rows, strict=True))
-            show(start + len(block))
+        done = 0
+        wanted = self.missing(names)
+        found: np.ndarray | None = None
+        while True:
+            for start in range(0, len(wanted), BLOCK):
+                block = wanted[start : start + BLOCK]
+                self.keep(block, np.stack(features_of(block)))
+                done += len(block)
+                show(done)
+            found, wanted = self.there(names)
+            if not wanted:
+                return found
+        raise DefectloopError(
+            f"What was just written to {self.directory} can't be read back ({len(wanted)} rows, first: {wanted[0]}).",
+            next_step=f"Check the disk. {self.folder} may be deleted: it is computed again.",
+        )
+
+    def there(self, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+        """[len(names), …] of the rows that are kept, zeros for the others; and the names of these."""
+        by_block: dict[Path, list[tuple[int, int]]] = defaultdict(list)
+        for number, name in enumerate(names):
+            if name in self._places:
+                path, row = self._places[name]
+                by_block[path].append((number, row))
+        found: np.ndarray | None = None
+        for path, members in by_block.items():
+            try:
+                with path.open("rb") as source, np.load(source) as block:
+                    features = block["features"]
+            except DAMAGED:  # or dropped by a newer version meanwhile
+                self._forget(path)
+                continue
+            if found is None:
+                found = np.zeros((len(names), *features.shape[1:]), self.dtype)
+            numbers, rows = zip(*members, strict=True)
+            found[list(numbers)] = features[list(rows)]
+        absent = self.missing(names)
+        return np.zeros((len(names), 0), self.dtype) if found is None else found, absent
 
     def keep(self, names: Sequence[str], rows: np.ndarray) -> None:
-        """Write one block of rows that were computed elsewhere; memory holds none of them afterwards."""
+        """Write one block of rows; memory holds none of them afterwards."""
+        if self._fresh and not self.directory.exists():
+            self._drop_outdated()
+        self._fresh = False  # should another version drop ours meanwhile, we do not drop its
         self.directory.mkdir(parents=True, exist_ok=True)
         title = hashlib.sha256("\n".join(names).encode()).hexdigest()[:20]
-        partial = self.directory / f".{title}.{os.getpid()}.partial"
+        path = self.directory / f"{title}.npz"
+        partial = self.directory / f".{title}.{os.getpid()}.{threading.get_ident()}.partial"
         with partial.open("wb") as sink:
             np.savez(sink, names=np.array(names), features=rows.astype(self.dtype))
-        partial.replace(self.directory / f"{title}.npz")
+        partial.replace(path)
+        if "_places" in vars(self):  # else it is read when somebody asks
+            self._places.update((name, (path, row)) for row, name in enumerate(names))
 
-    def rows(self, names: Sequence[str]) -> np.ndarray:
-        """[len(names), …]. Every name must have been computed."""
-        return np.stack([self._rows[name] for name in names])
+    def _forget(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        for name in [name for name, (block, _) in self._places.items() if block == path]:
+            del self._places[name]
+
+    def _drop_outdated(self) -> None:
+        """What other versions of the code left: nothing reads it again."""
+        for path in self.folder.iterdir() if self.folder.exists() else ():
+            if path == self.directory:  # another process was first
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
-def features_kept(params: Params, cache: Path, kind: str = "", dtype: type[np.generic] = np.float32) -> FeatureCache:
+def features_kept(
+    params: Params, cache: Path, network: str, kind: str = "", dtype: type[np.generic] = np.float32
+) -> FeatureCache:
     """Features of the backbone, its weights and input size that `params` name, pooled unless `kind` says another.
 
-    Rows are IMAGE/VIEW.
+    `network` is the module of the frozen network. Rows are IMAGE/VIEW.
     """
     known = weights.fingerprint(params.model.backbone, params.model.weights, params.train.seed)
     named = [known, f"{params.model.image_size_px}px", *([kind] if kind else [])]
-    return FeatureCache(cache / "-".join(named), dtype)
+    return FeatureCache(cache / "-".join(named), code_version([*FEATURE_CODE, network], FEATURE_LIBRARIES), dtype)

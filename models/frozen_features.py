@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,21 +39,24 @@ def frozen_features(
     and from `kind`, which tells what is kept of it from what others keep.
     """
     size = params.model.image_size_px
-    store = features_kept(params, cache, kind, dtype)
+    store = features_kept(params, cache, type(frozen).__module__, kind, dtype)
 
     def rows(wanted: Sequence[tuple[str, Path, View]], progress: Progress) -> np.ndarray:
         by_name = {f"{name}/{view.name}": (path, view) for name, path, view in wanted}
         names = [f"{name}/{view.name}" for name, _, view in wanted]
-        if missing := store.missing(names):
-            graph = export(frozen, size, ("features",))
-            session = session_of(with_preprocessing(graph, size), threads=1)
+        sessions: list[Any] = []  # none while nothing has to be computed
 
-            def compute(name: str) -> np.ndarray:
-                path, view = by_name[name]
-                return session.run(None, {INPUT: as_input(seen(images.read(path), view, path.stem))})[0][0]
+        def compute(name: str) -> np.ndarray:
+            path, view = by_name[name]
+            return sessions[0].run(None, {INPUT: as_input(seen(images.read(path), view, path.stem))})[0][0]
 
-            with progress("features", len(missing)) as show, ThreadPoolExecutor(READERS) as pool:
-                store.compute(missing, lambda block: list(pool.map(compute, block)), show)
-        return store.rows(names)
+        def computed(block: Sequence[str]) -> list[np.ndarray]:
+            if not sessions:
+                graph = export(frozen, size, ("features",))
+                sessions.append(session_of(with_preprocessing(graph, size), threads=1))
+            return list(pool.map(compute, block))
+
+        with progress("features", len(store.missing(names))) as show, ThreadPoolExecutor(READERS) as pool:
+            return store.rows(names, computed, show)
 
     return rows

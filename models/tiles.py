@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 from models import images, masks
 from models.errors import BadData
 from models.examples import Examples
+from models.feature_cache import code_version
 from models.files import write_whole
 from models.tiling import Window, windows
 from models.vocabulary import Label
@@ -19,6 +23,9 @@ SEEN = (
     0.001  # of a tile's area: less of a defect is too little to call the tile defective, and too much to call it good
 )
 MOSTLY = 0.5  # of the image's defective area: a defect smaller than that share of a tile counts where it mostly lies
+
+CODE = ("models.images", "models.deep_images", "models.masks", "models.tiles", "models.tiling")  # what makes the files
+END_OF_PNG = b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
@@ -34,14 +41,19 @@ class _Tile:
 def cut(examples: Examples, tile_px: int, cache: Path, *, learning: bool) -> Examples:
     """The same examples with every image larger than a tile as its tiles; they keep part and origin.
 
+    `cache` keeps the tiles' pixels by image and their masks by mask, so that a corrected mask gets tiles of its own.
+
     A tile is defective where mask or boxes say so. With `learning`, tiles that hold just an edge of a defect are left
     out, and a large defective image without mask and boxes is an error, BadData: nobody knows which of its tiles are.
     Without it (validation: verdicts are about parts) its tiles are all called defective.
     """
     places: list[int] = []
     found: list[_Tile] = []
+    kept = cache / code_version(CODE)
+    if not kept.exists():
+        shutil.rmtree(cache, ignore_errors=True)  # what other versions of the code cut
     for number in range(len(examples)):
-        for tile in _tiles(examples, number, tile_px, cache, learning=learning):
+        for tile in _tiles(examples, number, tile_px, kept, learning=learning):
             places.append(number)
             found.append(tile)
     return Examples(
@@ -71,6 +83,7 @@ def _tiles(examples: Examples, number: int, tile_px: int, cache: Path, *, learni
             next_step=f"Mark the defect, or set model.tile_px to null or {max(height, width)}.",
         )
     where = _defective(mask, boxes, height, width) if target else None
+    drawn = "" if mask is None else hashlib.sha256(mask.read_bytes()).hexdigest()[:32]
     for window in windows(width, height, tile_px):
         said = Label.DEFECT if target else Label.GOOD
         if where is not None and where.any():
@@ -85,7 +98,7 @@ def _tiles(examples: Examples, number: int, tile_px: int, cache: Path, *, learni
         yield _Tile(
             name=tile,
             file=_kept(cache / f"{tile}.png", window.of(image)),
-            mask=_kept(cache / f"{tile}-mask.png", window.of(where).astype(np.uint8)[..., None] * 255)
+            mask=_kept(cache / f"{tile}-mask-{drawn}.png", window.of(where).astype(np.uint8)[..., None] * 255)
             if mask is not None and where is not None
             else None,
             boxes=_within(boxes, window, width, height),
@@ -118,6 +131,16 @@ def _within(boxes: np.ndarray, window: Window, width: int, height: int) -> np.nd
 
 
 def _kept(path: Path, pixels: np.ndarray) -> Path:
-    if not path.exists():
+    if not _whole(path):
         write_whole(path, images.encode_png(np.ascontiguousarray(pixels)))
     return path
+
+
+def _whole(path: Path) -> bool:
+    """Whether the file is there with its end: a disk that was full or lost power may leave less."""
+    try:
+        with path.open("rb") as source:
+            source.seek(-len(END_OF_PNG), os.SEEK_END)
+            return source.read() == END_OF_PNG
+    except OSError:
+        return False

@@ -10,27 +10,31 @@ from typing import Any
 import numpy as np
 
 from models import images, near_duplicates
-from models.feature_cache import FeatureCache
+from models.feature_cache import FeatureCache, code_version
 from pipelines.workspace import Workspace
 
-VERSION = "1"  # of `near_duplicates.fingerprint`: another way of computing them gets another folder
+CODE = (
+    "models.near_duplicates",
+    "models.images",
+    "models.deep_images",
+)  # another way of computing them, another folder
 
 
 def opened(workspace: Workspace) -> FeatureCache:
-    return FeatureCache(workspace.state / "cache" / "fingerprints" / VERSION, np.int8)
+    return FeatureCache(workspace.state / "cache" / "fingerprints", code_version(CODE), np.int8)
 
 
 def of(
     workspace: Workspace, rows: Sequence[dict[str, Any]], show: Callable[[int], None] = lambda done: None
 ) -> np.ndarray:
     """int8 [len(rows), 32, 32] of readable images; `rows` need `image` and `file`."""
-    kept = opened(workspace)
+    side = near_duplicates.SIDE
+    if not rows:
+        return np.zeros((0, side, side), np.int8)
     file_of = {row["image"]: workspace.data / row["file"] for row in rows}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
 
         def computed(names: Sequence[str]) -> list[np.ndarray]:
             return list(pool.map(lambda name: near_duplicates.fingerprint(images.read(file_of[name])), names))
 
-        kept.compute(kept.missing([row["image"] for row in rows]), computed, show)
-    side = near_duplicates.SIDE
-    return kept.rows([row["image"] for row in rows]) if rows else np.zeros((0, side, side), np.int8)
+        return opened(workspace).rows([row["image"] for row in rows], computed, show)

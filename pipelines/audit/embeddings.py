@@ -16,10 +16,12 @@ from pipelines.workspace import Workspace
 
 def kept(workspace: Workspace, images: Sequence[str]) -> tuple[list[int], np.ndarray]:
     """Places in `images` whose features are there already, and float32 [that many, d]. Imports no torch."""
-    store = features_kept(workspace.params(), _cache(workspace))
-    missing = set(store.missing([f"{image}/{PLAIN.name}" for image in images]))
-    places = [place for place, image in enumerate(images) if f"{image}/{PLAIN.name}" not in missing]
-    return places, store.rows([f"{images[place]}/{PLAIN.name}" for place in places]) if places else np.zeros((0, 0))
+    store = features_kept(workspace.params(), _cache(workspace), "models.classification.network")
+    names = [f"{image}/{PLAIN.name}" for image in images]
+    rows, missing = store.there(names)
+    lacking = set(missing)
+    places = [place for place, name in enumerate(names) if name not in lacking]
+    return places, rows[places]
 
 
 def compute(workspace: Workspace, images: Sequence[str], files: Sequence[Path]) -> None:

@@ -64,6 +64,7 @@ def describe(delivery: Delivery, source: str, line: str) -> Described:
         "part": delivery.part or Path(delivery.name).with_suffix("").as_posix(),
         "slice": delivery.slice,
         "split": Split.TRAIN.value if delivery.synthetic else delivery.split,
+        "split_stated": delivery.synthetic or delivery.split is not None,
         "label": delivery.label,
         "defect_types": list(delivery.defect_types),
         "defect_probability": delivery.defect_probability,

@@ -12,7 +12,7 @@ from models import near_duplicates
 from models.errors import BadData
 from models.params import SplitShares
 from models.vocabulary import Split
-from pipelines.ingest.splits import assign
+from pipelines.ingest.splits import Stratum, assign, nearest_to_training
 
 
 def grouped(
@@ -43,24 +43,55 @@ def grouped(
 def split(new: pa.Table, known: pa.Table, shares: SplitShares) -> list[str | None]:
     """The split of every row of `new`: its part's where that has one, the stated one, or the one that keeps the shares.
 
-    Parts without a label wait for it. Raises BadData for a split that does not exist.
+    The shares hold among the parts that are shared out here. Parts that came with a split (an official one, one for
+    training alone) and synthetic ones do not count: thousands of them in training would send every new part to the
+    other splits. Parts without a label wait for it. Raises BadData for a split that does not exist.
     """
-    split_of: dict[str, str] = {}
-    existing: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for part, said, slice, label in zip(*_columns(known, "part", "split", "slice", "label"), strict=True):
-        if said and label and part not in split_of:
-            split_of[part] = said
-            existing[(slice, label)][said] += 1
-    rows = list(zip(*_columns(new, "part", "split", "slice", "label", "source_path"), strict=True))
-    for part, said, slice, label, path in rows:
-        if said is not None and said not in set(Split):
-            raise BadData(f"{path}: there is no split {said!r}.", next_step=f"Splits: {', '.join(Split)}.")
-        if said and part not in split_of:
-            split_of[part] = said
-            existing[(slice, label)][said] += 1
-    waiting = ((part, (slice, label)) for part, _, slice, label, _ in rows if label and part not in split_of)
-    split_of |= assign(waiting, shares, existing)
-    return [split_of.get(row[0]) for row in rows]  # a part that is known keeps its split, whatever the delivery says
+    _require_existing(new)
+    settled = _split_by_part(known)
+    stated = _split_by_part(new)
+    split_of = stated | settled  # a part that is known keeps its split, whatever the delivery says
+    strata = _strata(known, new)
+    existing: dict[Stratum, Counter[str]] = defaultdict(Counter)
+    for part in _shared_out(known):
+        if part in strata and part in settled:
+            existing[strata[part]][settled[part]] += 1
+    waiting = ((part, strata[part]) for part in new["part"].unique().to_pylist() if part in strata)
+    split_of |= assign(((part, stratum) for part, stratum in waiting if part not in split_of), shares, existing)
+    return [split_of.get(part) for part in new["part"].to_pylist()]
+
+
+def _require_existing(new: pa.Table) -> None:
+    for name, path in zip(*_columns(new, "split", "source_path"), strict=True):
+        if name is not None and name not in set(Split):
+            raise BadData(f"{path}: there is no split {name!r}.", next_step=f"Splits: {', '.join(Split)}.")
+
+
+def _split_by_part(table: pa.Table) -> dict[str, str]:
+    """The split of every part that has one; where its images say different ones, the one nearest to training."""
+    given: dict[str, set[str]] = defaultdict(set)
+    for part, name in zip(*_columns(table, "part", "split"), strict=True):
+        if name is not None:
+            given[part].add(name)
+    return {part: nearest_to_training(names) for part, names in given.items()}
+
+
+def _strata(*tables: pa.Table) -> dict[str, Stratum]:
+    """Slice and label of every labelled part; a part is defective where one of its images is."""
+    slices: dict[str, set[str]] = defaultdict(set)
+    labels: dict[str, set[str]] = defaultdict(set)
+    for table in tables:
+        for part, slice, label in zip(*_columns(table, "part", "slice", "label"), strict=True):
+            if label:
+                slices[part].add(slice)
+                labels[part].add(label)
+    return {part: (min(slices[part]), min(labels[part])) for part in labels}  # "defect" comes before "good"
+
+
+def _shared_out(known: pa.Table) -> set[str]:
+    """Parts whose split was decided here: one of their photographs came without one."""
+    columns = _columns(known, "part", "split_stated", "synthetic")
+    return {part for part, stated, synthetic in zip(*columns, strict=True) if not stated and not synthetic}
 
 
 def _columns(table: pa.Table, *names: str) -> list[list]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from models.params import SplitShares
 from models.vocabulary import Split
@@ -36,6 +36,14 @@ def assign(
         there[split] += 1
         assigned[part] = split.value
     return assigned
+
+
+def nearest_to_training(splits: Collection[str]) -> str:
+    """The split of a part for which several are stated: training before validation before test.
+
+    What had a say in making a detector must not judge it, so a part only ever moves away from the test split.
+    """
+    return min(splits, key=list(Split).index)
 
 
 def _hash(part: str) -> bytes:

@@ -117,6 +117,20 @@ def test_a_tile_is_defective_where_mask_or_boxes_say_so(tmp_path: Path, known: d
         assert (images.read(found.masks[hit])[5:25, 5:25] == 255).all()  # type: ignore[arg-type]
 
 
+def test_tiles_follow_a_corrected_mask_and_heal(tmp_path: Path) -> None:
+    examples = large_examples(tmp_path, mask=True)
+    first = tiles.cut(examples, 100, tmp_path / "cache", learning=True)
+    corrected = np.zeros((200, 300, 1), np.uint8)
+    corrected[5:15, 5:25] = 255
+    (tmp_path / "mask.png").write_bytes(images.encode_png(corrected))
+    hit = int(first.targets.argmax())
+    first.files[hit].write_bytes(first.files[hit].read_bytes()[:40])
+    second = tiles.cut(examples, 100, tmp_path / "cache", learning=True)
+    assert (images.read(first.masks[hit]) > 0).sum() == 400  # type: ignore[arg-type]
+    assert (images.read(second.masks[hit]) > 0).sum() == 200  # type: ignore[arg-type]
+    assert images.read(second.files[hit]).shape == (100, 100, 1)
+
+
 def test_a_large_defective_image_without_a_place_is_named(tmp_path: Path) -> None:
     examples = large_examples(tmp_path)
     with pytest.raises(BadData, match=r"a\.png is larger than model.tile_px and defective"):
