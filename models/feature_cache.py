@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -23,7 +24,7 @@ from models.params import Params
 
 BLOCK = 64
 TRIES = 3  # to compute and read back
-DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zipfile.zlib.error)  # what NumPy raises
+DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)  # what NumPy raises
 # What pixels become on their way into a backbone, and the backbone itself; the frozen network's own module comes on top.
 FEATURE_CODE = (
     "models.images",

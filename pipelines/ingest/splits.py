@@ -43,7 +43,7 @@ def nearest_to_training(splits: Collection[str]) -> str:
 
     What had a say in making a detector must not judge it, so a part only ever moves away from the test split.
     """
-    return min(splits, key=list(Split).index)
+    return min(splits, key=[split.value for split in Split].index)
 
 
 def _hash(part: str) -> bytes:
