@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.vocabulary import Label, Split
+from pipelines.pages.markdown import inline
 
 
 def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[str] = ()) -> str:
@@ -44,7 +45,7 @@ def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[
         _counts(_values(table["licence"])),
         *(["## Synthetic, in the training split alone", _made(made)] if made.num_rows else []),
         "## Known issues",
-        "\n".join(f"- {issue}" for issue in issues) or "None known.",
+        "\n".join(f"- {inline(issue)}" for issue in issues) or "None known.",
         "## In quarantine, not part of this data",
         _counts(Counter(reason.split(":")[0].split(" (")[0] for reason in refused)),
     ]
@@ -74,4 +75,5 @@ def _counts(counts: Counter[str]) -> str:
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+    lines = [header, ["---"] * len(header), *([inline(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

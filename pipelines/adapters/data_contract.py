@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ class Contract:
         if severity == "off":
             return {}
         meta = {"rule": name, "asks": asks, "reason": reason}
-        return {"severity": severity, "meta": meta, "description": f"{severity.capitalize()}: {asks}"}
+        return {"severity": severity, "meta": meta, "description": html.escape(f"{severity.capitalize()}: {asks}")}
 
     def _between(
         self, rule: dict[str, Any], column: str, low: float | None, high: float | None, rows: Any = None
@@ -156,6 +157,7 @@ class Contract:
     def _check(self, name: str, frame: pd.DataFrame, expectations: list[Any], *, key: str) -> list[Outcome]:
         import great_expectations as gx
 
+        frame = inert(frame)
         batches = self.source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
         suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
         definition = gx.ValidationDefinition(name=name, data=batches, suite=suite)
@@ -165,6 +167,20 @@ class Contract:
             result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False},
         )
         return [_outcome(one, frame[key]) for one in result.results]
+
+
+def inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with every text that holds markup escaped: Great Expectations writes values into its pages as they are.
+
+    A file may be named `<img src=x onerror=…>`. Texts without `<` stay as they are, so that patterns and sets of values
+    mean what they say.
+    """
+
+    def escaped(value: Any) -> Any:
+        return html.escape(value) if isinstance(value, str) and "<" in value else value
+
+    texts = frame.select_dtypes(["object", "string"])
+    return frame.assign(**{name: texts[name].map(escaped) for name in texts}).set_axis(frame.index.map(escaped))
 
 
 def _outcome(found: Any, keys: pd.Series) -> Outcome:

@@ -12,6 +12,7 @@ from models.detail import Detail
 from models.evaluation import Evaluation
 from models.runtime import Detector
 from models.vocabulary import Split
+from pipelines.pages.markdown import inline
 from pipelines.report.page import COLUMNS, cell
 
 
@@ -27,6 +28,7 @@ def render(
     environment = Environment(
         loader=PackageLoader("pipelines.report", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["inline"] = inline
     return environment.get_template("card.md").render(
         meta=detector.metadata,
         sha256=detector.sha256,
