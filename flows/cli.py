@@ -13,7 +13,7 @@ from collections.abc import Callable
 import typer
 
 from flows.commands import data, production, service, training
-from models.errors import DefectloopError
+from models.errors import DefectloopError, masked
 
 app = typer.Typer(
     name="defectloop",
@@ -71,6 +71,31 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("Interrupted. Run the same command again to go on where it stopped.", err=True)
         sys.exit(130)
+    except Exception as error:  # what nobody foresaw: one sentence for the user, the traceback for whoever mends it
+        log = _traceback_kept(error)
+        message = masked(f"{type(error).__name__}: {error}".splitlines()[0])
+        next_step = f"This is a defect of defectloop, or of a tool below it. The traceback is in {log}."
+        if "--json" in sys.argv:
+            typer.echo(json.dumps({"error": "Unexpected", "message": message, "next": next_step}))
+        else:
+            typer.secho(f"✗ {message}", fg="red", err=True)
+            typer.echo(f"  → {next_step}", err=True)
+        sys.exit(1)
+
+
+def _traceback_kept(error: Exception) -> str:
+    """The file that holds the traceback: in the temporary directory, since the workspace's disk may be what failed."""
+    import tempfile
+    import traceback
+
+    text = masked(" ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error)))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="defectloop-", suffix=".log", delete=False) as sink:
+            sink.write(text)
+        return sink.name
+    except OSError:
+        sys.stderr.write(text)
+        return "the lines above"
 
 
 if __name__ == "__main__":

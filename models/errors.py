@@ -10,8 +10,18 @@
     ├── Unreachable                exit code 5   a server, remote or download that does not answer
     └── Busy                       exit code 6   somebody else holds the line's lock
 
-A message says what is wrong and where; `next_step` says what to type or change. Reads and writes nothing.
+A message says what is wrong and where; `next_step` says what to type or change. Neither shows the credentials of a URL.
+Reads and writes nothing.
 """
+
+import re
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+
+
+def masked(text: str) -> str:
+    """`text` with the user and password of every URL in it replaced: `https://***@host/path`."""
+    return _CREDENTIALS.sub("***@", text)
 
 
 class DefectloopError(Exception):
@@ -20,9 +30,9 @@ class DefectloopError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, next_step: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.next_step = next_step
+        self.message = masked(message)
+        self.next_step = masked(next_step)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.next_step}".strip()

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from models import annotation_table
-from models.errors import NotReady
+from models.errors import NotReady, masked
 from models.evaluation import Evaluation
 from models.vocabulary import Split
 from pipelines import lineage, snapshot
@@ -42,7 +42,7 @@ def register(workspace: Workspace) -> ModelVersion:
         dataset={
             "name": taken.tag,
             "digest": taken.data_hash,
-            "source": {"remote": workspace.remote_url, "tag": taken.tag, "git_commit": taken.git_commit},
+            "source": {"remote": masked(workspace.remote_url), "tag": taken.tag, "git_commit": taken.git_commit},
             "profile": profile(rows),
         },
         folders={

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
@@ -45,15 +46,26 @@ def hash_in(pointer: str) -> str:
 
 
 def initialise(root: Path, remote_url: str) -> None:
-    """Make `root` (a git repository) a DVC one with one default remote. Does nothing where DVC already is."""
-    if (root / ".dvc" / "config").exists():
+    """Make `root` (a git repository) a DVC one with one default remote. Does nothing where DVC already is.
+
+    What is committed (`.dvc/config`) names no credentials: addresses that hold some go whole into `.dvc/config.local`.
+    """
+    committed = root / ".dvc" / "config"
+    if committed.exists() and "storage" in committed.read_text():  # killed before that, it starts over
         return
     from dvc.repo import Repo
 
-    with _quiet(), contextlib.closing(Repo.init(str(root), force=True)) as repo, repo.config.edit("repo") as config:
-        config["core"] = {"analytics": False, "autostage": False, "check_update": False, "remote": "storage"}
-        config["cache"] = {"type": ["reflink", "hardlink", "copy"]}
-        config["remote"] = {"storage": _remote(remote_url, root)}
+    remote = _remote(remote_url, root)
+    public = {key: _without_credentials(value) for key, value in remote.items()}
+    secret = {key: value for key, value in remote.items() if value != public[key]}
+    with _quiet(), contextlib.closing(Repo.init(str(root), force=True)) as repo:
+        with repo.config.edit("repo") as config:
+            config["core"] = {"analytics": False, "autostage": False, "check_update": False, "remote": "storage"}
+            config["cache"] = {"type": ["reflink", "hardlink", "copy"]}
+            config["remote"] = {"storage": public}
+        if secret:
+            with repo.config.edit("local") as config:
+                config["remote"] = {"storage": secret}
 
 
 def share_cache(root: Path, cache: Path, remote_url: str) -> None:
@@ -237,6 +249,11 @@ def _remote(url: str, root: Path) -> dict[str, str]:
         return {"url": url} | S3_TIMEOUTS_S | ({"endpointurl": endpoint} if endpoint else {})
     # DVC takes a relative path from the current directory and writes it relative to its configuration.
     return {"url": os.path.relpath(url) if Path(url).is_relative_to(root) else url}
+
+
+def _without_credentials(address: str) -> str:
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else address
 
 
 @contextlib.contextmanager
