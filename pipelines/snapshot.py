@@ -34,6 +34,7 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
     """The snapshot of the present data, made if it does not exist yet. Needs a passed validation of exactly this table."""
     line = workspace.params().line
     with line_lock(workspace, line, wait_s=LOCK_WAIT_S):
+        git.require_settled(workspace.root)
         validate.require_passed(workspace)
         data_hash = dataset_versions.add_data(workspace.root)
         table = annotation_table.load(workspace.annotations)

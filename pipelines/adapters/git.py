@@ -8,6 +8,13 @@ from pathlib import Path
 
 from models.errors import DefectloopError, NotReady
 
+UNFINISHED = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+}
 IDENTITY = ("-c", "user.name=defectloop", "-c", "user.email=defectloop@localhost")
 
 
@@ -34,12 +41,26 @@ def run(root: Path, *arguments: str, check: bool = True) -> str:
 
 
 def commit(root: Path, paths: list[str], message: str) -> str:
-    """Commit exactly these paths when they differ from HEAD; returns HEAD's hash either way."""
+    """Commit exactly these paths when they differ from HEAD; returns HEAD's hash either way.
+
+    Raises NotReady in the middle of a merge or rebase: to stage a file would declare its conflict resolved.
+    """
+    require_settled(root)
     run(root, "add", "--", *paths)
     changed = run(root, "status", "--porcelain", "--", *paths)
     if changed:
         run(root, *_identity(root), "commit", "--quiet", "--message", message, "--", *paths)
     return head(root)
+
+
+def require_settled(root: Path) -> None:
+    """Raise NotReady while a merge, rebase, cherry-pick or revert is unfinished in `root`."""
+    for name, command in UNFINISHED.items():
+        if (root / run(root, "rev-parse", "--git-path", name)).exists():
+            raise NotReady(
+                f"A {command} is unfinished in {root}.",
+                next_step=f"Finish it (git status shows how) or give it up: git {command} --abort",
+            )
 
 
 def tag(root: Path, name: str, message: str, commit: str) -> None:

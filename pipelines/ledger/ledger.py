@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models.errors import Unreachable
+from models.errors import BadParams, NotReady, Unreachable
+from models.files import write_whole
 
 HEAD = "0002"  # the newest migration
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -32,13 +34,25 @@ class Ledger:
 
     @classmethod
     def open(cls, url: str) -> Ledger:
-        """Connect and migrate. Raises Unreachable with the reason when the database does not answer."""
-        parsed = make_url(url)
+        """Connect and migrate.
+
+        Raises BadParams for what is no address, Unreachable with the reason when the database does not answer, and
+        NotReady for a ledger that vanished or that a newer defectloop made.
+        """
+        try:
+            parsed = make_url(url)
+        except SQLAlchemyError as error:
+            raise BadParams(
+                f"DEFECTLOOP_LEDGER is no database address: {url!r}.",
+                next_step="Write it like postgresql+psycopg://host/name, or unset it for the workspace's own ledger.",
+            ) from error
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         try:
             engine = _engine(parsed)
+            _require_kept(engine, parsed)
             _migrate(engine, parsed)
+            _note_creation(parsed)
         except (SQLAlchemyError, OSError, ImportError) as error:
             raise Unreachable(
                 f"The ledger {parsed.render_as_string()} can't be opened: {_first_line(error)}.",
@@ -64,6 +78,36 @@ class Ledger:
         """One transaction, on the disk when the block ends; an error inside undoes all of it."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+
+
+def _require_kept(engine: Engine, url: URL) -> None:
+    """Raise NotReady for a SQLite ledger that was here and is gone or empty (a new one would hide that), and for one of
+    a newer version, which this one can't read."""
+    note = _creation_note(url)
+    version = _version(engine)
+    if version is not None and version > HEAD:
+        raise NotReady(
+            f"The ledger {url.render_as_string()} was made by a newer defectloop (schema {version}, this one knows {HEAD}).",
+            next_step="Install that version: make setup in its checkout.",
+        )
+    if note is not None and note.exists() and version is None:
+        raise NotReady(
+            f"The ledger {url.database} is missing or empty; it was created on {note.read_text().strip()}.",
+            next_step=f"Restore it from a backup. To begin an empty one, delete {note}.",
+        )
+
+
+def _note_creation(url: URL) -> None:
+    note = _creation_note(url)
+    if note is not None and not note.exists():
+        write_whole(note, datetime.now(UTC).isoformat(timespec="seconds").encode())
+
+
+def _creation_note(url: URL) -> Path | None:
+    """A file beside a SQLite ledger that outlives it."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return Path(f"{url.database}.created")
 
 
 def _engine(url: URL) -> Engine:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from models.errors import Unreachable
+from models.errors import BadParams, NotReady, Unreachable
 from pipelines.ledger import inspections, promotions, reviews
 from pipelines.ledger.ledger import HEAD, MIGRATIONS, Ledger
 from pipelines.ledger.tables import Inspection, Promotion, Record
@@ -196,3 +196,31 @@ def test_a_request_is_known_on_its_own_line_alone(url: str) -> None:
         inspections.add(ledger, [inspection("a"), inspection("a", line="gadgets")])
         assert inspections.known(ledger, "widgets", ["a"]) == {"a"}
         assert inspections.known(ledger, "others", ["a"]) == set()
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["deleted", "emptied"])
+def test_a_ledger_that_vanished_is_not_silently_begun_anew(url: str, tmp_path: Path, lose) -> None:
+    with Ledger.open(url) as ledger:
+        inspections.add(ledger, [inspection("a")])
+    for path in tmp_path.glob("ledger.db-*"):
+        path.unlink()
+    lose(tmp_path / "ledger.db")
+    with pytest.raises(NotReady, match="missing or empty") as caught:
+        Ledger.open(url)
+    assert "ledger.db.created" in caught.value.next_step
+    (tmp_path / "ledger.db.created").unlink()
+    with Ledger.open(url) as ledger:
+        assert inspections.known(ledger, "widgets", ["a"]) == set()
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(url: str) -> None:
+    Ledger.open(url)
+    with create_engine(url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(NotReady, match="newer defectloop"):
+        Ledger.open(url)
+
+
+def test_a_ledger_address_that_is_none_is_named() -> None:
+    with pytest.raises(BadParams, match="no database address"):
+        Ledger.open("/var/lib/ledger.db")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import Unreachable
+from models.errors import NotReady, Unreachable
 from pipelines import snapshot
 from pipelines.adapters import dataset_versions, git
 from pipelines.ingest import ingest
@@ -74,3 +74,21 @@ def test_the_remote_is_found_after_the_workspace_moved(workspace: Workspace, tmp
     shutil.rmtree(moved.root / ".dvc" / "cache")
     dataset_versions.checkout_data(moved.root)
     assert moved.annotations.exists()
+
+
+def test_a_snapshot_waits_until_a_merge_is_finished(workspace: Workspace) -> None:
+    validate(workspace)
+    note, root = workspace.root / "note.txt", workspace.root
+    for branch in ("main", "other"):
+        git.run(root, "checkout", "--quiet", *(["-b", "other", "HEAD~1"] if branch == "other" else ["main"]))
+        note.write_text(branch)
+        git.commit(root, ["note.txt"], f"Written on {branch}")
+    git.run(root, "merge", "main", check=False)
+    conflict = git.run(root, "status", "--porcelain", "note.txt")
+    assert conflict.startswith("AA")
+    with pytest.raises(NotReady, match="merge is unfinished") as caught:
+        snapshot.snapshot(workspace)
+    assert "git merge --abort" in caught.value.next_step
+    assert git.run(root, "status", "--porcelain", "note.txt") == conflict
+    git.run(root, "merge", "--abort")
+    assert snapshot.snapshot(workspace).created
