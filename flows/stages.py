@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from prefect import task
 
+from pipelines import line_defect_rate
 from pipelines.adapters.dataset_versions import run_stage
 from pipelines.adapters.model_registry import ModelVersion
 from pipelines.gate import Decision
@@ -36,7 +37,7 @@ def train(workspace: Workspace) -> bool:
 
 @task
 def export(workspace: Workspace) -> bool:
-    return run_stage(workspace, "export")
+    return run_stage(workspace, "export", force=line_defect_rate.outdated(workspace))
 
 
 @task

@@ -44,6 +44,7 @@ class ReliabilityBin:
     n: int
     mean_score: float
     share_defective: float
+    weight: float
 
 
 def fit(raw_score: np.ndarray, truth: np.ndarray) -> Calibrator:
@@ -107,28 +108,29 @@ def platt(raw_score: np.ndarray, truth: np.ndarray) -> Calibrator:
     return Calibrator(slope=float(slope), intercept=float(weights[1] - slope * centre))
 
 
-def reliability(score: np.ndarray, truth: np.ndarray, bins: int = 10) -> list[ReliabilityBin]:
-    """The reliability diagram: equally wide bins of the score, empty ones left out."""
+def reliability(
+    score: np.ndarray, truth: np.ndarray, bins: int = 10, weights: np.ndarray | None = None
+) -> list[ReliabilityBin]:
+    """The reliability diagram: equally wide bins of the score, empty ones left out. `weights` [n], all alike without."""
     score, truth = np.asarray(score, dtype=np.float64), np.asarray(truth, dtype=bool)
+    weights = np.ones(len(score)) if weights is None else weights
     index = np.minimum((score * bins).astype(int), bins - 1)
     diagram = []
     for number in range(bins):
         inside = index == number
         if inside.any():
-            mean, share = float(score[inside].mean()), float(truth[inside].mean())
-            diagram.append(ReliabilityBin(number / bins, (number + 1) / bins, int(inside.sum()), mean, share))
+            mean, share = (float(np.average(values[inside], weights=weights[inside])) for values in (score, truth))
+            total = float(weights[inside].sum())
+            diagram.append(ReliabilityBin(number / bins, (number + 1) / bins, int(inside.sum()), mean, share, total))
     return diagram
 
 
-def expected_error(score: np.ndarray, truth: np.ndarray, bins: int = 10) -> float:
+def expected_error(score: np.ndarray, truth: np.ndarray, bins: int = 10, weights: np.ndarray | None = None) -> float:
     """Expected calibration error: how far score and share of defective parts lie apart, weighted by the bins' sizes."""
-    diagram = reliability(score, truth, bins)
-    total = sum(entry.n for entry in diagram)
-    return (
-        sum(entry.n * abs(entry.mean_score - entry.share_defective) for entry in diagram) / total
-        if total
-        else float("nan")
-    )
+    diagram = reliability(score, truth, bins, weights)
+    total = sum(entry.weight for entry in diagram)
+    apart = sum(entry.weight * abs(entry.mean_score - entry.share_defective) for entry in diagram)
+    return apart / total if total else float("nan")
 
 
 def _log_loss(score: np.ndarray, truth: np.ndarray) -> np.ndarray:

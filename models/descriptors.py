@@ -5,6 +5,8 @@ Pixel descriptors are scaled so that white is 1; they don't depend on the bit de
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from models.vocabulary import Prediction
@@ -37,6 +39,14 @@ def of_inspection(image: np.ndarray, prediction: Prediction) -> dict[str, float]
     """Everything drift is measured on: the pixel descriptors, the score, and the embedding's projection."""
     axes = {f"projection_{axis}": float(value) for axis, value in enumerate(prediction.projection)}
     return describe(image) | {"score": float(prediction.score)} | axes
+
+
+def of_part(images: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """A part is described by its most suspicious image, score and all.
+
+    Not by averages: they vary less the more images a part has, and a dataset has more images of a part than a line takes.
+    """
+    return dict(max(images, key=lambda one: one["score"]))
 
 
 def _mean(values: np.ndarray) -> float:

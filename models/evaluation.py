@@ -11,11 +11,8 @@ import pyarrow as pa
 
 from models import images
 from models.metrics import Metrics, by_part, measure
-from models.params import Cost
 from models.runtime import Detector
-from models.vocabulary import Label, OperatingPoint, Prediction, Split, Verdict
-
-_RESAMPLES = 2000
+from models.vocabulary import Label, OperatingPoint, Prediction, Split
 
 
 @dataclass(frozen=True)
@@ -68,35 +65,24 @@ def predict(
     return pa.Table.from_pylist(predicted)
 
 
-def summarise(predictions: pa.Table, point: OperatingPoint, bootstrap: int) -> Evaluation:
-    """Metrics of all parts and of each slice."""
+def summarise(
+    predictions: pa.Table, point: OperatingPoint, bootstrap: int, defect_rate: float | None = None
+) -> Evaluation:
+    """Metrics of all parts and of each slice; with the line's `defect_rate` for parts as the line has them."""
     slices = np.array(predictions["slice"].to_pylist())
     everything = np.ones(len(slices), dtype=bool)
     return Evaluation(
-        overall=_measure(predictions, everything, point, bootstrap),
-        slices={str(name): _measure(predictions, slices == name, point, bootstrap) for name in np.unique(slices)},
+        overall=_measure(predictions, everything, point, bootstrap, defect_rate),
+        slices={
+            str(name): _measure(predictions, slices == name, point, bootstrap, defect_rate)
+            for name in np.unique(slices)
+        },
     )
 
 
-def cost_per_part(predictions: pa.Table, point: OperatingPoint, cost: Cost) -> np.ndarray:
-    """What the verdict on each part costs, in the order of the parts' names [n]."""
-    truth, score = by_part(*_arrays(predictions))
-    verdicts = [point.verdict(value) for value in score]
-    price = {Verdict.PASS: (0.0, cost.escape), Verdict.REVIEW: (cost.review,) * 2, Verdict.FAIL: (cost.overkill, 0.0)}
-    return np.array([price[verdict][int(defective)] for verdict, defective in zip(verdicts, truth, strict=True)])
-
-
-def probability_cheaper(challenger: np.ndarray, champion: np.ndarray, seed: int = 0) -> float:
-    """Share of paired bootstrap resamples of the same parts in which the challenger's verdicts cost less.
-
-    Both are costs per part [n] in the same order. Ties count half. Pairing takes out what makes a part hard for both.
-    """
-    difference = challenger - champion
-    random = np.random.default_rng(seed)
-    draws = np.array(
-        [difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(_RESAMPLES)]
-    )
-    return float((draws < 0).mean() + 0.5 * (draws == 0).mean())
+def of_parts(predictions: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """(truth, score) of each part, in the order of the parts' names [n]."""
+    return by_part(*_arrays(predictions))
 
 
 def _arrays(predictions: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,6 +90,8 @@ def _arrays(predictions: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return truth, predictions["score"].to_numpy(), np.array(predictions["part"].to_pylist())
 
 
-def _measure(predictions: pa.Table, chosen: np.ndarray, point: OperatingPoint, bootstrap: int) -> Metrics:
+def _measure(
+    predictions: pa.Table, chosen: np.ndarray, point: OperatingPoint, bootstrap: int, defect_rate: float | None
+) -> Metrics:
     truth, score, parts = (column[chosen] for column in _arrays(predictions))
-    return measure(truth, score, point, groups=parts, bootstrap=bootstrap)
+    return measure(truth, score, point, groups=parts, bootstrap=bootstrap, defect_rate=defect_rate)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from models.vocabulary import OperatingPoint
+from models import defect_rate as rates
+from models import intervals, verdict_counts
+from models.intervals import UNKNOWN, Interval
+from models.verdict_counts import VerdictCounts
+from models.vocabulary import OperatingPoint, Verdict
 
 RATES = ("precision", "recall", "f1", "auroc", "average_precision", "escape_rate", "overkill_rate", "review_rate")
+_BY_NAME = ("intervals", "at_most")
 _BLOCK = 100  # resamples at once: bounds the memory at any number of parts
 
 
@@ -24,7 +29,10 @@ class Metrics:
     escape_rate             defective parts that passed / defective parts
     overkill_rate           good parts that failed / good parts
     review_rate             parts sent to review / all parts
-    intervals               95 % percentile bootstrap over parts, (low, high) by name
+    intervals               95 %, (low, high) by name: exact for shares of parts, bootstrap over parts for the others
+    at_most                 one-sided 95 % bounds, exact, of the two rates that a promise may be made about
+    defect_rate             the share of defective parts that precision, f1, average_precision and review_rate are for;
+                            None: as in the data
     """
 
     n: int
@@ -38,18 +46,31 @@ class Metrics:
     overkill_rate: float
     review_rate: float
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    at_most: dict[str, float] = field(default_factory=dict)
+    defect_rate: float | None = None
+
+    @property
+    def n_good(self) -> int:
+        return self.n - self.n_defective
 
     def to_dict(self) -> dict:
         """For JSON: NaN becomes None."""
-        numbers = {name: _none_if_nan(value) for name, value in asdict(self).items() if name != "intervals"}
+        numbers = {name: _none_if_nan(value) for name, value in asdict(self).items() if name not in _BY_NAME}
         spans = {name: [_none_if_nan(low), _none_if_nan(high)] for name, (low, high) in self.intervals.items()}
-        return numbers | {"intervals": spans}
+        return numbers | {"intervals": spans, "at_most": {name: _none_if_nan(b) for name, b in self.at_most.items()}}
 
     @classmethod
     def from_dict(cls, values: dict) -> Metrics:
-        numbers: dict[str, Any] = {f.name: _nan_if_none(values[f.name]) for f in fields(cls) if f.name != "intervals"}
-        spans = values.get("intervals", {}).items()
-        return cls(**numbers, intervals={name: (_nan_if_none(low), _nan_if_none(high)) for name, (low, high) in spans})
+        """Numbers of older versions hold neither `at_most` nor `defect_rate`."""
+        plain = [f.name for f in fields(cls) if f.name not in (*_BY_NAME, "defect_rate")]
+        numbers: dict[str, Any] = {name: _nan_if_none(values[name]) for name in plain}
+        spans, bounds = values.get("intervals", {}).items(), values.get("at_most", {}).items()
+        return cls(
+            **numbers,
+            intervals={name: (_nan_if_none(low), _nan_if_none(high)) for name, (low, high) in spans},
+            at_most={name: _nan_if_none(bound) for name, bound in bounds},
+            defect_rate=values.get("defect_rate"),
+        )
 
 
 def measure(
@@ -60,16 +81,32 @@ def measure(
     groups: Sequence[str] | np.ndarray,
     bootstrap: int,
     seed: int = 0,
+    defect_rate: float | None = None,
 ) -> Metrics:
     """Pool the images of one part by their largest score, then count; `groups` holds each image's part.
 
-    `truth` is True where defective, `score` calibrated. `bootstrap` is the number of resamples (0: no intervals).
+    `truth` is True where defective, `score` calibrated. `bootstrap` is the number of resamples (0: no intervals). With
+    the line's `defect_rate` good and defective parts count as often as the line has them.
     """
     truth, score = by_part(np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64), np.asarray(groups))
+    rate = defect_rate if 0 < truth.sum() < len(truth) else None
+    weights = rates.weights(truth, rate)
     ranked = _Ranked(truth, score, point)
-    values = {name: float(value[0]) for name, value in ranked.rates(np.ones((1, len(truth)))).items()}
-    intervals = _intervals(ranked, len(truth), bootstrap, seed) if bootstrap and len(truth) else {}
-    return Metrics(n=len(truth), n_defective=int(truth.sum()), **values, intervals=intervals)
+    values = {name: float(value[0]) for name, value in ranked.rates(weights[None]).items()}
+    spans, bounds = {}, {}
+    if bootstrap and len(truth):
+        bad, good = verdict_counts.of_both(truth, score, point)
+        draws = _resamples(truth, weights, bootstrap, seed, apart=rate is not None)
+        spans = _bootstrap(ranked, draws) | _exact(bad, good, rate)
+        bounds = {"escape_rate": bad.at_most(Verdict.PASS), "overkill_rate": good.at_most(Verdict.FAIL)}
+    return Metrics(
+        n=len(truth),
+        n_defective=int(truth.sum()),
+        **values,
+        intervals={name: spans[name] for name in RATES if name in spans},
+        at_most=bounds,
+        defect_rate=rate,
+    )
 
 
 def by_part(truth: np.ndarray, score: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,18 +166,44 @@ class _Ranked:
         return {"auroc": auroc, "average_precision": (new_hits * precision).sum(1) / n_defective}
 
 
-def _intervals(ranked: _Ranked, n: int, bootstrap: int, seed: int) -> dict[str, tuple[float, float]]:
+def _exact(bad: VerdictCounts, good: VerdictCounts, rate: float | None) -> dict[str, Interval]:
+    """Intervals of shares of parts; with a rate, those of mixed kinds from both kinds' own."""
+    found = {
+        "recall": bad.span(Verdict.FAIL),
+        "escape_rate": bad.span(Verdict.PASS),
+        "overkill_rate": good.span(Verdict.FAIL),
+    }
+    if rate is None:
+        failed, reviewed = (bad.of[verdict] + good.of[verdict] for verdict in (Verdict.FAIL, Verdict.REVIEW))
+        return found | {
+            "precision": intervals.exact(bad.of[Verdict.FAIL], failed),
+            "review_rate": intervals.exact(reviewed, bad.n + good.n),
+        }
+    return found | {
+        "precision": verdict_counts.ratio_span((rate, bad, Verdict.FAIL), (1 - rate, good, Verdict.FAIL)),
+        "review_rate": verdict_counts.total_span([(rate, bad, Verdict.REVIEW), (1 - rate, good, Verdict.REVIEW)]),
+    }
+
+
+def _resamples(truth: np.ndarray, weights: np.ndarray, n: int, seed: int, *, apart: bool) -> Iterator[np.ndarray]:
+    """Blocks of resamples, as a weight for each part [resamples, parts]; good and defective parts drawn apart if asked."""
     random = np.random.default_rng(seed)
-    blocks = []
-    for start in range(0, bootstrap, _BLOCK):
-        weights = random.multinomial(n, np.full(n, 1 / n), size=min(_BLOCK, bootstrap - start)).astype(np.float64)
-        blocks.append(ranked.rates(weights))
+    strata = [np.flatnonzero(truth), np.flatnonzero(~truth)] if apart else [np.arange(len(truth))]
+    for start in range(0, n, _BLOCK):
+        drawn = np.zeros((min(_BLOCK, n - start), len(truth)))
+        for stratum in strata:
+            size = len(stratum)
+            drawn[:, stratum] = random.multinomial(size, np.full(size, 1 / size), size=len(drawn))
+        yield drawn * weights
+
+
+def _bootstrap(ranked: _Ranked, draws: Iterable[np.ndarray]) -> dict[str, Interval]:
+    blocks = [ranked.rates(block) for block in draws]
     spans = {}
-    for name in RATES:
-        draws = np.concatenate([block[name] for block in blocks])
-        draws = draws[np.isfinite(draws)]  # a resample without a defective part says nothing about recall
-        low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (math.nan, math.nan)
-        spans[name] = (float(low), float(high))
+    for name in ("f1", "auroc", "average_precision"):
+        values = np.concatenate([block[name] for block in blocks])
+        values = values[np.isfinite(values)]  # a resample without a defective part says nothing about F1
+        spans[name] = Interval(*(float(end) for end in np.percentile(values, [2.5, 97.5]))) if len(values) else UNKNOWN
     return spans
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
+from models import intervals
 from models.errors import BadData
 from models.params import Cost
-from models.vocabulary import OperatingPoint
+from models.vocabulary import OperatingPoint, Verdict
 
 
 def choose(score: np.ndarray, truth: np.ndarray, cost: Cost) -> OperatingPoint:
@@ -28,13 +28,27 @@ def choose(score: np.ndarray, truth: np.ndarray, cost: Cost) -> OperatingPoint:
     return OperatingPoint(pass_below=float(pass_below), fail_from=float(fail_from))
 
 
+def reason(score: float, point: OperatingPoint) -> str:
+    """Why the score gives its verdict, in one line, with as many digits as tell the numbers apart."""
+    for digits in range(2, 17):
+        shown, below, fails = (f"{value:.{digits}f}" for value in (score, point.pass_below, point.fail_from))
+        alike = (shown == below) != (score == point.pass_below) or (shown == fails) != (score == point.fail_from)
+        if not alike and (below != fails or point.pass_below == point.fail_from):
+            break
+    verdict = point.verdict(score)
+    if verdict is Verdict.PASS:
+        return f"score {shown} lies below {below}, where parts pass"
+    if verdict is Verdict.FAIL:
+        return f"score {shown} is at least {fails}, from where on parts fail"
+    return f"score {shown} lies between pass below {below} and fail from {fails}"
+
+
 def escapes_allowed(n_defective: int, max_escape_rate: float, confidence: float) -> int | None:
     """The most of `n_defective` parts that may escape so that the line's rate is as promised, with this confidence.
 
     None where even no escape at all proves too little. By the one-sided bound of Clopper and Pearson (1934).
     """
-    escapes = np.arange(n_defective)
-    upper = special.betaincinv(escapes + 1, n_defective - escapes, confidence)
+    upper = np.array([intervals.at_most(escapes, n_defective, confidence) for escapes in range(n_defective)])
     keeps = np.flatnonzero(upper <= max_escape_rate)
     return int(keeps[-1]) if len(keeps) else None
 

@@ -144,6 +144,19 @@ class Cost(Section):
     false_alarm_rate: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Production(Section):
+    """The line itself, whatever the dataset holds."""
+
+    defect_rate: Annotated[float, Field(gt=0, lt=1)] | Literal["reviews"] | None = None
+
+
+class MinParts(Section):
+    """Test parts of each kind. A single number, as older files have it, stands for both."""
+
+    good: Count
+    defective: Count
+
+
 class Evaluate(Section):
     bootstrap: Annotated[int, Field(ge=100)]
     gallery: Count
@@ -158,7 +171,10 @@ class Promote(Section):
     max_turned_verdicts: Share
     max_f1_drop: Share
     min_probability_cheaper: Share
-    min_parts: Count
+    min_parts: Annotated[
+        MinParts,
+        BeforeValidator(lambda value: {"good": value, "defective": value} if isinstance(value, int) else value),
+    ]
 
 
 class Monitor(Section):
@@ -183,6 +199,7 @@ class Params(Section):
     model: Model
     train: Train
     export: Export
+    production: Production = Production()
     cost: Cost
     evaluate: Evaluate
     promote: Promote

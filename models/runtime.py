@@ -50,6 +50,8 @@ class DetectorMetadata:
     mlflow_run_id: str
     params_sha256: str  # of the model and train sections
     defectloop_version: str
+    defect_rate: float | None = None  # the line's, that score and thresholds are for; None: the dataset's
+    dataset_defect_rate: float | None = None  # among the validation parts; None in files of before
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

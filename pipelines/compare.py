@@ -10,14 +10,17 @@ from pathlib import Path
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from models import evaluation, images
+from models import costs, evaluation, images
+from models.costs import Expected
 from models.evaluation import Evaluation
 from models.files import write_whole
 from models.runtime import Detector
 from models.vocabulary import Label, Verdict
-from pipelines import promote
+from pipelines import line_defect_rate, promote
 from pipelines.adapters import model_registry
+from pipelines.line_defect_rate import percent
 from pipelines.pages.pictures import data_uri
+from pipelines.report.expected import expected_rows
 from pipelines.report.page import COLUMNS, cell
 from pipelines.workspace import Workspace
 
@@ -38,10 +41,12 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`evaluations` by version, in the order asked for. Costs are those of params.yaml, of one part on average."""
+    """`evaluations` by version, in the order asked for, for parts as in the data; `expected` in the same order, for parts
+    as the line has them where somebody said so. Costs are those of params.yaml, of one part on average."""
 
     versions: tuple[str, str]
     evaluations: dict[str, Evaluation]
+    expected: tuple[Expected, Expected]
     cost_per_part: tuple[float, float]
     probability_second_cheaper: float
     better: int  # images that only the second judges right
@@ -57,7 +62,10 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
     detectors = [Detector(model_registry.download(workspace, version)) for version in chosen]
     answers = [promote.predictions(workspace, version) for version in chosen]
     points = [detector.metadata.operating_point for detector in detectors]
-    costs = [evaluation.cost_per_part(table, point, params.cost) for table, point in zip(answers, points, strict=True)]
+    rate = line_defect_rate.of_line(workspace).rate
+    parts = [evaluation.of_parts(table) for table in answers]
+    paid = [costs.of_parts(*of, point, params.cost) for of, point in zip(parts, points, strict=True)]
+    mix = float(parts[0][0].mean()) if rate is None else rate
     differing = disagreements(*answers)
     right = [(_right(one.label, one.verdicts[0]), _right(one.label, one.verdicts[1])) for one in differing]
     page = workspace.artifacts / "compare" / f"{first}-{second}.html"
@@ -67,8 +75,12 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
             number: evaluation.summarise(table, point, params.evaluate.bootstrap)
             for number, table, point in zip((first, second), answers, points, strict=True)
         },
-        cost_per_part=(float(costs[0].mean()), float(costs[1].mean())),
-        probability_second_cheaper=evaluation.probability_cheaper(costs[1], costs[0]),
+        expected=(
+            costs.expected(*parts[0], points[0], params.cost, mix),
+            costs.expected(*parts[1], points[1], params.cost, mix),
+        ),
+        cost_per_part=(costs.average(paid[0], rate), costs.average(paid[1], rate)),
+        probability_second_cheaper=costs.probability_cheaper(paid[1], paid[0], rate),
         better=sum(after and not before for before, after in right),
         worse=sum(before and not after for before, after in right),
         disagreements=differing,
@@ -105,9 +117,9 @@ def text(found: Comparison) -> str:
         for name in names:
             pair = [cell(one.overall if name == "all" else one.slices[name], key) for one in found.evaluations.values()]
             lines.append(f"{title if name == 'all' else '':<14}{name:<10}{pair[0]:<22}{pair[1]}")
-    before, after = found.cost_per_part
+    lines += [f"With {percent(found.expected[0].defect_rate)} of the parts defective:"]
+    lines += [f"{title:<24}{before:<22}{after}" for title, before, after in expected_rows(found.expected)]
     lines += [
-        f"{'cost a part':<24}{before:<22.3f}{after:.3f}",
         f"v{second} is cheaper with probability {found.probability_second_cheaper:.3f}; "
         f"other verdicts on {len(found.disagreements)} images: {found.better} better, {found.worse} worse",
         f"Pictures: {found.page}",
@@ -137,7 +149,12 @@ def _render(workspace: Workspace, found: Comparison, detectors: Sequence[Detecto
     }
     environment = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("compare.html").render(
-        line=workspace.params().line, found=found, columns=COLUMNS, cell=cell, gallery=gallery
+        line=workspace.params().line,
+        found=found,
+        columns=COLUMNS,
+        cell=cell,
+        expected=expected_rows(found.expected),
+        gallery=gallery,
     )
 
 

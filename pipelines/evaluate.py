@@ -7,19 +7,33 @@ detector did not learn from.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from models import annotation_table, calibration, descriptors, detail, evaluation, images, robustness
+from models import (
+    annotation_table,
+    calibration,
+    costs,
+    defect_rate,
+    descriptors,
+    detail,
+    evaluation,
+    images,
+    robustness,
+)
+from models.costs import Expected
 from models.errors import BadData
 from models.evaluation import Evaluation
 from models.runtime import Detector
-from models.vocabulary import Prediction, Split
+from models.vocabulary import Label, Prediction, Split
 from pipelines import stage
-from pipelines.report import card, curves, page
+from pipelines.line_defect_rate import percent
+from pipelines.report import card, curves, page, verdicts
 from pipelines.report.ground_truth import GroundTruth
 from pipelines.workspace import Workspace
 
@@ -39,40 +53,62 @@ def main(workspace: Workspace) -> None:
             pixels.see(row, answer)
 
         predictions = evaluation.predict(detector, table, workspace.data, Split.TEST, seen)
-    result = evaluation.summarise(predictions, detector.metadata.operating_point, params.evaluate.bootstrap)
+    point, rate = detector.metadata.operating_point, detector.metadata.defect_rate
+    result = evaluation.summarise(predictions, point, params.evaluate.bootstrap)
+    line = None if rate is None else evaluation.summarise(predictions, point, params.evaluate.bootstrap, rate)
+    truth, score = evaluation.of_parts(predictions)
+    mixes = [float(truth.mean())] + ([] if rate is None else [rate])
+    expected = [costs.expected(truth, score, point, params.cost, mix) for mix in mixes]
     with stage.output_directory(workspace.artifacts / "evaluate") as out:
         write_predictions(predictions, detector, out / "predictions.parquet")
         parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
         # On test parts: the calibrator was fitted on the validation split, which would flatter it.
-        error = calibration.expected_error(*curves.score_and_truth(predictions))
+        scores, labels = curves.score_and_truth(predictions)
+        error = calibration.expected_error(scores, labels, weights=defect_rate.weights(labels, rate))
         beyond = detail.measure(detector, predictions, pixels, table, workspace.data)
         more = {"calibration_error": error} | beyond.to_dict()
-        (out / "metrics.json").write_text(json.dumps(flat(result) | more, indent=1))
-        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more, indent=1))
+        (out / "metrics.json").write_text(json.dumps(flat(result) | flat_costs(expected) | more, indent=1))
+        by_mix = {"expected": [one.to_dict() for one in expected], "on_the_line": line and line.to_dict()}
+        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more | by_mix, indent=1))
+        verdicts.write(predictions, point, out)
         curves.write(predictions, out / "plots")
         steadiness = steady(detector, predictions, workspace.data, params.evaluate.steadiness)
         (out / "steadiness.json").write_text(json.dumps(steadiness, indent=1))
         history = workspace.artifacts / "train" / "history.csv"
-        curves.draw(predictions, detector.metadata.operating_point, history, out / "figures")
-        truth = GroundTruth(table, workspace.data)
-        page.write(out, predictions, result, beyond, steadiness, detector, truth, params.evaluate.gallery)
+        curves.draw(predictions, point, history, out / "figures", rate)
+        shown = GroundTruth(table, workspace.data)
+        page.write(out, predictions, result, expected, beyond, steadiness, detector, shown, params.evaluate.gallery)
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
-        (out / "model-card.md").write_text(card.render(detector, result, beyond, error, steadiness, counts))
+        (out / "model-card.md").write_text(card.render(detector, result, expected, beyond, error, steadiness, counts))
     whole = result.overall
     stage.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
         f"escape rate {whole.escape_rate:.3f}, overkill rate {whole.overkill_rate:.3f}"
         + "".join(f", {name} {value:.3f}" for name, value in beyond.headlines())
     )
+    for one in expected:
+        stage.say(
+            f"evaluate: with {percent(one.defect_rate)} of the parts defective {one.review_rate:.1%} go to review, a part "
+            f"costs {one.cost_per_part:.3g} ({one.cost_if_all_pass:.3g} if every part passed)"
+        )
 
 
 def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:
-    """Slice and descriptors of the validation split, one row per image: what production is compared with."""
+    """Slice, truth and descriptors of the validation split, one row per part: what production is compared with."""
     held = [row for row in table.to_pylist() if row["split"] == Split.VALIDATION]
-    rows = []
+    of_part: dict[str, list[tuple[dict, dict[str, float]]]] = defaultdict(list)
     for row in held:
         image = images.read(data_dir / row["file"])
-        rows.append({"slice": row["slice"]} | descriptors.of_inspection(image, detector.predict(image)))
+        of_part[row["part"]].append((row, descriptors.of_inspection(image, detector.predict(image))))
+    rows = [
+        {
+            "part": part,
+            "slice": views[0][0]["slice"],
+            "defective": any(row["label"] == Label.DEFECT for row, _ in views),
+        }
+        | descriptors.of_part([described for _, described in views])
+        for part, views in of_part.items()
+    ]
     return pa.Table.from_pylist(rows)
 
 
@@ -95,8 +131,17 @@ def flat(result: Evaluation) -> dict:
     """For `dvc metrics diff`: numbers alone, no intervals."""
     everything = result.to_dict()
     for metrics in (everything["overall"], *everything["slices"].values()):
-        del metrics["intervals"]
+        for name in ("intervals", "at_most", "defect_rate"):
+            del metrics[name]
     return everything
+
+
+def flat_costs(expected: Sequence[Expected]) -> dict:
+    """The same of what verdicts come to: in the dataset's mix, and on the line where its defect rate is known."""
+    return {
+        mix: {name: value for name, value in one.to_dict().items() if name != "intervals"}
+        for mix, one in zip(("in_the_data", "on_the_line"), expected, strict=False)
+    }
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from models import (
     masks,
     operating_point,
 )
+from models.defect_rate import shifted
 from models.errors import NotReady
 from models.examples import Examples, chosen_from
 from models.metrics import by_part
@@ -38,7 +39,7 @@ from models.params import Params
 from models.preprocessing import session_of
 from models.runtime import INPUT, Detector, DetectorMetadata, as_input
 from models.vocabulary import Label, OperatingPoint
-from pipelines import learning_data, lineage, stage
+from pipelines import learning_data, line_defect_rate, lineage, stage
 from pipelines.workspace import Workspace
 
 MOST_FOR_PROJECTION = 2000  # training images that the principal axes are taken from
@@ -57,22 +58,24 @@ def main(workspace: Workspace) -> None:
         validation.targets > 0, held["raw_score"], np.array(validation.parts)
     )  # a verdict is about a part
     threshold = region_threshold(held.get("boxes"), validation)
-    calibrator, point, basis = from_score_to_verdict(raw, truth, threshold, params)
+    line = line_defect_rate.of_line(workspace)
+    judging = from_score_to_verdict(raw, truth, threshold, params, line.rate)
     scale = heat_scale_of(graph, network.baseline, validation, threshold if "boxes" in held else None)
-    finish = Finish(calibrator, scale.usual, scale.begins, *projection(graph, training, params.export.projection_axes))
-    sealed = detector(
-        graph, finish, describe(workspace, params, finish, point, basis, threshold, told_apart(network, training))
-    )
+    axes = projection(graph, training, params.export.projection_axes)
+    finish = Finish(judging.calibrator, scale.usual, scale.begins, *axes)
+    described = describe(workspace, params, judging, threshold, told_apart(network, training))
+    sealed = detector(graph, finish, described)
     with stage.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
         agreed = agreement.compare(network, Detector(out / "detector.onnx"), validation, finish, size)
         agreement.require(agreed, params.export.max_score_difference)
-        report = asdict(agreed) | {"operating_point": asdict(point)}
+        report = asdict(agreed) | {"operating_point": asdict(judging.point), "defect_rate": judging.defect_rate}
         (out / "export.json").write_text(json.dumps(report, indent=1))
     stage.say(
         f"export: largest score difference {agreed.max_score_difference:.1e} over {agreed.n} images, "
-        f"pass below {point.pass_below:.2f}, fail from {point.fail_from:.2f}"
+        f"pass below {judging.point.pass_below:.2g}, fail from {judging.point.fail_from:.2g}"
     )
+    stage.say(f"export: {assumed(judging, line.why)}")
 
 
 def load_network(workspace: Workspace, params: Params, defect_types: Sequence[str]) -> Any:
@@ -100,23 +103,61 @@ def answers(graph: onnx.ModelProto, files: Sequence[Path], *more: str) -> dict[s
     return {name: np.concatenate(column) for name, column in zip(wanted, zip(*rows, strict=True), strict=True)}
 
 
+@dataclass(frozen=True)
+class Judging:
+    """From raw scores to verdicts. `defect_rate` is the line's, that both are for; None: the dataset's."""
+
+    calibrator: calibration.Calibrator
+    point: OperatingPoint
+    basis: str
+    dataset_defect_rate: float
+    defect_rate: float | None = None
+
+
 def from_score_to_verdict(
-    raw: np.ndarray, truth: np.ndarray, threshold: float, params: Params
-) -> tuple[calibration.Calibrator, OperatingPoint, str]:
-    """From raw scores of validation parts [n] and their truth; where all are alike, what that allows. And which it was."""
+    raw: np.ndarray, truth: np.ndarray, threshold: float, params: Params, defect_rate: float | None = None
+) -> Judging:
+    """From raw scores of validation parts [n] and their truth; where all are alike, what that allows.
+
+    With the line's `defect_rate` probabilities and thresholds are for parts as the line has them.
+    """
+    share, cost = float(truth.mean()), params.cost
     if truth.all():
-        return defective_only.CALIBRATOR, defective_only.operating_point(threshold), defective_only.BASIS
+        point = defective_only.operating_point(threshold)
+        return Judging(defective_only.CALIBRATOR, point, defective_only.BASIS, share)
     if not truth.any():
-        return *good_only.fit(raw, params.cost.false_alarm_rate), good_only.basis(
-            len(raw), params.cost.false_alarm_rate
-        )
-    calibrator, cost = calibration.fit(raw, truth), params.cost
-    promise = "" if cost.max_escape_rate is None else f", and an escape rate of at most {cost.max_escape_rate:g}"
+        basis = good_only.basis(len(raw), cost.false_alarm_rate)
+        return Judging(*good_only.fit(raw, cost.false_alarm_rate), basis, share)
+    calibrator = calibration.fit(raw, truth)
+    method = f"{calibrator.method} on {len(raw)} validation parts"
+    if defect_rate is not None:
+        calibrator = shifted(calibrator, share, defect_rate)
+        method += f", shifted from {share:.2g} defective ones among them to {defect_rate:.2g} on the line"
     basis = (
-        f"{calibrator.method} on {len(raw)} validation parts; costs of {cost.escape:g} for an escape, {cost.overkill:g} "
-        f"for overkill, {cost.review:g} for a review{promise}"
+        f"{method}; costs of {cost.escape:g} for an escape, {cost.overkill:g} for overkill, {cost.review:g} for a review"
+        f"{promised(params)}"
     )
-    return calibrator, operating_point.choose(calibrator(raw), truth, cost), basis
+    return Judging(calibrator, operating_point.choose(calibrator(raw), truth, cost), basis, share, defect_rate)
+
+
+def promised(params: Params) -> str:
+    """What the bound of escapes rests on, in words: early stopping has seen the parts that prove it."""
+    most = params.cost.max_escape_rate
+    if most is None:
+        return ""
+    seen = (
+        "; early stopping (train.patience) chose the epoch on the same parts, so the bound is optimistic: the test parts "
+        "say what it is worth"
+    )
+    return f", and an escape rate of at most {most:g}" + ("" if params.train.patience is None else seen)
+
+
+def assumed(judging: Judging, why: str) -> str:
+    """Which defect rate score and thresholds are for."""
+    share = judging.dataset_defect_rate
+    if share in (0, 1):
+        return f"the validation split holds {'defective' if share else 'good'} parts alone, so no defect rate counts"
+    return f"{why}" + (f", {share:.2g} of the validation parts" if judging.defect_rate is None else "")
 
 
 def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
@@ -168,9 +209,7 @@ def projection(graph: onnx.ModelProto, training: Examples, axes: int) -> tuple[n
 def describe(
     workspace: Workspace,
     params: Params,
-    finish: Finish,
-    point: OperatingPoint,
-    basis: str,
+    judging: Judging,
     threshold: float,
     defect_types: tuple[str, ...],
 ) -> DetectorMetadata:
@@ -180,9 +219,9 @@ def describe(
         kind=params.model.kind,
         line=params.line,
         classes=defect_types,
-        operating_point=point,
-        calibrator=finish.calibrator,
-        basis=basis,
+        operating_point=judging.point,
+        calibrator=judging.calibrator,
+        basis=judging.basis,
         heatmap_threshold=threshold,
         image_size_px=params.model.image_size_px,
         tile_px=params.model.tile_px,
@@ -192,6 +231,8 @@ def describe(
         mlflow_run_id=run["mlflow_run_id"],
         params_sha256=hashlib.sha256(learned.encode()).hexdigest(),
         defectloop_version=metadata.version("defectloop"),
+        defect_rate=judging.defect_rate,
+        dataset_defect_rate=judging.dataset_defect_rate,
     )
 
 

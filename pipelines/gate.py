@@ -26,6 +26,7 @@ class Contender:
     """A version measured on the frozen test parts.
 
     learned_slices    those its training split held
+    on_the_line       the same with defective parts as common as the line has them; None: as common as in the data
     steadiness        by change that leaves the part as it is, the shares of verdicts `changed` and `turned`
     """
 
@@ -33,6 +34,7 @@ class Contender:
     evaluation: Evaluation
     learned_slices: Collection[str]
     steadiness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    on_the_line: Evaluation | None = None
 
 
 def decide(
@@ -41,13 +43,13 @@ def decide(
     """Absolute floors first; then, against the champion on the same parts, cheaper verdicts and no slice lost.
 
     `probability_cheaper` is the paired bootstrap's share in which the challenger's verdicts cost less (escape, overkill
-    and review as `cost` weighs them), None without a champion.
+    and review as `cost` weighs them, at the line's defect rate), None without a champion.
     """
     against = floors(challenger.evaluation.overall, rules)
     against += unsteady(challenger.steadiness, rules)
     praise = [_summary(challenger.evaluation.overall)]
     if champion is not None:
-        against += lost_slices(challenger.evaluation, champion, rules.max_f1_drop)
+        against += lost_slices(challenger, champion, rules.max_f1_drop)
         probability = probability_cheaper if probability_cheaper is not None else 0.0
         said = f"cheaper verdicts than version {champion.version} with probability {probability:.3f}"
         if probability < rules.min_probability_cheaper:
@@ -63,17 +65,39 @@ def decide(
 
 
 def floors(measured: Metrics, rules: Promote) -> list[str]:
-    """What every champion must reach. An undefined number reaches nothing."""
-    found = []
-    if measured.n < rules.min_parts:
-        found.append(f"only {measured.n} test parts, {rules.min_parts} are needed")
-    if not measured.auroc >= rules.min_auroc:
+    """What every champion must reach. An undefined number reaches nothing.
+
+    Without a single test part of one kind, what would need it is judged only if `min_parts` asks for that kind: then the
+    reason says what is missing, and not that a number is undefined.
+    """
+    found = too_few(measured, rules)
+    defective, good = measured.n_defective > 0, measured.n_good > 0
+    if defective and good and not measured.auroc >= rules.min_auroc:
         found.append(f"AUROC {measured.auroc:.3f} < {rules.min_auroc:.3f}")
-    if not measured.escape_rate <= rules.max_escape_rate:
+    if defective and not measured.escape_rate <= rules.max_escape_rate:
         found.append(f"escape rate {measured.escape_rate:.3f} > {rules.max_escape_rate:.3f}")
-    if not measured.overkill_rate <= rules.max_overkill_rate:
+    if good and not measured.overkill_rate <= rules.max_overkill_rate:
         found.append(f"overkill rate {measured.overkill_rate:.3f} > {rules.max_overkill_rate:.3f}")
     return found
+
+
+def too_few(measured: Metrics, rules: Promote) -> list[str]:
+    """Kinds of test parts of which there are too few to say anything about a version."""
+    needed = rules.min_parts
+    kinds = (
+        ("defective", measured.n_defective, needed.defective, "what escapes"),
+        ("good", measured.n_good, needed.good, "what is failed wrongly"),
+    )
+    found = []
+    for kind, n, least, unknown in kinds:
+        if n == 0 and least:
+            found.append(
+                f"the test split holds no {kind} part, so nobody knows {unknown}: {least} are needed; "
+                f"promote.min_parts with {kind}: 0 promotes without knowing it"
+            )
+        elif n < least:
+            found.append(f"only {n} {kind} test parts, {least} are needed (promote.min_parts)")
+    return found if measured.n else found or ["the test split holds no part"]
 
 
 def unsteady(steadiness: Mapping[str, Mapping[str, float]], rules: Promote) -> list[str]:
@@ -87,11 +111,15 @@ def unsteady(steadiness: Mapping[str, Mapping[str, float]], rules: Promote) -> l
     ]
 
 
-def lost_slices(challenger: Evaluation, champion: Contender, max_f1_drop: float) -> list[str]:
-    """Slices the champion was trained on in which the challenger's F1 falls by more than `max_f1_drop`."""
+def lost_slices(challenger: Contender, champion: Contender, max_f1_drop: float) -> list[str]:
+    """Slices the champion was trained on in which the challenger's F1 falls by more than `max_f1_drop`.
+
+    At the line's defect rate where there is one: F1 in the dataset's mix favours thresholds that are wrong on the line.
+    """
+    old, new = (one.on_the_line or one.evaluation for one in (champion, challenger))
     found = []
     for name in sorted(champion.learned_slices):
-        before, after = champion.evaluation.slices.get(name), challenger.slices.get(name)
+        before, after = old.slices.get(name), new.slices.get(name)
         if before is None or after is None or math.isnan(before.f1):
             continue
         if not after.f1 >= before.f1 - max_f1_drop:
@@ -100,7 +128,14 @@ def lost_slices(challenger: Evaluation, champion: Contender, max_f1_drop: float)
 
 
 def _summary(measured: Metrics) -> str:
-    return (
-        f"AUROC {measured.auroc:.3f}, escape rate {measured.escape_rate:.3f}, "
-        f"overkill rate {measured.overkill_rate:.3f} on {measured.n} test parts"
-    )
+    said = [
+        f"{title} {value:.3f}"
+        for title, value in (
+            ("AUROC", measured.auroc),
+            ("escape rate", measured.escape_rate),
+            ("overkill rate", measured.overkill_rate),
+        )
+        if not math.isnan(value)
+    ]
+    missing = [] if measured.n_defective and measured.n_good else ["one kind of part is absent, so the rest is unknown"]
+    return f"{', '.join(said)} on {measured.n} test parts" + "".join(f"; {text}" for text in missing)

@@ -1,4 +1,4 @@
-"""Watch production: the latest inspections of the champion against the reference that it was accepted on."""
+"""Watch production: the latest parts that the champion inspected against the reference that it was accepted on."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import numpy as np
 
 from models.errors import NotReady
 from models.params import Monitor
+from pipelines import drift_windows, line_defect_rate
 from pipelines.adapters import model_registry
+from pipelines.drift_windows import WindowPart
 from pipelines.ledger import drift_checks, inspections
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import DriftCheck, Inspection, now
+from pipelines.ledger.tables import DriftCheck, now
 from pipelines.workspace import Workspace
 
 TOP = 5
-FEWEST = 20  # rows of a slice's reference: fewer say too little about it alone
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -26,8 +27,8 @@ Columns = Mapping[str, Sequence[float]]
 def monitor(workspace: Workspace) -> DriftCheck:
     """Check the champion's window, keep the check, and give a drift the id of the event that will announce it.
 
-    The same window is judged once: without new inspections the last check is returned. Too few inspections are a check
-    that is not judged. Raises NotReady without a champion.
+    The same window is judged once: without new inspections the last check is returned. Too few parts are a check that is
+    not judged. Raises NotReady without a champion.
     """
     params = workspace.params()
     champion = model_registry.champion(workspace, params.line)
@@ -36,53 +37,44 @@ def monitor(workspace: Workspace) -> DriftCheck:
     rules = params.monitor
     with Ledger.open(workspace.ledger_url) as ledger:
         artefact = champion.tags["artefact_sha256"]
-        window = inspections.latest(ledger, params.line, rules.window, artefact_sha256=artefact)
+        window = inspections.of_latest_parts(ledger, params.line, rules.window, artefact_sha256=artefact)
         last = window[-1].id if window else None
         if last is not None and (there := drift_checks.of_window(ledger, params.line, champion.version, last)):
             return there
-        reference = comparable(_reference(model_registry.reference(workspace, champion)), window)
+        parts = drift_windows.parts_of(window)
+        accepted_on, rate = (
+            _reference(model_registry.reference(workspace, champion)),
+            line_defect_rate.of_line(workspace).rate,
+        )
+        reference = drift_windows.comparable(accepted_on, [part.slice for part in parts], rate)
         check = DriftCheck(
             line=params.line,
-            slice=most_reported(window),
+            slice=most_reported(parts),
             checked_at=now(),
             model_version=champion.version,
             first_inspection=window[0].id if window else None,
             last_inspection=last,
-            n=len(window),
+            n=len(parts),
             n_reference=len(next(iter(reference.values()))),
             judged=False,
             drifted=False,
             share_drifted=0.0,
             columns={},
             top_descriptors=[],
-            explanation=f"Only {len(window)} inspections by version {champion.version}; {rules.min_window} are needed.",
+            explanation=f"Only {len(parts)} parts inspected by version {champion.version}; {rules.min_window} are needed.",
             report=None,
             event_id=None,
         )
-        if len(window) < rules.min_window:
+        if len(parts) < rules.min_window:
             return check
         path = workspace.state / "reports" / "drift" / f"v{champion.version}-{last}.html"
-        _judge(check, {name: [item.descriptors[name] for item in window] for name in reference}, reference, rules, path)
+        current = {name: [part.descriptors[name] for part in parts] for name in reference}
+        _judge(check, current, reference, rules, path)
         return drift_checks.add(ledger, check)
 
 
-def comparable(reference: Mapping[str, list], window: Sequence[Inspection]) -> dict[str, list[float]]:
-    """The descriptors of those slices that the window reports, where the reference knows every one of them.
-
-    A champion of two materials was accepted on both; a day that runs one of them alone is no drift. A window with a
-    slice that the reference does not know, or reports none, is held against all of it.
-    """
-    known = reference.get("slice", [])
-    reported = {item.slice for item in window}
-    chosen = [number for number, name in enumerate(known) if name in reported]
-    columns = {name: values for name, values in reference.items() if name != "slice"}
-    if not reported or not reported <= set(known) or len(chosen) < FEWEST:
-        return columns
-    return {name: [values[number] for number in chosen] for name, values in columns.items()}
-
-
-def most_reported(window: Sequence[Inspection]) -> str | None:
-    counts = Counter(item.slice for item in window if item.slice is not None)
+def most_reported(parts: Sequence[WindowPart]) -> str | None:
+    counts = Counter(part.slice for part in parts if part.slice is not None)
     return counts.most_common(1)[0][0] if counts else None
 
 
@@ -121,7 +113,7 @@ def described(current: Sequence[float], reference: Sequence[float]) -> dict[str,
 
 def explain(check: DriftCheck) -> str:
     """The finding in words, its strongest cause first."""
-    share = f"{check.share_drifted:.0%} of {len(check.columns)} descriptors shifted over {check.n} inspections"
+    share = f"{check.share_drifted:.0%} of {len(check.columns)} descriptors shifted over {check.n} parts"
     causes = [
         f"{name} {'rose' if numbers['shift'] > 0 else 'fell'} from {numbers['reference']:.3g} to {numbers['current']:.3g}"
         for name, numbers in ((name, check.columns[name]) for name in check.top_descriptors[:3])

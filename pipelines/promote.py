@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from models import annotation_table, evaluation
+from models import annotation_table, costs, evaluation
+from models.costs import PartCosts
 from models.errors import NotReady, Refused
 from models.params import Params
 from models.runtime import Detector
 from models.vocabulary import Split
-from pipelines import gate, lineage
+from pipelines import gate, line_defect_rate, lineage
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import CHALLENGER, CHAMPION, ModelVersion
 from pipelines.gate import Contender, Decision
@@ -39,11 +39,12 @@ def promote(workspace: Workspace, number: str) -> Decision:
         champion = model_registry.champion(workspace, params.line)
         before = champion.version if champion else None
         known = promotions.last(ledger, params.line, version=number)
-        judged_under = _judged_under(workspace, params)
+        rate = line_defect_rate.of_line(workspace).rate
+        judged_under = _judged_under(workspace, params, rate)
         if known is not None and _still_holds(known, before, judged_under):
             _carry_out(workspace, ledger, known, before)
             return Decision(known.kind != "refuse", tuple(known.reasons), known.numbers)
-        decision = _decide(workspace, params, version, champion)
+        decision = _decide(workspace, params, version, champion, rate)
         record = promotions.add(
             ledger,
             Promotion(
@@ -118,22 +119,30 @@ def predictions(workspace: Workspace, version: ModelVersion) -> pa.Table:
     return table
 
 
-def _decide(workspace: Workspace, params: Params, version: ModelVersion, champion: ModelVersion | None) -> Decision:
-    challenger, challenger_cost = _measured(workspace, params, version)
+def _decide(
+    workspace: Workspace, params: Params, version: ModelVersion, champion: ModelVersion | None, rate: float | None
+) -> Decision:
+    challenger, cost = _measured(workspace, params, version, rate)
     if champion is None or champion.version == version.version:
         return gate.decide(challenger, None, None, params.promote)
-    rival, rival_cost = _measured(workspace, params, champion)
-    return gate.decide(challenger, rival, evaluation.probability_cheaper(challenger_cost, rival_cost), params.promote)
+    rival, rival_cost = _measured(workspace, params, champion, rate)
+    return gate.decide(challenger, rival, costs.probability_cheaper(cost, rival_cost, rate), params.promote)
 
 
-def _measured(workspace: Workspace, params: Params, version: ModelVersion) -> tuple[Contender, np.ndarray]:
+def _measured(
+    workspace: Workspace, params: Params, version: ModelVersion, rate: float | None
+) -> tuple[Contender, PartCosts]:
     """The version on the present test parts, and what its verdict on each part costs."""
     answers = predictions(workspace, version)
     point = Detector(model_registry.download(workspace, version)).metadata.operating_point
-    result = evaluation.summarise(answers, point, params.evaluate.bootstrap)
-    learned = json.loads(version.tags["slices"])
-    steady = json.loads(version.tags.get("steadiness", "{}"))
-    return Contender(version.version, result, learned, steady), evaluation.cost_per_part(answers, point, params.cost)
+    contender = Contender(
+        version.version,
+        evaluation.summarise(answers, point, params.evaluate.bootstrap),
+        learned_slices=json.loads(version.tags["slices"]),
+        steadiness=json.loads(version.tags.get("steadiness", "{}")),
+        on_the_line=None if rate is None else evaluation.summarise(answers, point, 0, rate),
+    )
+    return contender, costs.of_parts(*evaluation.of_parts(answers), point, params.cost)
 
 
 def _still_holds(known: Promotion, champion: str | None, judged_under: str) -> bool:
@@ -146,9 +155,11 @@ def _still_holds(known: Promotion, champion: str | None, judged_under: str) -> b
     return champion == known.version
 
 
-def _judged_under(workspace: Workspace, params: Params) -> str:
+def _judged_under(workspace: Workspace, params: Params, rate: float | None) -> str:
+    """A rate counts with two digits: an estimate that hardly moves reopens nothing."""
     rules = params.model_dump_json(include={"promote", "cost", "evaluate"})
-    return hashlib.sha256(f"{rules} {lineage.data_hash(workspace)}".encode()).hexdigest()[:16]
+    said = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}")
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _learned_from(version: ModelVersion) -> dict[str, str]:

@@ -37,6 +37,7 @@ def register(workspace: Workspace) -> ModelVersion:
         run["mlflow_run_id"],
         metrics=final_metrics(result)
         | export_metrics(workspace)
+        | cost_metrics(evaluated)
         | {"test_calibration_error": evaluated["calibration_error"]}
         | beyond_verdicts(evaluated),
         dataset={
@@ -53,6 +54,8 @@ def register(workspace: Workspace) -> ModelVersion:
         },
         files=[
             made / "evaluate" / "report.html",
+            made / "evaluate" / "verdicts.csv",
+            made / "evaluate" / "verdicts.parquet",
             made / "evaluate" / "evaluation.json",
             made / "evaluate" / "steadiness.json",
             made / "evaluate" / "model-card.md",
@@ -88,6 +91,17 @@ def final_metrics(result: Evaluation) -> dict[str, float]:
     for prefix, metrics in (("test", result.overall), *((f"test_{name}", m) for name, m in result.slices.items())):
         numbers |= {f"{prefix}_{name}": getattr(metrics, name) for name in LOGGED}
     return {name: value for name, value in numbers.items() if not math.isnan(value)}
+
+
+def cost_metrics(evaluated: dict[str, Any]) -> dict[str, float]:
+    """Per part inspected, in the dataset's mix and on the line where its defect rate is known."""
+    names = ("defect_rate", "review_rate", "delivered_defective", "cost_per_part", "cost_if_all_pass")
+    return {
+        f"{mix}_{name}": one[name]
+        for mix, one in zip(("in_the_data", "on_the_line"), evaluated.get("expected", []), strict=False)
+        for name in names
+        if one[name] is not None
+    }
 
 
 def beyond_verdicts(evaluated: dict[str, Any]) -> dict[str, float]:

@@ -38,6 +38,7 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     """
     import json
 
+    from pipelines import line_defect_rate
     from pipelines.adapters.dataset_versions import run_stage
     from pipelines.locks import line_lock
     from pipelines.snapshot import snapshot
@@ -46,7 +47,7 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     with line_lock(place, place.params().line, wait_s=600.0):
         snapshot(place)  # what is learned from has a name
         for stage in ("train", "export", "evaluate"):
-            run_stage(place, stage)
+            run_stage(place, stage, force=stage == "export" and line_defect_rate.outdated(place))
     metrics = json.loads((place.artifacts / "evaluate" / "metrics.json").read_text())
     report = place.artifacts / "evaluate" / "report.html"
     answer(

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows import home
-from flows.demo import cells, service, summary
+from flows.demo import cells, costs, service, summary
 from flows.demo.meter import MemoryMeter
 from flows.demo.narration import Narrator
 from flows.demo.notes import Notes
@@ -34,6 +34,7 @@ def tell(directory: Path, *, as_json: bool) -> None:
     narrator = Narrator(console)
     with MemoryMeter() as meter, narrator.whole():
         place = init(directory, LINE)
+        costs.settle(place)
         home.use(place)
         notes = Notes(place)
         trained_before = summary.trainings(place)

@@ -187,9 +187,10 @@ def cached_file(root: Path, data_hash: str, name: str) -> Path | None:
     return None
 
 
-def run_stage(workspace: Workspace, name: str) -> bool:
+def run_stage(workspace: Workspace, name: str, *, force: bool = False) -> bool:
     """Run one stage of `dvc.yaml` if it is out of date; True when it ran, False when its outputs were already right.
 
+    `force` runs it in any case: for what DVC can't see.
     The stage's own output streams to the terminal. Its failure comes back as the error it ended with.
     """
     from dvc.exceptions import ReproductionError
@@ -198,7 +199,7 @@ def run_stage(workspace: Workspace, name: str) -> bool:
 
     with _stage_environment(workspace), _opened(Repo, workspace.root) as repo:
         try:
-            return bool(repo.reproduce(targets=[name], single_item=True))
+            return bool(repo.reproduce(targets=[name], single_item=True, force=force))
         except ReproductionError as error:
             cause: BaseException | None = error.__cause__
             if isinstance(cause, StageCmdFailedError):

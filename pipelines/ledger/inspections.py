@@ -60,6 +60,26 @@ def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = N
         return list(reversed(session.scalars(query).all()))
 
 
+def of_latest_parts(ledger: Ledger, line: str, n: int, *, artefact_sha256: str) -> list[Inspection]:
+    """The inspections by one model of the last `n` parts of the line, oldest first: every image of a part, as far as no
+    older part lies between."""
+    query = (
+        select(Inspection)
+        .where(Inspection.line == line, Inspection.artefact_sha256 == artefact_sha256)
+        .order_by(Inspection.id.desc())
+        .execution_options(yield_per=_AT_ONCE)
+    )
+    parts: set[str] = set()
+    found = []
+    with ledger.reading() as session:
+        for item in session.scalars(query):
+            if item.part not in parts and len(parts) == n:
+                break
+            parts.add(item.part)
+            found.append(item)
+    return found[::-1]
+
+
 def of_part(ledger: Ledger, line: str, part: str) -> list[Inspection]:
     query = select(Inspection).where(Inspection.line == line, Inspection.part == part).order_by(Inspection.id)
     with ledger.reading() as session:

@@ -8,17 +8,21 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from models.costs import Expected
 from models.detail import Detail
 from models.evaluation import Evaluation
 from models.runtime import Detector
 from models.vocabulary import Split
+from pipelines.line_defect_rate import percent
 from pipelines.pages.markdown import inline
-from pipelines.report.page import COLUMNS, cell
+from pipelines.report.expected import expected_rows
+from pipelines.report.page import COLUMNS, assumed, at_most, cell
 
 
 def render(
     detector: Detector,
     result: Evaluation,
+    expected: Sequence[Expected],
     beyond: Detail,
     calibration_error: float,
     steadiness: Mapping[str, Mapping[str, float]],
@@ -35,6 +39,10 @@ def render(
         rows=[("all", result.overall), *result.slices.items()],
         columns=COLUMNS,
         cell=cell,
+        at_most=at_most,
+        mixes=[f"{percent(one.defect_rate)} defective" for one in expected],
+        expected=expected_rows(expected),
+        assumed=assumed(detector.metadata),
         beyond=beyond,
         calibration_error=calibration_error,
         steadiness=steadiness,

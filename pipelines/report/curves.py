@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from models import calibration
+from models.defect_rate import weights
 from models.vocabulary import Label, OperatingPoint
 
 GOOD, DEFECT, INK, GRID = "#2a9d8f", "#d1495b", "#264653", "#e5e9ec"
@@ -34,8 +35,10 @@ def write(predictions: pa.Table, folder: Path) -> None:
     _table(folder / "confusion.csv", ("truth", "verdict"), pairs)
 
 
-def draw(predictions: pa.Table, point: OperatingPoint, history: Path, folder: Path) -> None:
-    """confusion.png, curves.png, scores.png, calibration.png and training.png."""
+def draw(
+    predictions: pa.Table, point: OperatingPoint, history: Path, folder: Path, defect_rate: float | None = None
+) -> None:
+    """confusion.png, curves.png, scores.png, calibration.png (at the line's `defect_rate`) and training.png."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -64,7 +67,7 @@ def draw(predictions: pa.Table, point: OperatingPoint, history: Path, folder: Pa
             ("confusion", lambda axes: _confusion(axes, predictions), (3.6, 2.4)),
             ("curves", lambda axes: _curves(axes, predictions), (4.2, 3.2)),
             ("scores", lambda axes: _scores(axes, truth, score, point), (4.2, 3.2)),
-            ("calibration", lambda axes: _calibration(axes, score, truth), (3.4, 3.2)),
+            ("calibration", lambda axes: _calibration(axes, score, truth, defect_rate), (3.4, 3.2)),
             ("training", lambda axes: _training(axes, history), (4.2, 3.2)),
         ):
             figure, axes = plt.subplots(figsize=size, layout="constrained")
@@ -144,8 +147,8 @@ def _scores(axes: Any, truth: np.ndarray, score: np.ndarray, point: OperatingPoi
     axes.legend(loc="center right")
 
 
-def _calibration(axes: Any, score: np.ndarray, truth: np.ndarray) -> None:
-    diagram = calibration.reliability(score, truth)
+def _calibration(axes: Any, score: np.ndarray, truth: np.ndarray, defect_rate: float | None) -> None:
+    diagram = calibration.reliability(score, truth, weights=weights(truth, defect_rate))
     axes.plot([0, 1], [0, 1], color=GRID, zorder=0)
     axes.scatter(
         [entry.mean_score for entry in diagram],

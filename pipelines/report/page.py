@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from models import images
+from models.costs import Expected
 from models.detail import Detail
 from models.evaluation import Evaluation
 from models.metrics import Metrics
-from models.runtime import Detector
+from models.runtime import Detector, DetectorMetadata
 from models.vocabulary import Label, Verdict
+from pipelines.line_defect_rate import percent
 from pipelines.pages.pictures import outlined
+from pipelines.report.expected import expected_rows
 from pipelines.report.ground_truth import GroundTruth
 
 TILE_PX = 220
@@ -49,6 +52,7 @@ def write(
     out: Path,
     predictions: pa.Table,
     result: Evaluation,
+    expected: Sequence[Expected],
     beyond: Detail,
     steadiness: Mapping[str, Mapping[str, float]],
     detector: Detector,
@@ -68,6 +72,10 @@ def write(
         rows=[("all", result.overall), *result.slices.items()],
         columns=COLUMNS,
         cell=cell,
+        at_most=at_most,
+        mixes=[f"{percent(one.defect_rate)} defective" for one in expected],
+        expected=expected_rows(expected),
+        assumed=assumed(detector.metadata),
         beyond=beyond,
         types=beyond.types,
         steadiness=steadiness,
@@ -96,6 +104,28 @@ def cell(metrics: Metrics, name: str) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.3f} [{low:.2f}, {high:.2f}]" if not math.isnan(low) else f"{value:.3f}"
+
+
+def at_most(metrics: Metrics) -> str:
+    """The one-sided bounds of a version's escape and overkill rates, in a sentence."""
+    known = [
+        f"{title} at most {metrics.at_most[name]:.3f}"
+        for name, title in COLUMNS
+        if not math.isnan(metrics.at_most.get(name, math.nan))
+    ]
+    return f"With 95 % confidence: {', '.join(known)}." if known else ""
+
+
+def assumed(meta: DetectorMetadata) -> str:
+    """Which share of defective parts score and thresholds are for, in a sentence."""
+    if meta.defect_rate is not None:
+        share, rate = meta.dataset_defect_rate, percent(meta.defect_rate)
+        before = "" if share is None else f"; {percent(share)} of the validation parts are"
+        return f"Score and thresholds are for a line on which {rate} of the parts are defective{before}."
+    return (
+        "Score and thresholds are for defective parts as common as among the validation parts: nobody said how common they "
+        "are on the line (production.defect_rate)."
+    )
 
 
 def _show(row: dict, detector: Detector, truth: GroundTruth, folder: Path) -> Shown:

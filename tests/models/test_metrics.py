@@ -68,3 +68,34 @@ def test_recall_at_a_false_alarm_rate_counts_what_lies_above_all_other_good_part
     defective = np.array([0.95, 0.99, 0.85, 0.7])
     truth, score = np.repeat([False, True], [10, 4]), np.concatenate([good, defective])
     assert recall_at(truth, score, rate) == found
+
+
+def test_no_escape_in_twenty_is_no_proof_that_none_will_escape() -> None:
+    truth, score = np.repeat([True, False], [20, 80]), np.repeat([0.9, 0.1], [20, 80])
+    measured = measure(truth, score, POINT, groups=np.arange(100), bootstrap=100)
+    assert measured.escape_rate == 0
+    assert measured.intervals["escape_rate"] == pytest.approx((0, 0.168), abs=5e-4)
+    assert measured.at_most["escape_rate"] == pytest.approx(0.139, abs=5e-4)  # one-sided
+    assert measured.intervals["recall"] == pytest.approx((0.832, 1), abs=5e-4)
+    assert measured.intervals["overkill_rate"][1] == pytest.approx(0.045, abs=5e-4)
+
+
+def test_numbers_of_an_older_version_are_read(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    said = measure(*scored, POINT, groups=np.arange(300), bootstrap=0).to_dict()
+    del said["at_most"], said["defect_rate"]
+    assert Metrics.from_dict(said).defect_rate is None
+
+
+def test_at_the_lines_defect_rate_only_what_mixes_good_and_defective_parts_changes(
+    scored: tuple[np.ndarray, np.ndarray],
+) -> None:
+    as_is = measure(*scored, POINT, groups=np.arange(300), bootstrap=100)
+    line = measure(*scored, POINT, groups=np.arange(300), bootstrap=100, defect_rate=0.01)
+    for name in ("recall", "auroc", "escape_rate", "overkill_rate"):
+        assert getattr(line, name) == pytest.approx(getattr(as_is, name))
+    expected = 0.01 * line.recall / (0.01 * line.recall + 0.99 * line.overkill_rate)
+    assert line.precision == pytest.approx(expected)
+    assert line.precision < as_is.precision / 5
+    for name, (low, high) in line.intervals.items():
+        assert low <= getattr(line, name) <= high
+    assert Metrics.from_dict(json.loads(json.dumps(line.to_dict()))) == line

@@ -3,11 +3,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from models.evaluation import Evaluation, probability_cheaper
+from models.costs import PartCosts, probability_cheaper
+from models.evaluation import Evaluation
 from models.metrics import Metrics
-from models.params import Promote
+from models.params import MinParts, Promote
 from pipelines.gate import Contender, decide
 
 RULES = Promote(
@@ -18,7 +20,7 @@ RULES = Promote(
     max_turned_verdicts=0.01,
     max_f1_drop=0.03,
     min_probability_cheaper=0.95,
-    min_parts=50,
+    min_parts=50,  # type: ignore[arg-type]  # as older files have it: of each kind
 )
 FINE = Metrics(200, 60, 0.9, 0.8, 0.85, 0.95, 0.9, 0.02, 0.05, 0.1)
 
@@ -42,7 +44,7 @@ def test_the_first_version_needs_the_floors_alone() -> None:
         ({"overkill_rate": 0.3}, "overkill rate 0.300 > 0.200"),
         ({"auroc": 0.79}, "AUROC 0.790 < 0.800"),
         ({"auroc": math.nan}, "AUROC nan < 0.800"),
-        ({"n": 49}, "only 49 test parts"),
+        ({"n": 0, "n_defective": 0}, "the test split holds no good part"),
     ],
 )
 def test_a_version_below_a_floor_is_refused_with_the_number(change: dict, reason: str) -> None:
@@ -75,11 +77,43 @@ def test_the_decision_holds_the_numbers_of_both() -> None:
 
 
 def test_cheaper_on_every_part_is_certain_and_equal_is_even() -> None:
-    import numpy as np
+    cost, defective = np.random.default_rng(0).random(100), np.arange(100) < 30
+    champion, challenger = PartCosts(cost, defective), PartCosts(cost - 0.1, defective)
+    for rate in (None, 0.01):
+        assert probability_cheaper(challenger, champion, rate) == 1
+        assert probability_cheaper(champion, champion, rate) == 0.5
 
-    cost = np.random.default_rng(0).random(100)
-    assert probability_cheaper(cost - 0.1, cost) == 1
-    assert probability_cheaper(cost, cost) == 0.5
+
+def test_test_parts_of_each_kind_are_counted_apart() -> None:
+    few = with_overall(n=200, n_defective=49)
+    assert decide(few, None, None, RULES).reasons == (
+        "only 49 defective test parts, 50 are needed (promote.min_parts)",
+    )
+    few = with_overall(n=100, n_defective=51)
+    assert decide(few, None, None, RULES).reasons == ("only 49 good test parts, 50 are needed (promote.min_parts)",)
+
+
+def test_a_line_with_only_good_test_parts_is_told_what_nobody_knows() -> None:
+    """An anomaly line: AUROC and escape rate are undefined, which is no number below a floor."""
+    only_good = with_overall(n=200, n_defective=0, auroc=math.nan, escape_rate=math.nan, recall=math.nan, f1=math.nan)
+    refused = decide(only_good, None, None, RULES)
+    assert len(refused.reasons) == 1
+    assert "holds no defective part, so nobody knows what escapes: 50 are needed" in refused.reasons[0]
+    content = RULES.model_copy(update={"min_parts": MinParts(good=50, defective=0)})
+    accepted = decide(only_good, None, None, content)
+    assert accepted.promote
+    assert "one kind of part is absent" in accepted.reasons[0]
+    wasteful = Contender("2", Evaluation(replace(only_good.evaluation.overall, overkill_rate=0.3), {}), ("matt",))
+    assert decide(wasteful, None, None, content).reasons == ("overkill rate 0.300 > 0.200",)
+
+
+def test_a_slice_is_compared_at_the_lines_defect_rate() -> None:
+    """Thresholds for 1 % defective parts look bad in a mix with a third, and are right on the line."""
+    old = replace(contender("1"), on_the_line=Evaluation(FINE, {"matt": replace(FINE, f1=0.2)}))
+    new = contender("2", matt=replace(FINE, f1=0.5))
+    at_line = replace(new, on_the_line=Evaluation(FINE, {"matt": replace(FINE, f1=0.4)}))
+    assert decide(at_line, old, 1.0, RULES).promote
+    assert not decide(new, contender("1"), 1.0, RULES).promote
 
 
 def test_a_challenger_whose_verdicts_hang_on_the_light_is_refused() -> None:

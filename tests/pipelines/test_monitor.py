@@ -11,7 +11,6 @@ from pipelines.monitor import described
 from pipelines.predict import Production, replay
 from pipelines.workspace import Workspace
 from tests.conftest import picture
-from tests.pipelines.test_ledger import inspection
 
 
 def columns(seed: int, n: int, shift: float = 0.0, moved: int = 0) -> dict[str, list[float]]:
@@ -49,22 +48,6 @@ def test_a_shift_is_told_in_medians_and_spreads() -> None:
     assert numbers["shift"] == pytest.approx(2 / 1.4826)
 
 
-def window(*slices: str | None) -> list:
-    return [inspection(str(number), slice=name) for number, name in enumerate(slices)]
-
-
-def test_a_window_of_one_known_slice_is_held_against_that_slice_alone() -> None:
-    reference = {"slice": ["matt"] * 50 + ["gloss"] * 30, "brightness": [0.1] * 50 + [0.9] * 30}
-    assert monitor.comparable(reference, window("gloss", "gloss")) == {"brightness": [0.9] * 30}
-    assert len(monitor.comparable(reference, window("gloss", "matt"))["brightness"]) == 80
-
-
-@pytest.mark.parametrize("slices", [("velvet",), ("gloss", "velvet"), (None,)])
-def test_a_window_with_an_unknown_slice_is_held_against_everything(slices: tuple) -> None:
-    reference = {"slice": ["matt"] * 50 + ["gloss"] * 30, "brightness": [0.1] * 50 + [0.9] * 30}
-    assert len(monitor.comparable(reference, window(*slices))["brightness"]) == 80
-
-
 @pytest.mark.slow
 class TestOnALine:
     def produce(self, place: Workspace, n: int, *, bright: bool, first: int) -> None:
@@ -79,12 +62,10 @@ class TestOnALine:
         ]
         replay(place, items, "test")
 
-    def test_few_inspections_are_not_judged_then_none_drifts_then_new_material_does(
-        self, own_champion: Workspace
-    ) -> None:
+    def test_few_parts_are_not_judged_then_none_drifts_then_new_material_does(self, own_champion: Workspace) -> None:
         few = monitor.monitor(own_champion)
         assert not few.judged
-        assert "Only 0 inspections" in few.explanation
+        assert "Only 0 parts inspected" in few.explanation
         self.produce(own_champion, 60, bright=False, first=1000)
         steady = monitor.monitor(own_champion)
         assert steady.judged

@@ -1,0 +1,25 @@
+"""What people said about parts that nobody sought out: how common defects are in production."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import select
+
+from models.vocabulary import Label
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Campaign, CampaignPart, Review
+
+
+def labels(ledger: Ledger, line: str, reasons: Collection[str]) -> list[str]:
+    """The latest label of every part that a campaign of the line asked about for one of these reasons; judged ones only."""
+    query = (
+        select(Review.part, Review.label)
+        .join(CampaignPart, CampaignPart.part == Review.part)
+        .join(Campaign, Campaign.id == CampaignPart.campaign_id)
+        .where(Campaign.line == line, Review.line == line, CampaignPart.chosen_for.in_(reasons))
+        .order_by(Review.id)
+    )
+    with ledger.reading() as session:
+        latest = {str(part): str(label) for part, label in session.execute(query)}
+    return [label for label in latest.values() if label in set(Label)]

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from models.errors import BadParams
+from pipelines import line_defect_rate
+from pipelines.ledger import inspections, reviews
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Review
+from pipelines.workspace import Workspace
+from tests.conftest import LINE, change_params
+from tests.pipelines.test_ledger import inspection
+
+
+def reviewed(place: Workspace, n: int, defective: int, reason: str) -> None:
+    """A campaign of `n` parts chosen for one reason, all judged."""
+    with Ledger.open(place.ledger_url) as ledger:
+        items = [inspection(f"{reason}/{number}", f"{reason}-{number}", line=LINE) for number in range(n)]
+        inspections.add(ledger, items)
+        campaign = reviews.add_campaign(ledger, LINE, [(item, reason) for item in items])
+        for number, item in enumerate(items):
+            reviews.add_review(
+                ledger,
+                Review(
+                    line=LINE,
+                    part=item.part,
+                    campaign_id=campaign.id,
+                    inspection_id=item.id,
+                    label="defect" if number < defective else "good",
+                    reviewer="Ada",
+                    comment=None,
+                    reviewed_at=datetime.now(UTC),
+                ),
+            )
+
+
+def test_without_a_rate_defects_are_as_common_as_in_the_data(empty_workspace: Workspace) -> None:
+    found = line_defect_rate.of_line(empty_workspace)
+    assert found.rate is None
+    assert "as common as in the data" in found.why
+
+
+def test_a_number_is_the_rate(empty_workspace: Workspace) -> None:
+    change_params(empty_workspace, {"production": {"defect_rate": 0.005}})
+    found = line_defect_rate.of_line(empty_workspace)
+    assert found.rate == 0.005
+    assert found.why.startswith("0.5 % of the parts")
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, "some"])
+def test_an_impossible_rate_is_refused(empty_workspace: Workspace, rate: object) -> None:
+    change_params(empty_workspace, {"production": {"defect_rate": rate}})
+    with pytest.raises(BadParams, match=r"production\.defect_rate"):
+        empty_workspace.params()
+
+
+def test_reviews_of_parts_chosen_at_random_say_how_common_defects_are(empty_workspace: Workspace) -> None:
+    change_params(empty_workspace, {"production": {"defect_rate": "reviews"}})
+    reviewed(empty_workspace, 150, 3, "random")
+    reviewed(empty_workspace, 50, 1, "all there are")
+    reviewed(empty_workspace, 150, 80, "uncertain and unlike the others")  # sought out: says nothing about the line
+    found = line_defect_rate.of_line(empty_workspace)
+    assert found.rate == pytest.approx(4.5 / 201)
+    assert found.interval == pytest.approx((0.0055, 0.0504), abs=1e-4)
+    assert "4 defective ones among 200 reviewed at random (95 % interval 0.55 % to 5 %)" in found.why
+
+
+def test_the_latest_review_of_a_part_counts(empty_workspace: Workspace) -> None:
+    change_params(empty_workspace, {"production": {"defect_rate": "reviews"}})
+    reviewed(empty_workspace, 100, 2, "random")
+    with Ledger.open(empty_workspace.ledger_url) as ledger:
+        item = inspections.of_part(ledger, LINE, "random-0")[0]
+        again = Review(
+            line=LINE,
+            part=item.part,
+            campaign_id=None,
+            inspection_id=item.id,
+            label="good",
+            reviewer="Grace",
+            comment=None,
+            reviewed_at=datetime.now(UTC),
+        )
+        reviews.add_review(ledger, again)
+    assert line_defect_rate.of_line(empty_workspace).rate == pytest.approx(1.5 / 101)
+
+
+def test_too_few_reviews_fall_back_to_the_data_and_say_so(empty_workspace: Workspace) -> None:
+    change_params(empty_workspace, {"production": {"defect_rate": "reviews"}})
+    reviewed(empty_workspace, 99, 1, "random")
+    found = line_defect_rate.of_line(empty_workspace)
+    assert found.rate is None
+    assert "only 99 parts chosen at random are reviewed" in found.why
+
+
+def test_an_exported_file_is_outdated_once_reviews_contradict_its_rate(empty_workspace: Workspace) -> None:
+    made = empty_workspace.artifacts / "export"
+    made.mkdir(parents=True)
+
+    def outdated(used: float | None) -> bool:
+        (made / "export.json").write_text(json.dumps({"defect_rate": used}))
+        return line_defect_rate.outdated(empty_workspace)
+
+    assert not outdated(None)
+    change_params(empty_workspace, {"production": {"defect_rate": "reviews"}})
+    assert not outdated(None)
+    reviewed(empty_workspace, 200, 2, "random")
+    assert outdated(None)
+    assert not outdated(0.02)
+    assert outdated(0.2)
