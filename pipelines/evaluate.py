@@ -29,8 +29,9 @@ from models import (
 from models.costs import Expected
 from models.errors import BadData
 from models.evaluation import Evaluation
+from models.params import Cost
 from models.runtime import Detector
-from models.vocabulary import Label, Prediction, Split
+from models.vocabulary import Label, OperatingPoint, Prediction, Split
 from pipelines import stage
 from pipelines.line_defect_rate import percent
 from pipelines.report import card, curves, page, verdicts
@@ -53,18 +54,18 @@ def main(workspace: Workspace) -> None:
             pixels.see(row, answer)
 
         predictions = evaluation.predict(detector, table, workspace.data, Split.TEST, seen)
-    point, rate = detector.metadata.operating_point, detector.metadata.defect_rate
+    point, rate = detector.metadata.operating_point, line_rate(workspace)
     result = evaluation.summarise(predictions, point, params.evaluate.bootstrap)
     line = None if rate is None else evaluation.summarise(predictions, point, params.evaluate.bootstrap, rate)
-    truth, score = evaluation.of_parts(predictions)
-    mixes = [float(truth.mean())] + ([] if rate is None else [rate])
-    expected = [costs.expected(truth, score, point, params.cost, mix) for mix in mixes]
+    expected = in_each_mix(predictions, point, params.cost, rate)
     with stage.output_directory(workspace.artifacts / "evaluate") as out:
         write_predictions(predictions, detector, out / "predictions.parquet")
         parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
         # On test parts: the calibrator was fitted on the validation split, which would flatter it.
         scores, labels = curves.score_and_truth(predictions)
-        error = calibration.expected_error(scores, labels, weights=defect_rate.weights(labels, rate))
+        error = calibration.expected_error(
+            scores, labels, weights=defect_rate.weights(labels, detector.metadata.defect_rate)
+        )
         beyond = detail.measure(detector, predictions, pixels, table, workspace.data)
         more = {"calibration_error": error} | beyond.to_dict()
         (out / "metrics.json").write_text(json.dumps(flat(result) | flat_costs(expected) | more, indent=1))
@@ -75,7 +76,7 @@ def main(workspace: Workspace) -> None:
         steadiness = steady(detector, predictions, workspace.data, params.evaluate.steadiness)
         (out / "steadiness.json").write_text(json.dumps(steadiness, indent=1))
         history = workspace.artifacts / "train" / "history.csv"
-        curves.draw(predictions, point, history, out / "figures", rate)
+        curves.draw(predictions, point, history, out / "figures", detector.metadata.defect_rate)
         shown = GroundTruth(table, workspace.data)
         page.write(out, predictions, result, expected, beyond, steadiness, detector, shown, params.evaluate.gallery)
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
@@ -91,6 +92,20 @@ def main(workspace: Workspace) -> None:
             f"evaluate: with {percent(one.defect_rate)} of the parts defective {one.review_rate:.1%} go to review, a part "
             f"costs {one.cost_per_part:.3g} ({one.cost_if_all_pass:.3g} if every part passed)"
         )
+
+
+def line_rate(workspace: Workspace) -> float | None:
+    """The line's defect rate as `export` took it: the one that is measured for is the one that thresholds are for."""
+    made = json.loads((workspace.artifacts / "export" / "export.json").read_text())
+    rate: float | None = made.get("line_defect_rate")
+    return rate
+
+
+def in_each_mix(predictions: pa.Table, point: OperatingPoint, cost: Cost, rate: float | None) -> list[Expected]:
+    """What verdicts come to in the dataset's mix of parts, and on the line where its defect rate is known."""
+    truth, score = evaluation.of_parts(predictions)
+    mixes = [float(truth.mean())] + ([] if rate is None else [rate])
+    return [costs.expected(truth, score, point, cost, mix) for mix in mixes]
 
 
 def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:

@@ -69,7 +69,7 @@ def main(workspace: Workspace) -> None:
         onnx.save(sealed, out / "detector.onnx")
         agreed = agreement.compare(network, Detector(out / "detector.onnx"), validation, finish, size)
         agreement.require(agreed, params.export.max_score_difference)
-        report = asdict(agreed) | {"operating_point": asdict(judging.point), "defect_rate": judging.defect_rate}
+        report = asdict(agreed) | {"operating_point": asdict(judging.point), "line_defect_rate": line.rate}
         (out / "export.json").write_text(json.dumps(report, indent=1))
     stage.say(
         f"export: largest score difference {agreed.max_score_difference:.1e} over {agreed.n} images, "

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from models import intervals
-from models.intervals import UNKNOWN, Interval
+from models.intervals import Interval
 from models.vocabulary import Label
 from pipelines.ledger import random_reviews
 from pipelines.ledger.ledger import Ledger
@@ -22,7 +22,7 @@ class LineDefectRate:
 
     rate: float | None
     why: str
-    interval: Interval = UNKNOWN  # 95 %, of an estimate
+    interval: Interval | None = None  # 95 %, of an estimate
 
 
 def of_line(workspace: Workspace) -> LineDefectRate:
@@ -62,16 +62,17 @@ def estimated(labels: list[str]) -> LineDefectRate:
 
 
 def outdated(workspace: Workspace) -> bool:
-    """Whether reviews say that the exported file is for another defect rate: DVC can't see the ledger.
+    """Whether the exported file is for another rate than the line's: DVC sees neither the ledger nor, in a workspace with
+    an older `dvc.yaml`, the section `production`.
 
-    A rate that their interval still holds is not outdated, or every label would make a new version.
+    A rate that the interval of the reviews still holds is not outdated, or every label would make a new version.
     """
     made = workspace.artifacts / "export" / "export.json"
-    if workspace.params().production.defect_rate != "reviews" or not made.exists():
+    if not made.exists():
         return False
-    used, present = json.loads(made.read_text()).get("defect_rate"), of_line(workspace)
-    if used is None or present.rate is None:
-        return used != present.rate
+    used, present = json.loads(made.read_text()).get("line_defect_rate"), of_line(workspace)
+    if used is None or present.interval is None:
+        return bool(used != present.rate)
     return not present.interval.low <= used <= present.interval.high
 
 

@@ -53,7 +53,7 @@ def promote(workspace: Workspace, number: str) -> Decision:
                 version=number,
                 champion_before=before,
                 reasons=list(decision.reasons),
-                numbers=decision.numbers | {"judged_under": judged_under} | _learned_from(version),
+                numbers=decision.numbers | {"judged_under": judged_under, "defect_rate": rate} | _learned_from(version),
                 state="pending",
                 decided_at=now(),
             ),

@@ -90,6 +90,7 @@ def final_metrics(result: Evaluation) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for prefix, metrics in (("test", result.overall), *((f"test_{name}", m) for name, m in result.slices.items())):
         numbers |= {f"{prefix}_{name}": getattr(metrics, name) for name in LOGGED}
+        numbers |= {f"{prefix}_{name}_at_most": bound for name, bound in metrics.at_most.items()}
     return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
 

@@ -16,7 +16,7 @@ from models.vocabulary import Split
 from pipelines.line_defect_rate import percent
 from pipelines.pages.markdown import inline
 from pipelines.report.expected import expected_rows
-from pipelines.report.page import COLUMNS, assumed, at_most, cell
+from pipelines.report.page import COLUMNS, assumed, at_most, cell, share
 
 
 def render(
@@ -40,6 +40,7 @@ def render(
         columns=COLUMNS,
         cell=cell,
         at_most=at_most,
+        share=share,
         mixes=[f"{percent(one.defect_rate)} defective" for one in expected],
         expected=expected_rows(expected),
         assumed=assumed(detector.metadata),

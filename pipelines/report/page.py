@@ -13,7 +13,7 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from models import images
+from models import images, intervals
 from models.costs import Expected
 from models.detail import Detail
 from models.evaluation import Evaluation
@@ -73,6 +73,7 @@ def write(
         columns=COLUMNS,
         cell=cell,
         at_most=at_most,
+        share=share,
         mixes=[f"{percent(one.defect_rate)} defective" for one in expected],
         expected=expected_rows(expected),
         assumed=assumed(detector.metadata),
@@ -106,6 +107,12 @@ def cell(metrics: Metrics, name: str) -> str:
     return f"{value:.3f} [{low:.2f}, {high:.2f}]" if not math.isnan(low) else f"{value:.3f}"
 
 
+def share(of_all: float, n: int) -> str:
+    """A share of `n` images with its exact 95 % interval."""
+    low, high = intervals.exact(round(of_all * n), n)
+    return f"{of_all:.1%} [{low:.1%}, {high:.1%}]"
+
+
 def at_most(metrics: Metrics) -> str:
     """The one-sided bounds of a version's escape and overkill rates, in a sentence."""
     known = [
@@ -122,6 +129,8 @@ def assumed(meta: DetectorMetadata) -> str:
         share, rate = meta.dataset_defect_rate, percent(meta.defect_rate)
         before = "" if share is None else f"; {percent(share)} of the validation parts are"
         return f"Score and thresholds are for a line on which {rate} of the parts are defective{before}."
+    if meta.dataset_defect_rate in (0, 1):
+        return "All validation parts are of one kind: no defect rate counts for score and thresholds."
     return (
         "Score and thresholds are for defective parts as common as among the validation parts: nobody said how common they "
         "are on the line (production.defect_rate)."

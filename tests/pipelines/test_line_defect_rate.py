@@ -95,15 +95,19 @@ def test_too_few_reviews_fall_back_to_the_data_and_say_so(empty_workspace: Works
     assert "only 99 parts chosen at random are reviewed" in found.why
 
 
-def test_an_exported_file_is_outdated_once_reviews_contradict_its_rate(empty_workspace: Workspace) -> None:
+def test_an_exported_file_is_outdated_once_its_rate_is_not_the_lines(empty_workspace: Workspace) -> None:
     made = empty_workspace.artifacts / "export"
     made.mkdir(parents=True)
 
     def outdated(used: float | None) -> bool:
-        (made / "export.json").write_text(json.dumps({"defect_rate": used}))
+        (made / "export.json").write_text(json.dumps({"line_defect_rate": used}))
         return line_defect_rate.outdated(empty_workspace)
 
     assert not outdated(None)
+    assert outdated(0.01)
+    change_params(empty_workspace, {"production": {"defect_rate": 0.01}})
+    assert outdated(None)
+    assert not outdated(0.01)
     change_params(empty_workspace, {"production": {"defect_rate": "reviews"}})
     assert not outdated(None)
     reviewed(empty_workspace, 200, 2, "random")

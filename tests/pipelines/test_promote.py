@@ -129,3 +129,13 @@ def test_the_run_holds_what_a_data_scientist_compares(own_champion: Workspace) -
     assert run.inputs.dataset_inputs[0].dataset.digest == version.tags["data_hash"]
     files = {entry.path for entry in mlflow.list_artifacts(version.mlflow_run_id)}
     assert {"report.html", "figures", "gallery"} <= files
+
+
+def test_a_refusal_is_judged_again_when_the_lines_defect_rate_changes(own_champion: Workspace) -> None:
+    number = another_version(own_champion)
+    assert not promote.promote(own_champion, number).promote
+    change_params(own_champion, {"production": {"defect_rate": 0.01}})
+    promote.promote(own_champion, number)
+    with Ledger.open(own_champion.ledger_url) as ledger:
+        rates = [item.numbers["defect_rate"] for item in promotions.all_of(ledger, LINE)]
+    assert rates == [None, None, 0.01]
