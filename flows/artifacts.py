@@ -55,7 +55,7 @@ def drift_table(check: DriftCheck) -> None:
 
 def inspection_table(report: ReplayReport) -> None:
     create_table_artifact(
-        key="batch-inspection", table=[{"verdict": k, "images": n} for k, n in report.verdicts.items()]
+        key="batch-inspection", table=[{"verdict": k, "parts": n} for k, n in report.verdicts.items()]
     )
 
 

@@ -1,10 +1,13 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all; read one that a person names."""
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from pathlib import Path
+
+from models.errors import BadData
 
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -20,3 +23,18 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
             sink.flush()
             os.fsync(sink.fileno())
     partial.replace(path)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file. Raises BadData when it can't be read, and at once for a pipe or a device, which may never end."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as source:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+                raise BadData(f"{path} is no file but a pipe or a device.", next_step="Name an image file.")
+            return source.read()
+    except OSError as error:
+        raise BadData(f"{path} can't be read: {error.strerror}.", next_step="Check the path.") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe would wait for its writer

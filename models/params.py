@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import BadParams, NotReady
 
@@ -32,8 +33,18 @@ class SplitShares(Section):
         return self
 
 
+def _regular_expression(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise ValueError(f"{text!r} is no regular expression: {error}") from error
+    return text
+
+
 class Ingest(Section):
     split: SplitShares
+    part_from: Annotated[str | None, AfterValidator(_regular_expression)] = None
 
 
 class PartsPerClass(Section):

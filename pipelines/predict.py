@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from models import descriptors, images
 from models.errors import BadData, BadInput, NotReady
+from models.files import read_file
 from models.runtime import Detector
-from models.vocabulary import Prediction
+from models.vocabulary import Prediction, Verdict
+from pipelines import part_names, part_verdicts
 from pipelines.adapters import model_registry
 from pipelines.image_store import ImageStore, open_store
 from pipelines.ingest.folder import image_files
 from pipelines.ledger import inspections
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, Rejection, now
+from pipelines.part_names import PartPattern
 from pipelines.workspace import Workspace
 
 BLOCK = 64  # inspections of a replay that are committed together
@@ -32,29 +39,73 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Production:
-    """One image as it comes off the line. `request_id` is the line's own: a repeated one is not inspected again."""
+    """One image as it comes off the line, with what the line says about it.
+
+    `part` and `view` only where somebody states them (`pipelines.part_names`). `request_id` is the line's own: a repeated
+    one is not inspected again. Without one the request is the image itself, for the part and view that are stated: a
+    file's name is no identity, and Tuesday's images may bear Monday's names.
+    """
 
     read: Callable[[], bytes]
-    part: str
-    request_id: str
+    part: str | None = None
+    request_id: str | None = None
     slice: str | None = None
     captured_at: datetime | None = None
+    view: str | None = None
+    file_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """An image that was read, with the names that it goes by from now on."""
+
+    item: Production
+    data: bytes
+    image: str  # SHA-256 of the bytes
+    part: str
+    request_id: str
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A committed inspection and the whole prediction behind it."""
+    """A committed inspection and the whole prediction behind it; None where the request had been answered before."""
 
     record: Inspection
-    prediction: Prediction
+    prediction: Prediction | None
+
+    @property
+    def repeated(self) -> bool:
+        return self.prediction is None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An image that could not be judged: kept with the reason. `repeated`: it was so before."""
+
+    record: Rejection
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A request whose id stands for another image or part already. Nothing was inspected or kept."""
+
+    request_id: str
+    reason: str
+
+
+Answer = Inspected | Rejected | Conflict
 
 
 @dataclass(frozen=True)
 class ReplayReport:
+    """`verdicts` counts parts: the verdicts on those of which this replay inspected an image."""
+
     inspected: int
     already_known: int
+    copies: int  # the bytes of an earlier image of this replay under another name, for no part of their own
     rejected: int
-    verdicts: dict[str, int]  # of what this replay inspected
+    verdicts: dict[str, int]
 
 
 class Inspector:
@@ -85,20 +136,45 @@ class Inspector:
         return True
 
     def inspect(self, item: Production, source: str) -> Inspected:
-        """One verdict. Raises BadInput for an image that can't be judged: it is kept, with the reason, as a rejection."""
-        judged = self._judge(item, source)
-        if isinstance(judged, Rejection):
-            if not inspections.known(self.ledger, self.line, [item.request_id]):
-                inspections.add(self.ledger, [judged])
-            raise BadInput(f"Part {item.part}: {judged.reason}", next_step="Take the picture again.")
-        inspections.add(self.ledger, [judged.record])
-        return judged
+        """One verdict; of a repeated request, the inspection that is there.
 
-    def inspect_many(self, items: Sequence[Production], source: str) -> list[Inspected | Rejection]:
-        """All of them on every core, committed in one transaction."""
+        Raises BadInput for an image that can't be judged, which is kept as a rejection with the reason, and for a request
+        id that stands for another image or part.
+        """
+        [answer] = self._answers([item], source, map)
+        if isinstance(answer, Conflict):
+            raise BadInput(answer.reason, next_step="Give every request an id of its own.")
+        if isinstance(answer, Rejected):
+            raise BadInput(f"Part {answer.record.part}: {answer.record.reason}", next_step="Take the picture again.")
+        return answer
+
+    def inspect_many(self, items: Sequence[Production], source: str) -> list[Answer]:
+        """An answer to each, in their order: judged on every core, committed in one transaction."""
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="inspect") as pool:
-            judged = list(pool.map(lambda item: self._judge(item, source), items))
-        return inspections.add_new(self.ledger, judged, lambda e: e if isinstance(e, Rejection) else e.record)
+            return self._answers(items, source, pool.map)
+
+    def _answers(self, items: Sequence[Production], source: str, run: Callable[..., Iterable[Any]]) -> list[Answer]:
+        arrived: list[Arrived] = list(run(arrive, items))
+        standing = inspections.requested(self.ledger, self.line, {one.request_id for one in arrived})
+        new: dict[str, Arrived] = {}
+        for one in arrived:
+            if one.request_id not in standing:
+                new.setdefault(one.request_id, one)
+        judged: list[tuple[inspections.Record, Prediction | None]]
+        judged = list(run(lambda one: self._judge(one, source), new.values()))
+        standing |= inspections.add_once(self.ledger, [record for record, _ in judged])
+        fresh = {id(record): prediction for record, prediction in judged}
+        answers: list[Answer] = []
+        for one in arrived:
+            record = standing[one.request_id]
+            first = new.get(one.request_id) is one and id(record) in fresh
+            if reason := _conflict(one, record):
+                answers.append(Conflict(one.request_id, reason))
+            elif isinstance(record, Rejection):
+                answers.append(Rejected(record, repeated=not first))
+            else:
+                answers.append(Inspected(record, fresh[id(record)] if first else None))
+        return answers
 
     def _load(self) -> tuple[Detector, str]:
         champion = model_registry.champion(self.workspace, self.line)
@@ -106,32 +182,35 @@ class Inspector:
             raise NotReady(f"Line {self.line} has no champion yet.", next_step="Train one: defectloop train")
         return Detector(model_registry.download(self.workspace, champion), self.threads), champion.version
 
-    def _judge(self, item: Production, source: str) -> Inspected | Rejection:
+    def _judge(self, one: Arrived, source: str) -> tuple[inspections.Record, Prediction | None]:
         started = time.perf_counter()
-        data = item.read()
-        key = self.store.put(data)
+        self.store.put(one.data)
         try:
-            image = images.decode(data)
+            image = images.decode(one.data)
             prediction = self.detector.predict(image)
         except BadInput as error:
-            return Rejection(
-                request_id=item.request_id,
+            rejection = Rejection(
+                request_id=one.request_id,
                 line=self.line,
-                part=item.part,
+                part=one.part,
                 source=source,
-                image=key,
+                image=one.image,
                 reason=error.message,
                 rejected_at=now(),
+                file_name=one.item.file_name,
             )
+            return rejection, None
         described = descriptors.of_inspection(image, prediction)
         record = Inspection(
-            request_id=item.request_id,
+            request_id=one.request_id,
             line=self.line,
-            part=item.part,
-            slice=item.slice,
+            part=one.part,
+            view=one.item.view,
+            file_name=one.item.file_name,
+            slice=one.item.slice,
             source=source,
-            image=key,
-            captured_at=item.captured_at,
+            image=one.image,
+            captured_at=one.item.captured_at,
             inspected_at=now(),
             model_version=self.version,
             artefact_sha256=self.detector.sha256,
@@ -142,7 +221,50 @@ class Inspector:
             descriptors=described,
             regions=[asdict(region) for region in prediction.regions],
         )
-        return Inspected(record, prediction)
+        return record, prediction
+
+
+def arrive(item: Production) -> Arrived:
+    """Read the image and settle which part it shows and which request it is."""
+    data = item.read()
+    image = hashlib.sha256(data).hexdigest()
+    stated = {"part": item.part, "view": item.view}
+    told = urlencode({name: value for name, value in stated.items() if value})
+    own = f"sha256:{image}" + (f"?{told}" if told else "")
+    return Arrived(item, data, image, item.part or part_names.unstated(image), item.request_id or own)
+
+
+def _conflict(one: Arrived, record: inspections.Record) -> str | None:
+    """Why an answer to this request is none to the image that came with it; silence contradicts nothing."""
+    if record.image != one.image:
+        return f"Request {one.request_id} was for another image ({record.image[:16]}, part {record.part})."
+    if one.item.part and one.item.part != record.part:
+        return f"Request {one.request_id} was for part {record.part}, not for part {one.item.part}."
+    if isinstance(record, Inspection) and one.item.view and one.item.view != record.view:
+        return f"Request {one.request_id} was for view {record.view}, not for view {one.item.view}."
+    return None
+
+
+def from_file_name(
+    read: Callable[[], bytes],
+    name: str,
+    named: PartPattern | None,
+    *,
+    part: str | None = None,
+    view: str | None = None,
+    slice: str | None = None,
+    request_id: str | None = None,
+) -> Production:
+    """An image that comes as a file: what is stated comes first, then what the line's pattern finds in the name."""
+    found = named.find(name) if named else None
+    return Production(
+        read=read,
+        part=part or (found.part if found else None),
+        view=view or (found.view if found else None),
+        request_id=request_id,
+        slice=slice,
+        file_name=name,
+    )
 
 
 @contextlib.contextmanager
@@ -151,15 +273,25 @@ def open_inspector(workspace: Workspace, *, threads: int | None = None) -> Itera
         yield inspector
 
 
-def inspect_file(inspector: Inspector, path: Path, *, part: str | None, slice: str | None, heatmaps: Path) -> dict:
+def inspect_file(
+    inspector: Inspector,
+    path: Path,
+    *,
+    part: str | None,
+    slice: str | None,
+    heatmaps: Path,
+    view: str | None = None,
+    part_from: str | None = None,
+) -> dict:
     """Inspect one file; what `defectloop inspect` prints. The picture with the heatmap goes into the folder `heatmaps`."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadData(f"{path} can't be read: {error.strerror}.", next_step="Check the path.") from error
-    item = Production(read=lambda: data, part=part or path.stem, request_id=str(uuid4()), slice=slice)
+    data = read_file(path)
+    named = part_names.pattern(part_from, inspector.workspace.params().ingest.part_from)
+    # Whoever types the command asks anew: what was said about this image before is no answer.
+    own = str(uuid4())
+    item = from_file_name(lambda: data, path.as_posix(), named, part=part, view=view, slice=slice, request_id=own)
     judged = inspector.inspect(item, source="command line")
     record = judged.record
+    assert judged.prediction is not None
     heatmaps.mkdir(parents=True, exist_ok=True)
     picture = heatmaps / f"{path.stem}-{record.id}.png"
     shown = images.overlay(images.decode(data), judged.prediction.heatmap)
@@ -167,6 +299,7 @@ def inspect_file(inspector: Inspector, path: Path, *, part: str | None, slice: s
     return {
         "image": str(path),
         "part": record.part,
+        "view": record.view,
         "verdict": record.verdict,
         "score": round(record.score, 4),
         "regions": record.regions,
@@ -177,35 +310,77 @@ def inspect_file(inspector: Inspector, path: Path, *, part: str | None, slice: s
     }
 
 
-def replay_folder(workspace: Workspace, folder: Path, *, slice: str | None = None) -> ReplayReport:
-    """Inspect every image below `folder` in the order of their names. Done again, it adds nothing."""
+def part_verdict(inspector: Inspector, part: str, *, unread: int = 0) -> dict:
+    """The verdict on a part from all its views; what `defectloop inspect` prints where several images show one part.
+
+    Of a part with `unread` further images nobody knows that it is good: it does not pass.
+    """
+    found = part_verdicts.of(inspections.of_part(inspector.ledger, inspector.line, part))
+    clear = found.verdict != Verdict.PASS or not unread
+    return {
+        "part": part,
+        "verdict": found.verdict if clear else Verdict.REVIEW,
+        "score": round(found.score, 4),
+        "views": len(found.views),
+        "unread": unread,
+        "inspections": [item.id for item in found.views],
+    }
+
+
+def replay_folder(
+    workspace: Workspace, folder: Path, *, slice: str | None = None, part_from: str | None = None
+) -> ReplayReport:
+    """Inspect every image below `folder` in the order of their names. Done again, it adds nothing: an image is known by
+    its bytes, whatever its name.
+
+    Files with the same bytes are one request, unless their names state different parts or views.
+    """
     if not folder.is_dir():
         raise BadData(f"{folder} is no folder.", next_step="defectloop replay FOLDER")
-    source = folder.resolve().as_posix()
+    named = part_names.pattern(part_from, workspace.params().ingest.part_from)
+    files = image_files(folder)
     items = [
-        Production(
-            read=path.read_bytes,
-            part=path.stem,
-            request_id=f"{source}/{path.relative_to(folder).as_posix()}",
-            slice=slice,
-        )
-        for path in image_files(folder)
+        from_file_name(partial(read_file, path), path.relative_to(folder).as_posix(), named, slice=slice)
+        for path in files
     ]
-    return replay(workspace, items, source)
+    if named and named.origin == part_names.OPTION and all(item.part is None for item in items):
+        raise BadInput(
+            f"{named.origin} {named.expression.pattern!r} finds a part in none of {len(files)} names (first: {files[0]}).",
+            next_step="Its group `part`, or its first group, is the part.",
+        )
+    return replay(workspace, items, folder.resolve().as_posix())
 
 
 def replay(workspace: Workspace, items: Iterable[Production], source: str) -> ReplayReport:
-    """Inspect what the ledger does not know yet, a block at a time; killed half way, the committed blocks stay."""
-    verdicts: Counter[str] = Counter()
-    known = rejected = 0
+    """Inspect what the ledger does not know yet, a block at a time; killed half way, the committed blocks stay.
+
+    Raises BadData at the end, when the others are inspected, where request ids stand for other images already.
+    """
+    counts: Counter[str] = Counter()
+    parts: set[str] = set()
+    conflicts: list[Conflict] = []
+    came: set[str] = set()
     with open_inspector(workspace, threads=1) as inspector:
         remaining = iter(items)
         while block := list(islice(remaining, BLOCK)):
-            there = inspections.known(inspector.ledger, inspector.line, [item.request_id for item in block])
-            known += len(there)
-            for judged in inspector.inspect_many([item for item in block if item.request_id not in there], source):
-                if isinstance(judged, Rejection):
-                    rejected += 1
-                else:
-                    verdicts[judged.record.verdict] += 1
-    return ReplayReport(sum(verdicts.values()), known, rejected, dict(sorted(verdicts.items())))
+            for answer in inspector.inspect_many(block, source):
+                if isinstance(answer, Conflict):
+                    conflicts.append(answer)
+                    continue
+                again = answer.record.request_id in came
+                came.add(answer.record.request_id)
+                new = not answer.repeated
+                counts[
+                    "copies" if again else "known" if not new else "rejected" if isinstance(answer, Rejected) else "new"
+                ] += 1
+                if new and isinstance(answer, Inspected):
+                    parts.add(answer.record.part)
+        verdicts = Counter(inspections.part_verdicts(inspector.ledger, inspector.line, parts).values())
+    if conflicts:
+        raise BadData(
+            f"{len(conflicts)} images were not inspected (first: {conflicts[0].reason})",
+            next_step="Give every request an id of its own; the others are inspected.",
+        )
+    return ReplayReport(
+        counts["new"], counts["known"], counts["copies"], counts["rejected"], dict(sorted(verdicts.items()))
+    )

@@ -25,7 +25,7 @@ class Status:
     snapshot: Snapshot | None
     champion: ModelVersion | None
     versions: int
-    inspections: dict[str, int]
+    inspected_parts: dict[str, int]  # by verdict
     last_drift_check: DriftCheck | None
     last_promotion: Promotion | None
     last_request: RetrainingRequest | None
@@ -46,7 +46,7 @@ def status(workspace: Workspace) -> Status:
             snapshot=taken[-1] if taken else None,
             champion=model_registry.champion(workspace, line),
             versions=len(model_registry.versions(workspace, line)),
-            inspections=inspections.count(ledger, line),
+            inspected_parts=inspections.count_parts(ledger, line),
             last_drift_check=checks[-1] if checks else None,
             last_promotion=promotions.last(ledger, line),
             last_request=asked[-1] if asked else None,
@@ -56,7 +56,7 @@ def status(workspace: Workspace) -> Status:
 
 def render(now: Status) -> str:
     """For a terminal; what is missing names the command that makes it."""
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in now.inspections.items())
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in now.inspected_parts.items())
     champion, check, asked = now.champion, now.last_drift_check, now.last_request
     rows = {
         "line": now.line,
@@ -65,7 +65,7 @@ def render(now: Status) -> str:
         "champion": f"version {champion.version} of {now.versions}, from {champion.tags['snapshot']}"
         if champion
         else "none: defectloop train",
-        "inspected": counts or "nothing: defectloop replay FOLDER",
+        "inspected": f"parts: {counts}" if counts else "nothing: defectloop replay FOLDER",
         "drift": f"{check.explanation} ({check.checked_at:%Y-%m-%d %H:%M} UTC)" if check else "never checked",
         "retraining": f"request {asked.id} is {asked.state} {asked.outcome}".rstrip() if asked else "never asked for",
         "review": f"{now.waiting_for_review} parts wait: defectloop review"

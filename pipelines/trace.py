@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from models import annotation_table
-from models.errors import BadInput
 from models.vocabulary import Split
+from pipelines import part_verdicts
 from pipelines.adapters import dataset_versions, model_registry
 from pipelines.ledger import inspections, promotions, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, Promotion, Review
+from pipelines.part_verdicts import PartVerdict
 from pipelines.workspace import Workspace
 
 
@@ -32,34 +33,37 @@ class Origin:
 @dataclass(frozen=True)
 class Trace:
     part: str
+    verdict: PartVerdict  # of all its views together
     inspections: list[Inspection]
     reviews: list[Review]
     origins: dict[str, Origin]  # by model version
 
 
 def trace(workspace: Workspace, part: str) -> Trace:
-    """Everything that the ledger, the registry and the snapshots say about a part. Raises BadInput for an unknown one."""
+    """Everything that the ledger, the registry and the snapshots say about a part, given by its id or by the name that its
+    image was delivered under. Raises BadInput for an unknown one, and for a file name that several parts have."""
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
+        part = inspections.part_called(ledger, line, part)
         seen = inspections.of_part(ledger, line, part)
-        if not seen:
-            raise BadInput(f"Part {part} was never inspected on line {line}.", next_step="Check the serial number.")
         said = reviews.of_part(ledger, line, part)
         origins = {
             number: _origin(workspace, line, number, promotions.last(ledger, line, version=number))
             for number in dict.fromkeys(item.model_version for item in seen)
         }
-    return Trace(part, seen, said, origins)
+    return Trace(part, part_verdicts.of(seen), seen, said, origins)
 
 
 def render(traced: Trace) -> str:
     """For a terminal: one block per inspection, newest last."""
-    lines = [f"Part {traced.part}"]
+    views = len(traced.verdict.views)
+    lines = [f"Part {traced.part}" + (f"  {traced.verdict.verdict.upper()} from {views} views" if views > 1 else "")]
     for item in traced.inspections:
         origin = traced.origins[item.model_version]
         lines += [
             f"  {item.verdict.upper()}  score {item.score:.3f}  {item.inspected_at:%Y-%m-%d %H:%M:%S} UTC  ({item.source})",
-            f"    image      {item.image}",
+            f"    image      {item.image}" + (f", {item.file_name}" if item.file_name else ""),
+            *([f"    view       {item.view}"] if item.view else []),
             f"    model      version {item.model_version}, file {item.artefact_sha256[:16]}",
             f"    promotion  {'; '.join(origin.promotion.reasons) if origin.promotion else 'none recorded'}",
             f"    run        {origin.mlflow_run_id}",

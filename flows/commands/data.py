@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace, plain, track
+from flows.commands.options import JsonOption, PartFromOption, WorkspaceOption, answer, open_workspace, plain, track
 
 if TYPE_CHECKING:
     from pipelines.ingest.formats import Recognised
+    from pipelines.ingest.ingest import IngestReport
     from pipelines.quarantine import Quarantined
     from pipelines.validate import ValidationReport
 
@@ -46,7 +47,7 @@ def ingest(
     extract: Annotated[
         bool, typer.Option("--extract", help="The source is an archive: zip, or tar in any form.")
     ] = False,
-    part_from: Annotated[str | None, typer.Option(help="Regular expression that finds the part in a name.")] = None,
+    part_from: PartFromOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was recognised and write nothing.")] = False,
     workspace: WorkspaceOption = None,
     slice: Annotated[str | None, typer.Option(help="A group worth measuring alone: material, light, camera.")] = None,
@@ -59,6 +60,7 @@ def ingest(
     from dataclasses import replace
 
     from models.errors import BadInput
+    from pipelines import part_names
     from pipelines.ingest import archives, formats
     from pipelines.ingest.ingest import take_in
 
@@ -70,10 +72,11 @@ def ingest(
             f"{place.root} belongs to line {place.params().line}, not to {line}.",
             next_step=f"defectloop init DIR --line {line}, or name its workspace with --workspace.",
         )
-    shares = place.params().ingest.split
+    rules = place.params().ingest
+    named = part_names.pattern(part_from, rules.part_from)
     delivery = context.with_resource(archives.extracted(place, Path(source))) if extract else None
     where = str(delivery.path) if delivery else source
-    chosen, opened = formats.read(where, shares, format=formats.Format(format), slice=slice, part_from=part_from)
+    chosen, opened = formats.read(where, rules.split, format=formats.Format(format), slice=slice, parts=named)
     if delivery:
         opened = replace(opened, name=delivery.name)  # not of the temporary folder: a second ingest must know it again
         for inside in delivery.nested:
@@ -84,10 +87,26 @@ def ingest(
     if dry_run:
         return
     report = take_in(place, opened, track=track)
+    text = "\n".join([*_ingested(report), "Next: defectloop validate"])
+    answer(plain(report) | {"recognised": plain(found)}, text, as_json=as_json)
+
+
+def _ingested(report: IngestReport) -> list[str]:
+    """What changed, and what stayed although the delivery says otherwise."""
     text = f"{report.added} added, {report.relabelled} relabelled, {report.already_present} already present, "
     text += f"{len(report.quarantined)} quarantined"
+    text += f"; {report.redrawn} with new masks or boxes" if report.redrawn else ""
+    text += f"; {report.parted} whose part is stated now" if report.parted else ""
     text += f"; {report.grouped} share a part with a look-alike" if report.grouped else ""
-    answer(plain(report) | {"recognised": plain(found)}, text + "\nNext: defectloop validate", as_json=as_json)
+    lines = [text]
+    if report.outdated:
+        lines.append(f"  {len(report.outdated)} keep what was said about them later (first: {report.outdated[0]})")
+    if report.unparted:
+        lines.append(
+            f"  {len(report.unparted)} keep their part, though the delivery states another one: somebody stated it, or its "
+            f"images are in different splits (first: {report.unparted[0]})"
+        )
+    return lines
 
 
 def _recognised(found: Recognised) -> str:

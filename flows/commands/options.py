@@ -19,6 +19,10 @@ WorkspaceOption = Annotated[
     Path | None, typer.Option("--workspace", "-w", help="The workspace's directory; default: this one or one above.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+PartFromOption = Annotated[
+    str | None,
+    typer.Option(help="Regular expression that finds the part in a file's name; default: ingest.part_from."),
+]
 
 
 def open_workspace(directory: Path | None) -> Workspace:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace, plain
+from flows.commands.options import JsonOption, PartFromOption, WorkspaceOption, answer, open_workspace, plain
 
 
 def inspect(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     workspace: WorkspaceOption = None,
-    part: Annotated[str | None, typer.Option(help="Serial number of the part; default: the file's name.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Serial number of the part that all of them show; default: as --part-from says.")
+    ] = None,
+    view: Annotated[
+        list[str] | None, typer.Option(help="Which side, light or station; once for each image, in their order.")
+    ] = None,
+    part_from: PartFromOption = None,
     slice: Annotated[str | None, typer.Option(help="What the line says about the part: material, recipe.")] = None,
     heatmaps: Annotated[
         Path | None, typer.Option(help="Folder for the heatmap pictures; default: the workspace's.")
@@ -23,26 +30,41 @@ def inspect(
 ) -> None:
     """Inspect images with the champion: one JSON line each with verdict, score, regions, heatmap file.
 
-    Each inspection is in the ledger before its line is printed. Exit code 2 when an image could not be read.
+    Each inspection is in the ledger before its line is printed. A part with several images gets a line of its own at the
+    end: it fails when one of them fails. Exit code 2 when an image could not be read.
 
     Example: defectloop inspect cell0001.png | jq .verdict
     """
     from models.errors import BadInput
-    from pipelines.predict import inspect_file, open_inspector
+    from pipelines.predict import inspect_file, open_inspector, part_verdict
 
     place = open_workspace(workspace)
+    if view and len(view) != len(images):
+        raise BadInput(f"{len(view)} views for {len(images)} images.", next_step="Give --view once for each image.")
     unreadable = 0
+    shown: Counter[str] = Counter()
     with open_inspector(place) as inspector:
-        for image in images:
+        for number, image in enumerate(images):
             try:
                 result = inspect_file(
-                    inspector, image, part=part, slice=slice, heatmaps=heatmaps or place.state / "heatmaps"
+                    inspector,
+                    image,
+                    part=part,
+                    view=view[number] if view else None,
+                    part_from=part_from,
+                    slice=slice,
+                    heatmaps=heatmaps or place.state / "heatmaps",
                 )
             except BadInput as error:
                 unreadable += 1
                 typer.echo(json.dumps({"image": str(image), "error": error.message, "next": error.next_step}))
             else:
+                shown[result["part"]] += 1
                 typer.echo(json.dumps(plain(result), ensure_ascii=False))
+        for name in (name for name, n in shown.items() if n > 1):
+            # What could not be read may be the view that shows the defect.
+            whole = part_verdict(inspector, name, unread=unreadable if part else 0)
+            typer.echo(json.dumps(plain(whole), ensure_ascii=False))
     if unreadable:
         raise typer.Exit(2)
 
@@ -51,17 +73,20 @@ def replay(
     source: Annotated[Path, typer.Argument(help="A folder of production images.")],
     workspace: WorkspaceOption = None,
     slice: Annotated[str | None, typer.Option(help="What the line says about these parts: material, recipe.")] = None,
+    part_from: PartFromOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Inspect a whole folder as if it came off the line. Replayed again, it adds nothing.
+    """Inspect a whole folder as if it came off the line. Replayed again, it adds nothing: images are known by their bytes.
 
     Example: defectloop replay night-shift/ --slice poly
     """
     from pipelines.predict import replay_folder
 
-    report = replay_folder(open_workspace(workspace), source, slice=slice)
+    report = replay_folder(open_workspace(workspace), source, slice=slice, part_from=part_from)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
-    text = f"{report.inspected} inspected ({counts}), {report.already_known} known before"
+    parts = sum(report.verdicts.values())
+    text = f"{report.inspected} images of {parts} parts inspected ({counts}), {report.already_known} known before"
+    text += f", {report.copies} the same bytes as others of them" if report.copies else ""
     refused = (
         f", {report.rejected} could not be read: kept in the image store and the ledger" if report.rejected else ""
     )
@@ -133,7 +158,7 @@ def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
 
 def trace(
-    part: Annotated[str, typer.Argument(help="Serial number of the part.")],
+    part: Annotated[str, typer.Argument(help="Serial number of the part, or the name of its image file.")],
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

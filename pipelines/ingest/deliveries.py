@@ -21,7 +21,7 @@ class Box:
 class Delivery:
     name: str  # unique in its source
     read: Callable[[], bytes]
-    part: str | None = None  # None: nobody said which images show one part; ingest groups near duplicates
+    part: str | None = None  # None: nobody stated it (`pipelines.part_names`); ingest groups near duplicates
     slice: str = "default"
     label: str | None = None
     split: str | None = None  # respected where the source has an official one

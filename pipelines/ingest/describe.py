@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ import numpy as np
 from models import descriptors, images, near_duplicates
 from models.errors import UnreadableImage
 from models.vocabulary import Split
+from pipelines import part_names
+from pipelines.ingest.corrections import MASK_ERROR
 from pipelines.ingest.deliveries import Delivery, Source
 
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}  # whatever the sender's name says
@@ -54,14 +55,14 @@ def described(source: Source, line: str) -> Iterator[Described]:
 def describe(delivery: Delivery, source: str, line: str) -> Described:
     data = delivery.read()
     sha = hashlib.sha256(data).hexdigest()
-    alone = (
-        delivery.part is None and delivery.split is None
-    )  # an official split is not to be pulled over by a look-alike
+    part = delivery.part or part_names.unstated(sha)
+    # An official split is not to be pulled over by a look-alike.
+    alone = part == part_names.unstated(sha) and delivery.split is None
     row: dict[str, Any] = {
         "image": sha,
         "file": f"images/{sha[:2]}/{sha}.bin",
         "line": line,
-        "part": delivery.part or Path(delivery.name).with_suffix("").as_posix(),
+        "part": part,
         "slice": delivery.slice,
         "split": Split.TRAIN.value if delivery.synthetic else delivery.split,
         "split_stated": delivery.synthetic or delivery.split is not None,
@@ -93,7 +94,7 @@ def describe(delivery: Delivery, source: str, line: str) -> Described:
     try:
         mask = _binary(delivery.mask(), facts)
     except UnreadableImage as error:
-        row["decode_error"] = f"its mask: {error.message}"
+        row["decode_error"] = f"{MASK_ERROR}{error.message}"
         return Described(row, data, None, None, alone)
     named = hashlib.sha256(mask).hexdigest()
     row["mask"] = f"masks/{named[:2]}/{named}.png"

@@ -25,8 +25,15 @@ def is_good(name: str) -> bool:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image file below `folder`, sorted. Raises BadData when there is none."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """Every image file below `folder`, sorted. Raises BadData when there is none, and for what only looks like one."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    odd = [path for path in files if not path.is_file()]
+    if odd:
+        raise BadData(
+            f"{len(odd)} of {len(files)} images below {folder} are no files but pipes, devices or broken links (first: "
+            f"{odd[0]}).",
+            next_step="Take them out of the folder.",
+        )
     if not files:
         raise BadData(
             f"No images below {folder} ({', '.join(sorted(SUFFIXES))}).",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -12,8 +11,10 @@ from pathlib import Path
 from models.errors import BadData, BadInput
 from models.params import SplitShares
 from models.vocabulary import Label
+from pipelines import part_names
 from pipelines.ingest import archives, coco, elpv, folder, label_studio, manifest, masks, mvtec, voc, yolo
 from pipelines.ingest.deliveries import Delivery, Source
+from pipelines.part_names import PartPattern
 
 
 class Format(StrEnum):
@@ -82,10 +83,9 @@ def read(
     *,
     format: Format = Format.AUTO,
     slice: str | None = None,
-    part_from: str | None = None,
+    parts: PartPattern | None = None,
 ) -> tuple[Format, Source]:
-    """Open a delivery; `part_from` is a regular expression that finds the part in an image's
-    name; an image whose name it does not match is a part of its own."""
+    """Open a delivery. `parts` finds the part in the names of images for which the delivery itself states none."""
     chosen = recognise(source) if format is Format.AUTO else format
     path = Path(source)
     readers: dict[Format, Callable[[], Source]] = {
@@ -100,7 +100,7 @@ def read(
         Format.FOLDER: lambda: folder.read(path, slice),
     }
     opened = readers[chosen]()
-    return chosen, opened if part_from is None else _with_parts(opened, part_from)
+    return chosen, opened if parts is None else _with_parts(opened, parts)
 
 
 def count(format: Format, source: Source) -> Recognised:
@@ -111,8 +111,8 @@ def count(format: Format, source: Source) -> Recognised:
         format=format,
         images=len(items),
         labelled=sum(item.label is not None for item in items),
-        parts=len({item.part for item in items if item.part is not None}),
-        without_part=sum(item.part is None for item in items),
+        parts=len({item.part for item in items if _states_part(item)}),
+        without_part=sum(not _states_part(item) for item in items),
         masks=sum(item.mask is not None for item in items),
         boxes=sum(len(item.boxes or ()) for item in items),
         classes={name: found.pop(name) for name in first} | dict(found.most_common()),
@@ -128,19 +128,29 @@ def _classes(item: Delivery) -> set[str]:
     return {Label.GOOD.value} if item.label == Label.GOOD else set(item.defect_types)
 
 
-def _with_parts(source: Source, part_from: str) -> Source:
-    try:
-        pattern = re.compile(part_from)
-    except re.error as error:
-        raise BadInput(f"--part-from {part_from!r}: {error}.", next_step="Give a regular expression.") from error
-    found = [(item, pattern.search(item.name)) for item in source.deliveries]
-    if not any(match for _, match in found):
+def _states_part(item: Delivery) -> bool:
+    return item.part is not None and part_names.is_stated(item.part)
+
+
+def _with_parts(source: Source, parts: PartPattern) -> Source:
+    """The parts that the names hold, for images without a stated one. Raises BadInput where the pattern of this call finds
+    none at all; the line's may be silent about a delivery from elsewhere."""
+    asked = f"{parts.origin} {parts.expression.pattern!r}"
+    remarks: dict[str, list[str]] = defaultdict(list)
+    deliveries = []
+    for item in source.deliveries:
+        found = parts.find(item.name)
+        if _states_part(item):
+            if found is not None and found.part != item.part:
+                remarks[f"part that the delivery states, and not {parts.origin}"].append(item.name)
+        elif found is None:
+            remarks[f"name in which {parts.origin} finds no part"].append(item.name)
+        else:
+            item = replace(item, part=found.part)
+        deliveries.append(item)
+    if parts.origin == part_names.OPTION and not any(map(_states_part, deliveries)):
         raise BadInput(
-            f"--part-from {part_from!r} finds a part in none of {len(found)} names (first: {source.deliveries[0].name}).",
-            next_step="Its first group is the part.",
+            f"{asked} finds a part in none of {len(deliveries)} names (first: {deliveries[0].name}).",
+            next_step="Its group `part`, or its first group, is the part.",
         )
-    group = 1 if pattern.groups else 0
-    parted = [replace(item, part=match.group(group)) if match else item for item, match in found]
-    unmatched = [item.name for item, match in found if not match]
-    remarks = {"name in which --part-from finds no part": unmatched} if unmatched else {}
-    return replace(source, deliveries=parted, remarks={**source.remarks, **remarks})
+    return replace(source, deliveries=deliveries, remarks={**source.remarks, **remarks})

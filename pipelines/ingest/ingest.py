@@ -6,7 +6,7 @@ A second ingest adds nothing; a killed one is finished by running it again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,9 @@ from pyarrow import compute
 
 from models import annotation_table, near_duplicates
 from models.files import write_whole
-from pipelines import fingerprints, quarantine
-from pipelines.ingest import formats, parts
+from models.params import SplitShares
+from pipelines import fingerprints, part_names, quarantine
+from pipelines.ingest import corrections, formats, parts
 from pipelines.ingest.deliveries import Source, Track, untracked
 from pipelines.ingest.describe import Described, described
 from pipelines.ingest.formats import Format
@@ -27,7 +28,7 @@ from pipelines.locks import line_lock
 from pipelines.quarantine import Quarantined
 from pipelines.workspace import Workspace
 
-LABEL = ("label", "defect_types", "defect_probability", "labelled_by", "labelled_at")
+HELD = ("part", "split", *corrections.LABEL, *corrections.SHAPES, *corrections.SIGNATURE, "accepted_by", "decode_error")
 BLOCK = 1024  # rows that are dicts at a time; afterwards they are columns, a tenth of the size
 
 
@@ -38,6 +39,10 @@ class IngestReport:
     already_present: int
     quarantined: tuple[Quarantined, ...]
     relabelled: int = 0  # there already, and the same sender now says something else about them
+    redrawn: int = 0  # there already, and masks or boxes came with them that are new or other ones
+    parted: int = 0  # there already, and only now somebody stated which part they show
+    outdated: tuple[str, ...] = ()  # there already with another label, mask or boxes of a later date, which stay
+    unparted: tuple[str, ...] = ()  # there already with another part than the delivery states, which stays
     grouped: int = 0  # images that share a part because they look alike and nobody said which part they show
 
 
@@ -50,27 +55,30 @@ def ingest(
     part_from: str | None = None,
     track: Track = untracked,
 ) -> IngestReport:
-    """Ingest a delivery of any known format (`pipelines.ingest.formats`)."""
-    shares = workspace.params().ingest.split
-    _, opened = formats.read(source, shares, format=format, slice=slice, part_from=part_from)
+    """Ingest a delivery of any known format (`pipelines.ingest.formats`); `part_from` comes before the line's pattern."""
+    rules = workspace.params().ingest
+    named = part_names.pattern(part_from, rules.part_from)
+    _, opened = formats.read(source, rules.split, format=format, slice=slice, parts=named)
     return take_in(workspace, opened, track=track)
 
 
 def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, again: bool = False) -> IngestReport:
     """Add what is new of an opened source.
 
-    Bytes that are there under another name are quarantined as duplicates; bytes that are no image keep their row, so
-    that the data contract finds and names them. What was refused before is passed over, unless `again`.
+    What the same sender says otherwise about an image that is there is taken over (`pipelines.ingest.corrections`). Bytes
+    that are there under another name are quarantined as duplicates; bytes that are no image keep their row, so that the
+    data contract finds and names them. What was refused before is passed over, unless `again`.
     """
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
         table = annotation_table.load(workspace.annotations)
         known = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
-        said = dict(zip(table["image"].to_pylist(), _statements(table), strict=True))
+        held = _Held(table)
         refused_before = {entry.path: entry for entry in quarantine.entries(workspace)}
-        outdated: list[Quarantined] = []
-        corrections: dict[str, dict[str, Any]] = {}
+        overtaken: list[Quarantined] = []
         refused: list[Quarantined] = []
+        found: dict[str, corrections.Correction] = {}
+        stated: dict[str, str] = {}  # image that is there already to the part that the delivery states
         already = 0
         with _Arrivals(workspace) as arrivals:
             for item in track(described(source, params.line), len(source.deliveries)):
@@ -81,10 +89,17 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                     already += 1
                     continue
                 if before is not None:
-                    outdated.append(before)  # delivered again with other bytes or another label
+                    overtaken.append(before)  # delivered again with other bytes or another label
                 if known.get(row["image"]) == path:
-                    if _corrects(said.get(row["image"]), row):
-                        corrections[row["image"]] = {name: row[name] for name in LABEL}
+                    error = row.get("decode_error") or ""
+                    if error.startswith(corrections.MASK_ERROR) and not held.broken(row["image"]):
+                        refused.append(quarantine.put(workspace, row, error, item.data))
+                        continue
+                    if row["part"] != part_names.unstated(row["image"]):
+                        stated[row["image"]] = row["part"]
+                    if correction := corrections.of(held.row(row["image"]), row):
+                        found[row["image"]] = correction
+                        arrivals.keep(item)
                     else:
                         already += 1
                 elif row["image"] in known:
@@ -94,21 +109,52 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                     known[row["image"]] = path
                     arrivals.add(item)
             new, alone, prints = arrivals.collected()
-        table = _corrected(table, corrections)
+        renamed = {}
+        if stated:
+            renamed = corrections.parts(stated, table.select(["image", "part", "split", "source_path"]).to_pylist())
+        table = _corrected(table, found, renamed)
         shared = 0
         if len(new):
             names = _grouped(workspace, new, alone, prints, table)
             shared = sum(a != b for a, b in zip(names, new["part"].to_pylist(), strict=True))
             new = _with(new, "part", names)
-            new = _with(new, "split", parts.split(new, table, params.ingest.split))
-        if len(new) or corrections:
+        after = _split(table, new, params.ingest.split)
+        if after is not None or found or renamed:
             os.sync()  # once for all images, before the table that names them
-            annotation_table.save(pa.concat_tables([table, new]), workspace.annotations)
+            annotation_table.save(table if after is None else after, workspace.annotations)
         refused_again = {entry.path for entry in refused}
-        for entry in outdated:
+        for entry in overtaken:
             if entry.path not in refused_again:
                 quarantine.drop(workspace, entry)
-    return IngestReport(source.name, len(new), already, tuple(refused), len(corrections), shared)
+    return IngestReport(
+        source=source.name,
+        added=len(new),
+        already_present=already,
+        quarantined=tuple(refused),
+        relabelled=sum(one.relabelled for one in found.values()),
+        redrawn=sum(one.redrawn for one in found.values()),
+        parted=len(renamed),
+        outdated=tuple(known[image] for image, one in found.items() if one.outdated),
+        unparted=tuple(
+            known[image] for image, part in stated.items() if image not in renamed and part != held.row(image)["part"]
+        ),
+        grouped=shared,
+    )
+
+
+class _Held:
+    """The rows of the images that are there, one at a time: all of them as dicts would cost ten times the memory."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.columns = table.select(HELD).combine_chunks()
+        self.number = {image: number for number, image in enumerate(table["image"].to_pylist())}
+
+    def row(self, image: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.columns.slice(self.number[image], 1).to_pylist()[0]
+        return found
+
+    def broken(self, image: str) -> bool:
+        return self.row(image)["decode_error"] is not None
 
 
 @dataclass
@@ -131,11 +177,15 @@ class _Arrivals:
         self.pool.shutdown(cancel_futures=True)
 
     def add(self, item: Described) -> None:
-        self.writes.append(self.pool.submit(_keep, self.workspace.data, item.row, item.data, item.mask))
+        self.keep(item)
         self.items.append((item.row, item.fingerprint))
         self.alone.append(item.alone)
         if len(self.items) == BLOCK:
             self._close_block()
+
+    def keep(self, item: Described) -> None:
+        """Write the files alone: of an image whose row is there already."""
+        self.writes.append(self.pool.submit(_keep, self.workspace.data, item.row, item.data, item.mask))
 
     def collected(self) -> tuple[pa.Table, list[bool], np.ndarray]:
         """All rows, which of them nobody stated a part for, and int8 fingerprints (zeros where there is none)."""
@@ -173,33 +223,39 @@ def _with(table: pa.Table, name: str, values: list) -> pa.Table:
     return table.set_column(at, table.schema.field(at), pa.array(values, pa.string()))
 
 
-def _corrected(table: pa.Table, corrections: dict[str, dict[str, Any]]) -> pa.Table:
-    """The table with these images' labels replaced."""
-    if not corrections:
+def _corrected(table: pa.Table, found: Mapping[str, corrections.Correction], renamed: Mapping[str, str]) -> pa.Table:
+    """The table with what is said by now about these images."""
+    changes: dict[str, dict[str, Any]] = {image: dict(one.columns) for image, one in found.items()}
+    for image, part in renamed.items():
+        changes.setdefault(image, {})["part"] = part
+    if not changes:
         return table
-    hit = compute.is_in(table["image"], pa.array(list(corrections)))
-    rows = [row | corrections[row["image"]] for row in table.filter(hit).to_pylist()]
+    hit = compute.is_in(table["image"], pa.array(list(changes)))
+    rows = [row | changes[row["image"]] for row in table.filter(hit).to_pylist()]
     return pa.concat_tables([table.filter(compute.invert(hit)), annotation_table.from_rows(rows)])
+
+
+def _split(table: pa.Table, new: pa.Table, shares: SplitShares) -> pa.Table | None:
+    """All rows, with a split for those that have none yet: new ones, and those whose label came later. None: no change."""
+    waits = compute.is_null(table["split"])
+    entering = pa.concat_tables([new, table.filter(waits)])
+    if not len(entering):
+        return None
+    settled = table.filter(compute.invert(waits))
+    assigned = parts.split(entering, settled, shares)
+    if not len(new) and not any(assigned):
+        return None
+    return pa.concat_tables([settled, _with(entering, "split", assigned)])
 
 
 def _same_statement(before: dict[str, Any], item: Described) -> bool:
     """Whether the sender says the same about the same bytes as when they were refused."""
-    if "its mask" in (before.get("decode_error") or ""):
+    if corrections.MASK_ERROR in (before.get("decode_error") or ""):
         return False  # whether the mask is another one now can't be told from the row
-    told = {"image", "part", "slice", "label", "defect_types", "boxes", "labelled_by"} - (
+    told = {"image", "part", "slice", "label", "defect_types", "mask", "boxes", "labelled_by"} - (
         {"part"} if item.alone else set()
     )
     return all(before.get(name) == item.row.get(name) for name in told)
-
-
-def _corrects(before: tuple[str | None, tuple[str, ...]] | None, row: dict[str, Any]) -> bool:
-    """Whether the sender changed its mind about the label; silence is no change."""
-    return before is not None and row["label"] is not None and (row["label"], tuple(row["defect_types"])) != before
-
-
-def _statements(table: pa.Table) -> Iterator[tuple[str | None, tuple[str, ...]]]:
-    types = (tuple(kinds or ()) for kinds in table["defect_types"].to_pylist())
-    return zip(table["label"].to_pylist(), types, strict=True)
 
 
 def _paths(table: pa.Table) -> list[str]:

@@ -51,7 +51,7 @@ def _category(
     learned = [path for path in files if path.relative_to(category).parts[0] == "train"]
     kept = shares.train + shares.validation
     split_of = assign(
-        ((_part(path, folder), (name, Label.GOOD.value)) for path in learned),
+        ((_name(path, folder), (name, Label.GOOD.value)) for path in learned),
         SplitShares(train=shares.train / kept, validation=shares.validation / kept, test=0),
     )
     masks: set[Path] = set()
@@ -66,15 +66,13 @@ def _category(
         masks |= {mask} if there else set()
         if not there and kind not in ("good", ""):
             remarks["defective image without a mask"].append(path.relative_to(folder).as_posix())
-        part = _part(path, folder)
         deliveries.append(
             Delivery(
                 name=path.relative_to(folder).as_posix(),
                 read=path.read_bytes,
-                part=part,
                 slice=name,
                 label=(Label.GOOD if kind == "good" else Label.DEFECT).value if kind else None,
-                split=split_of.get(part, Split.TEST.value),
+                split=split_of.get(_name(path, folder), Split.TEST.value),
                 defect_types=() if kind in ("good", "") else (kind,),
                 mask=mask.read_bytes if there else None,
                 labelled_by=f"folder {kind}" if kind else None,
@@ -89,5 +87,6 @@ def _category(
     return deliveries
 
 
-def _part(path: Path, folder: Path) -> str:
+def _name(path: Path, folder: Path) -> str:
+    """What the training images are shared out by; it is no statement about which of them show one part."""
     return path.relative_to(folder).with_suffix("").as_posix()

@@ -5,13 +5,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from models.errors import BadParams, NotReady, Unreachable
+from pipelines import part_verdicts
 from pipelines.ledger import inspections, promotions, reviews
 from pipelines.ledger.ledger import HEAD, MIGRATIONS, Ledger
 from pipelines.ledger.tables import Inspection, Promotion, Record
+from pipelines.part_verdicts import SEVERITY
 
 
 def inspection(request_id: str, part: str = "p1", **changes: object) -> Inspection:
@@ -55,7 +59,7 @@ def test_a_block_is_written_whole_or_not_at_all(url: str) -> None:
         inspections.add(ledger, [inspection("a")])
         with pytest.raises(IntegrityError):
             inspections.add(ledger, [inspection("b"), inspection("a")])
-        assert inspections.known(ledger, "widgets", ["a", "b"]) == {"a"}
+        assert set(inspections.requested(ledger, "widgets", ["a", "b"])) == {"a"}
 
 
 def test_writers_on_many_threads_lose_nothing(url: str) -> None:
@@ -63,14 +67,14 @@ def test_writers_on_many_threads_lose_nothing(url: str) -> None:
 
         def write(worker: int) -> None:
             for number in range(20):
-                inspections.add(ledger, [inspection(f"{worker}-{number}")])
+                inspections.add(ledger, [inspection(f"{worker}-{number}", f"part {worker}-{number}")])
 
         threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert inspections.count(ledger, "widgets") == {"review": 80}
+        assert inspections.count_parts(ledger, "widgets") == {"review": 80}
 
 
 def test_sqlite_runs_in_wal_mode(url: str) -> None:
@@ -181,7 +185,7 @@ def test_a_ledger_of_the_first_version_keeps_everything_and_knows_its_replays_by
         ]
         assert [kept[number].file_name for number in (1, 2, 3)] == ["good/001.png", "good/002.png", None]
         assert kept[1].view is None
-        assert inspections.known(ledger, "widgets", ["sha256:cc"]) == {"sha256:cc"}
+        assert set(inspections.requested(ledger, "widgets", ["sha256:cc"])) == {"sha256:cc"}
         assert [review.inspection_id for review in reviews.of_part(ledger, "widgets", "4711")] == [3]
         assert [item.id for item in reviews.waiting(ledger, "widgets")] == []
         inspections.add(ledger, [inspection("press-4711", line="gadgets")])
@@ -194,8 +198,65 @@ def test_a_ledger_of_the_first_version_keeps_everything_and_knows_its_replays_by
 def test_a_request_is_known_on_its_own_line_alone(url: str) -> None:
     with Ledger.open(url) as ledger:
         inspections.add(ledger, [inspection("a"), inspection("a", line="gadgets")])
-        assert inspections.known(ledger, "widgets", ["a"]) == {"a"}
-        assert inspections.known(ledger, "others", ["a"]) == set()
+        assert inspections.requested(ledger, "widgets", ["a"])["a"].line == "widgets"
+        assert inspections.requested(ledger, "others", ["a"]) == {}
+
+
+def test_of_two_records_of_one_request_the_first_stands(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        first = inspections.add_once(ledger, [inspection("a", "p1"), inspection("a", "p2"), inspection("b")])
+        assert {name: record.part for name, record in first.items()} == {"a": "p1", "b": "p1"}
+        second = inspections.add_once(ledger, [inspection("b", "late"), inspection("c")])
+        assert {name: record.part for name, record in second.items()} == {"b": "p1", "c": "p1"}
+        assert len(inspections.latest(ledger, "widgets", 10)) == 3
+
+
+def test_writers_of_one_request_on_many_threads_all_get_the_same_inspection(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        got: list[int] = []
+
+        def write() -> None:
+            got.append(inspections.add_once(ledger, [inspection("a")])["a"].id)
+
+        threads = [threading.Thread(target=write) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(got) == 8
+        assert len(set(got)) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*map(st.sampled_from, (("p1", "p2"), ("top", "side", None), ("aa", "bb"), tuple(SEVERITY)))),
+        min_size=1,
+    )
+)
+def test_the_database_gives_the_part_verdicts_that_the_rule_gives(seen: list[tuple[str, str | None, str, str]]) -> None:
+    with Ledger.open("sqlite:///:memory:?cache=shared") as ledger:
+        records = [
+            inspection(str(number), part, view=view, image=image, verdict=verdict)
+            for number, (part, view, image, verdict) in enumerate(seen)
+        ]
+        inspections.add(ledger, records)
+        ruled = {one.part: one.verdict.value for one in part_verdicts.by_part(records)}
+        assert inspections.part_verdicts(ledger, "widgets") == ruled
+        assert inspections.part_verdicts(ledger, "widgets", ["p1"]) == {p: v for p, v in ruled.items() if p == "p1"}
+
+
+def test_the_latest_inspection_of_each_view_counts_and_the_worst_of_them_is_the_part_s() -> None:
+    seen = [
+        inspection("1", view="top", verdict="fail", score=0.9),
+        inspection("2", view="top", verdict="pass", score=0.1),
+        inspection("3", view="side", verdict="review", score=0.5),
+        inspection("4", view=None, image="aa", verdict="pass", score=0.2),
+    ]
+    for number, one in enumerate(seen):
+        one.id = number
+    found = part_verdicts.of(reversed(seen))
+    assert (found.verdict, found.score, len(found.views)) == ("review", 0.5, 3)
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["deleted", "emptied"])
@@ -210,7 +271,7 @@ def test_a_ledger_that_vanished_is_not_silently_begun_anew(url: str, tmp_path: P
     assert "ledger.db.created" in caught.value.next_step
     (tmp_path / "ledger.db.created").unlink()
     with Ledger.open(url) as ledger:
-        assert inspections.known(ledger, "widgets", ["a"]) == set()
+        assert inspections.requested(ledger, "widgets", ["a"]) == {}
 
 
 def test_a_ledger_of_a_newer_version_is_left_alone(url: str) -> None:
