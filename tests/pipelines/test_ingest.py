@@ -290,3 +290,34 @@ def test_a_part_that_is_stated_later_joins_its_images_unless_a_split_would_be_cu
     assert [after[f"lot/{name}"]["part"] for name in train] == ["A", "A"]
     assert (report.parted, len(report.unparted)) == (2, 2)
     assert {name: row["split"] for name, row in after.items()} == {name: row["split"] for name, row in found.items()}
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_correction_that_was_killed_is_finished_by_the_same_ingest(
+    empty_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    from tests.conftest import make_workspace
+
+    names = lot(tmp_path)
+    (tmp_path / "mask.png").write_bytes(outlined(3, 3, 9, 9))
+    bare = "path,label\n" + "".join(f"{name},\n" for name in names)
+    full = "path,label,mask\n" + "".join(f"{name},defect,mask.png\n" for name in names)
+    undisturbed = make_workspace(tmp_path / "undisturbed")
+    for place in (undisturbed, empty_workspace):
+        ingest.ingest(place, manifest(tmp_path, bare))
+    ingest.ingest(undisturbed, manifest(tmp_path, full))
+    save = annotation_table.save
+
+    def killed(*arguments) -> None:
+        if where == "after":
+            save(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest.annotation_table, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest.ingest(empty_workspace, manifest(tmp_path, full))
+    ingest.ingest(empty_workspace, manifest(tmp_path, full))
+    assert empty_workspace.annotations.read_bytes() == undisturbed.annotations.read_bytes()
+    rows = annotation_table.load(empty_workspace.annotations).to_pylist()
+    assert all((empty_workspace.data / row["mask"]).is_file() for row in rows)
