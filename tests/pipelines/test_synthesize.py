@@ -145,7 +145,7 @@ def test_what_fits_nowhere_is_named_and_not_made(empty_workspace: Workspace, tmp
         path = tmp_path / "loud" / "good" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(images.encode_png(random.integers(0, 2, (64, 64)).astype(np.uint8) * 255))
-    ingest.ingest(empty_workspace, str(tmp_path / "loud"))
+    ingest.ingest(empty_workspace, str(tmp_path / "loud"), part_from=r"good/\d")
     report = synthesize.synthesize(empty_workspace, ["stain"], 2)
     assert (report.added, len(report.skipped)) == (0, 2)
     assert report.skipped[0] == "stain/seed0-00000.png"
