@@ -139,7 +139,7 @@ def training(where: Path, image_size_px: int, batches: int) -> Ratio:
     from torch.utils.data import DataLoader, TensorDataset
 
     from models import backbones, params
-    from models.classification.lightning_module import Classification
+    from models.classification.lightning_module import FromPixels
     from models.classification.network import Network
     from models.fitting import fit
 
@@ -148,10 +148,10 @@ def training(where: Path, image_size_px: int, batches: int) -> Ratio:
     n = 16 * batches
     dataset = TensorDataset(torch.rand(n, 3, image_size_px, image_size_px), (torch.arange(n) % 2).float())
 
-    def module() -> Classification:
+    def module() -> FromPixels:
         backbone = backbones.build("tf_efficientnet_lite0", "packaged", image_size_px, seed=0)
         network = Network(backbone, hidden=256, members=5, dropout=0.5)
-        return Classification(network, chosen, share_defective=0.5)
+        return FromPixels(network, chosen, share_defective=0.5)
 
     def ours() -> None:
         with tempfile.TemporaryDirectory(dir=where) as work:
@@ -160,13 +160,16 @@ def training(where: Path, image_size_px: int, batches: int) -> Ratio:
 
     def bare() -> None:
         learner = module().train().to(memory_format=torch.channels_last)
-        found = learner.configure_optimizers()["optimizer"]
+        learner.on_train_epoch_start()
+        learned = [weights for weights in learner.learner.parameters() if weights.requires_grad]
+        found = torch.optim.AdamW(learned, lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
         for batch in DataLoader(dataset, 16):
             found.zero_grad()
-            learner._loss(batch)[0].backward()
+            learner._loss(learner.learner, batch)[0].backward()
+            learner.on_before_optimizer_step(found)
             found.step()
         with torch.inference_mode():
-            learner.eval()._loss(dataset[:16])  # one validation batch, as the other side has
+            learner._loss(learner.averaged, dataset[:16])  # one validation batch, as the other side has
 
     seconds = by_turns(ours, bare, 3)
     rates = [n / each for each in seconds]

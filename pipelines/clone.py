@@ -1,7 +1,7 @@
 """Automation's own clone of a workspace: it shares cache and state, and never touches a person's checkout.
 
 People and automation both add data. Neither is lost: when both did, the clone joins what people committed with the
-rows that only automation has, and every part keeps the split it was given.
+rows that only automation has (`pipelines.merge`), and no part moves towards the test split.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
-import pyarrow as pa
-
-from models import annotation_table
-from models.files import write_whole
+from pipelines import merge
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
-from pipelines.image_store import open_store
 from pipelines.workspace import Workspace
 
 
@@ -73,34 +69,12 @@ def _shared_places(workspace: Workspace) -> dict:
     return {name: getattr(workspace, name) for name in names}
 
 
-def _images_at(clone: Workspace, commit: str) -> set[str]:
-    """The images of the dataset at a commit; none where that one is not on this machine or had no data yet."""
-    pointer = git.run(clone.root, "show", f"{commit}:data.dvc", check=False)
-    data_hash = dataset_versions.hash_in(pointer) if pointer else None
-    path = dataset_versions.cached_file(clone.root, data_hash, "annotations.parquet") if data_hash else None
-    return set(annotation_table.load(path)["image"].to_pylist()) if path else set()
-
-
 def _join(clone: Workspace, theirs: str, line: str) -> None:
-    """One commit with both histories: their tree and data, plus the rows that only the clone has."""
-    mine = annotation_table.load(clone.annotations)
-    common = _images_at(clone, git.run(clone.root, "merge-base", "HEAD", theirs))
+    """One commit with both histories: their tree, and the data of both."""
+    dataset_versions.add_data(clone.root)  # also what a killed retraining took in and did not commit
+    git.run(clone.root, "checkout", "--quiet", "HEAD", "--", "data.dvc")
     git.run(clone.root, "merge", "--quiet", "--strategy", "ours", "--no-commit", theirs)
     git.run(clone.root, "checkout", "--quiet", theirs, "--", ".")
-    dataset_versions.checkout_data(clone.root)
-    table = annotation_table.load(clone.annotations)
-    split_of = dict(zip(table["part"].to_pylist(), table["split"].to_pylist(), strict=True))
-    # What was there when both set out and is not in theirs was removed by people: it stays removed.
-    known = common | set(table["image"].to_pylist())
-    only_mine = [
-        row | {"split": split_of.get(row["part"], row["split"])}
-        for row in mine.to_pylist()
-        if row["image"] not in known
-    ]
-    store = open_store(clone.store_url)
-    for row in only_mine:
-        write_whole(clone.data / row["file"], store.get(row["image"]))
-    annotation_table.save(pa.concat_tables([table, annotation_table.from_rows(only_mine)]), clone.annotations)
-    dataset_versions.add_data(clone.root)
+    merge.join_data(clone, theirs)
     git.run(clone.root, "add", "--all")
     git.conclude_merge(clone.root, f"Join what people and automation added to line {line}")

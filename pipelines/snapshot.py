@@ -5,8 +5,6 @@ Whatever a killed run left undone, the next one does: the tag knows its hash, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from models import annotation_table
 from models.errors import DefectloopError, NotReady, Unreachable
 from pipelines import data_card, quarantine, validate
@@ -14,20 +12,10 @@ from pipelines.adapters import dataset_versions, git
 from pipelines.amounts import of_them
 from pipelines.audit import audit
 from pipelines.locks import line_lock
+from pipelines.snapshot_tags import Snapshot, snapshots
 from pipelines.workspace import Workspace
 
 LOCK_WAIT_S = 600.0
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    line: str
-    number: int
-    tag: str
-    data_hash: str
-    git_commit: str
-    n_images: int
-    created: bool
 
 
 def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
@@ -63,23 +51,6 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
                     next_step="Check `git push origin HEAD`; the next `defectloop snapshot` goes on with it.",
                 ) from error
     return taken
-
-
-def snapshots(workspace: Workspace) -> list[Snapshot]:
-    """Every snapshot of the line, oldest first, as the tags tell it."""
-    line = workspace.params().line
-    listing = git.run(
-        workspace.root,
-        "for-each-ref",
-        f"refs/tags/data/{line}",
-        "--format=%(refname:strip=2) %(*objectname) %(contents:subject)",
-    )
-    found = []
-    for row in listing.splitlines():
-        tag, commit, data_hash, n_images = row.split()
-        number = int(tag.rsplit("/", 1)[1])
-        found.append(Snapshot(line, number, tag, data_hash, commit, int(n_images), created=False))
-    return sorted(found, key=lambda taken: taken.number)
 
 
 def by_hash(workspace: Workspace, data_hash: str) -> Snapshot:

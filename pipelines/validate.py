@@ -21,7 +21,7 @@ from models.files import write_whole
 from models.params import PartsPerClass
 from models.usual import LOOKS
 from models.vocabulary import Label, Split
-from pipelines import data_docs, learned_looks, quarantine
+from pipelines import data_docs, frozen_splits, learned_looks, quarantine
 from pipelines.adapters.data_contract import CLOCKS_DAYS, CRITICAL, WARNING, Contract, Outcome
 from pipelines.amounts import of_them
 from pipelines.audit import audit
@@ -75,6 +75,7 @@ def validate(workspace: Workspace) -> ValidationReport:
         if not len(table):
             raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
         _require_files(workspace, table)
+        frozen_splits.require(workspace, table)
         contract = Contract(params.validate_)
         looks = learned_looks.learned(workspace, table, params.validate_.looks_reach)
         frame = _frame(table)

@@ -309,24 +309,33 @@ class SnapshotsAction(StrEnum):
     LIST = "list"
     DIFF = "diff"
     RESTORE = "restore"
+    MERGE = "merge"
 
 
 def snapshots(
     action: Annotated[SnapshotsAction, typer.Argument(help="What to do.")] = SnapshotsAction.LIST,
-    names: Annotated[list[str] | None, typer.Argument(help="Tag, number, or beginning of the hash.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Tag, number, or beginning of the hash; of merge, a branch or tag.")
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the snapshots, say what changed between two, or bring data/ back to one.
+    """List the snapshots, say what changed between two, bring data/ back to one, or merge a branch with its data.
 
-    Example: defectloop snapshots diff 1 2
+    merge is for what automation learned (default: its branch defectloop/LINE) and for colleagues' branches. git merge alone
+    can't join two data.dvc and loses the images of one side; merge also goes on with a git merge that stopped there.
+
+    Example: defectloop snapshots merge defectloop/bottling-3
     """
     from models.errors import BadInput
-    from pipelines import history
+    from pipelines import history, merge
+    from pipelines.clone import branch
     from pipelines.snapshot import snapshots
 
     place, given = open_workspace(workspace), names or []
-    wanted = {SnapshotsAction.LIST: 0, SnapshotsAction.DIFF: 2, SnapshotsAction.RESTORE: 1}[action]
+    if action is SnapshotsAction.MERGE and not given:
+        given = [branch(place.params().line)]
+    wanted = {SnapshotsAction.LIST: 0, SnapshotsAction.DIFF: 2}.get(action, 1)
     if len(given) != wanted:
         raise BadInput(f"{action} takes {wanted} names, got {len(given)}.", next_step="defectloop snapshots --help")
     if action is SnapshotsAction.LIST:
@@ -342,6 +351,16 @@ def snapshots(
         lines += [f"  + {path}" for path in found.added] + [f"  - {path}" for path in found.removed]
         lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in found.relabelled]
         answer(found, "\n".join(lines), as_json=as_json)
+    elif action is SnapshotsAction.MERGE:
+        done = merge.merge(place, given[0])
+        lines = [
+            f"{done.added} images added, {len(done.moved)} parts back in the split that others learned from them in"
+        ]
+        lines += [f"  {one.part}: {one.before} → {one.after}" for one in done.moved[:LISTED]]
+        if done.both_changed:
+            both = f"{len(done.both_changed)} images corrected on both sides (first: {done.both_changed[0]})"
+            lines.append(f"  {both}: the later label counts")
+        answer(done, "\n".join([*lines, "Next: defectloop validate && defectloop snapshot"]), as_json=as_json)
     else:
         back = history.restore(place, given[0])
         text = f"data/ is {back.tag} again: {back.n_images} images\nNext: defectloop validate"

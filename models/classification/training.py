@@ -13,13 +13,15 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from models import backbones
 from models.augmentation import PLAIN, View, view_at, views
-from models.classification.lightning_module import Classification
+from models.classification.lightning_module import FromPixels, HeadsAlone
 from models.classification.network import Network, Pooled
 from models.dataset import ImageDataset
 from models.examples import Examples, types_said
 from models.fitting import EpochOrder, Progress, Trained, fit
 from models.frozen_features import frozen_features
 from models.params import Params
+
+MOST_FOR_STANDARDISATION = 2000  # training images that mean and deviation of the statistics are taken from
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
@@ -51,12 +53,14 @@ def train(
     `cache` keeps frozen features by image, for every later training. `logger` is Lightning's, or False.
     """
     network = build(params, training.defect_types)
-    learn, check = _datasets(network, training, validation, params, cache, progress)
-    chosen = params.train
-    fresh = chosen.augment.views if chosen.finetune != "head" else 0
+    chosen, heads_alone = params.train, params.train.finetune == "head"
+    learn, check = (_from_kept if heads_alone else _from_pixels)(network, training, validation, params, cache, progress)
+    fresh = 0 if heads_alone else chosen.augment.views
     order = EpochOrder(len(training), len(views(chosen)), chosen.seed, fresh=fresh)
+    kind = HeadsAlone if heads_alone else FromPixels
+    module = kind(network, chosen, share_defective=float(training.targets.mean()))
     history = fit(
-        Classification(network, chosen, share_defective=float(training.targets.mean())),
+        module,
         DataLoader(learn, chosen.batch_size, sampler=order),
         DataLoader(check, chosen.batch_size),
         chosen,
@@ -64,18 +68,15 @@ def train(
         logger=logger,
         progress=progress,
     )
+    if isinstance(module, FromPixels):
+        module.keep_averaged()
     return Trained(network.cpu().eval(), history)
 
 
-def _datasets(
+def _from_kept(
     network: Network, training: Examples, validation: Examples, params: Params, cache: Path, progress: Progress
 ) -> tuple[Dataset, Dataset]:
-    size, angles = params.model.image_size_px, views(params.train)
-    if params.train.finetune != "head":
-        return (
-            ImageDataset(training.files, training.targets, size, partial(view_at, params.train), _types(training)),
-            ImageDataset(validation.files, validation.targets, size, types=_types(validation)),
-        )
+    angles = views(params.train)
     features = frozen_features(Pooled(network.backbone), params, cache)
     wanted: list[tuple[str, Path, View]] = [
         (name, path, view) for view in angles for name, path in zip(training.images, training.files, strict=True)
@@ -85,6 +86,21 @@ def _datasets(
     learn, check = rows[: len(angles) * len(training)], rows[len(angles) * len(training) :]
     network.heads.fit_standardisation(torch.from_numpy(learn))
     return _tensors(learn, training, len(angles)), _tensors(check, validation, 1)
+
+
+def _from_pixels(
+    network: Network, training: Examples, validation: Examples, params: Params, cache: Path, progress: Progress
+) -> tuple[Dataset, Dataset]:
+    size = params.model.image_size_px
+    step = -(-len(training) // MOST_FOR_STANDARDISATION)
+    some = zip(training.images[::step], training.files[::step], strict=True)
+    features = frozen_features(Pooled(network.backbone), params, cache)
+    rows = features([(name, path, PLAIN) for name, path in some], progress)
+    network.heads.fit_standardisation(torch.from_numpy(rows))
+    return (
+        ImageDataset(training.files, training.targets, size, partial(view_at, params.train), _types(training)),
+        ImageDataset(validation.files, validation.targets, size, types=_types(validation)),
+    )
 
 
 def _tensors(features: np.ndarray, examples: Examples, views: int) -> TensorDataset:

@@ -173,18 +173,51 @@ def push_data(root: Path, earlier: Sequence[str] = ()) -> int:
 
 def cached_file(root: Path, data_hash: str, name: str) -> Path | None:
     """A file of any snapshot, from the cache, without checking it out; None when it is not on this machine."""
+    return cached_files(root, [data_hash], name).get(data_hash)
+
+
+def cached_files(root: Path, hashes: Sequence[str], name: str) -> dict[str, Path]:
+    """The file of that name of many versions, by version; of those whose file is on this machine."""
     from dvc.repo import Repo
 
     with _opened(Repo, root) as repo:
         cache = Path(repo.cache.local.path)
-    listing = cache / data_hash[:2] / data_hash[2:]
-    if not listing.exists():
-        return None
-    for entry in json.loads(listing.read_text()):
-        if entry["relpath"] == name:
-            path = cache / entry["md5"][:2] / entry["md5"][2:]
-            return path if path.exists() else None
-    return None
+    found: dict[str, Path] = {}
+    for data_hash in dict.fromkeys(hashes):
+        listing = cache / data_hash[:2] / data_hash[2:]
+        md5 = _listed(listing, name) if listing.exists() else None
+        path = cache / md5[:2] / md5[2:] if md5 else None
+        if path is not None and path.exists():
+            found[data_hash] = path
+    return found
+
+
+def take_files(root: Path, data_hash: str, names: Sequence[str]) -> None:
+    """Put these files of a version into `data/`, which otherwise stays as it is. Raises Unreachable."""
+    from dvc.repo import Repo
+
+    fetch_data(root, data_hash)
+    with _opened(Repo, root) as repo:
+        listed = dataset_delta.listing(repo.cache.local, data_hash)
+        for name in names:
+            if name not in listed:
+                raise BadData(
+                    f"Version {data_hash} names {name} and does not hold it.",
+                    next_step="Ingest its source again, then: defectloop snapshot",
+                )
+            write_whole(
+                root / "data" / name, Path(repo.cache.local.oid_to_path(listed[name])).read_bytes(), durable=False
+            )
+
+
+def _listed(listing: Path, name: str) -> str | None:
+    """The MD5 of one file of a version. `annotations.parquet` stands first: the rest need not be read for it."""
+    with listing.open() as source:
+        entry = re.match(r'\[\{"md5": "(\w+)", "relpath": "([^"\\]*)"\}', source.read(1024))
+        if entry and entry[2] == name:
+            return entry[1]
+        source.seek(0)
+        return next((one["md5"] for one in json.load(source) if one["relpath"] == name), None)
 
 
 def run_stage(workspace: Workspace, name: str, *, force: bool = False) -> bool:

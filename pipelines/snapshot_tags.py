@@ -1,0 +1,36 @@
+"""The snapshots of a line, as git's tags tell them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.adapters import git
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    line: str
+    number: int
+    tag: str
+    data_hash: str
+    git_commit: str
+    n_images: int
+    created: bool
+
+
+def snapshots(workspace: Workspace) -> list[Snapshot]:
+    """Every snapshot of the line, oldest first, as the tags tell it."""
+    line = workspace.params().line
+    listing = git.run(
+        workspace.root,
+        "for-each-ref",
+        f"refs/tags/data/{line}",
+        "--format=%(refname:strip=2) %(*objectname) %(contents:subject)",
+    )
+    found = []
+    for row in listing.splitlines():
+        tag, commit, data_hash, n_images = row.split()
+        number = int(tag.rsplit("/", 1)[1])
+        found.append(Snapshot(line, number, tag, data_hash, commit, int(n_images), created=False))
+    return sorted(found, key=lambda taken: taken.number)
