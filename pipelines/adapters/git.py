@@ -59,8 +59,8 @@ def require_settled(root: Path) -> None:
         if (root / run(root, "rev-parse", "--git-path", name)).exists():
             raise NotReady(
                 f"A {command} is unfinished in {root}.",
-                next_step=f"Finish it (git status shows how; where data.dvc conflicts: defectloop snapshots merge), or give it "
-                f"up: git {command} --abort",
+                next_step="Finish it (git status shows how; where data.dvc conflicts: defectloop snapshots merge), "
+                f"or give it up: git {command} --abort",
             )
 
 
