@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import typer
 
-from flows.commands import data, production, service, training
+from flows.commands import data, production, review, service, training
 from models.errors import DefectloopError, masked
 
 app = typer.Typer(
@@ -43,7 +43,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         production.inspect,
         production.replay,
         production.monitor,
-        production.review,
+        review.review,
         production.retrain,
         production.trace,
         production.status,

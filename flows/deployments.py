@@ -14,6 +14,7 @@ from flows.batch_inspection import batch_inspection
 from flows.monitoring import monitoring
 from flows.retraining import retraining
 from flows.training import training
+from pipelines.ledger.events import DRIFT_DETECTED, LABELS_COMPLETED
 from pipelines.workspace import Workspace
 
 POLL_S = 2.0
@@ -34,9 +35,7 @@ def deployments(workspace: Workspace) -> list[RunnerDeployment]:
             params.line,
             parameters=fixed,
             concurrency_limit=ONE_AT_A_TIME,
-            triggers=[
-                retraining_trigger(params.line, event) for event in (events.DRIFT_DETECTED, events.LABELS_COMPLETED)
-            ],
+            triggers=[retraining_trigger(params.line, event) for event in (DRIFT_DETECTED, LABELS_COMPLETED)],
             **module,
         ),
         batch_inspection.to_deployment(params.line, parameters=fixed, **module),
@@ -44,14 +43,14 @@ def deployments(workspace: Workspace) -> list[RunnerDeployment]:
 
 
 def retraining_trigger(line: str, event: str) -> DeploymentEventTrigger:
-    """Start `retraining` on each such event of the line, with the event's own id and content."""
+    """Start `retraining` on each such event of the line, with the id that the ledger knows it by."""
     return DeploymentEventTrigger(
         name=f"{line}: {event} starts retraining",
         expect={event},
         match={"prefect.resource.id": events.resource_id(line)},
         parameters={
             "trigger": event,
-            "event_id": "{{ event.id | string }}",  # a bare UUID fails on the server
+            "event_id": "{{ event.payload.event_id }}",  # the ledger's: every delivery to Prefect has an id of its own
         },
     )
 

@@ -1,38 +1,60 @@
-"""The two events that drive the loop, sent to Prefect in a way that knows whether they arrived."""
+"""The two events that drive the loop (`pipelines.ledger.events`), sent to Prefect until a request answers for them."""
 
 from __future__ import annotations
 
-from typing import Any
-from uuid import UUID
-
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.events.schemas.events import Event, Resource
+from prefect.events.schemas.events import Event as PrefectEvent
+from prefect.events.schemas.events import Resource
 
-from models.errors import Unreachable
-
-DRIFT_DETECTED = "defectloop.drift.detected"
-LABELS_COMPLETED = "defectloop.labels.completed"
+from models.errors import Busy, Unreachable
+from pipelines.ledger.events import mark_sent, waiting
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Event
+from pipelines.locks import line_lock
+from pipelines.workspace import Workspace
 
 
 def resource_id(line: str) -> str:
     return f"defectloop.line.{line}"
 
 
-def send(name: str, *, line: str, event_id: UUID, payload: dict[str, Any], again: str) -> None:
+def send_waiting(workspace: Workspace, again: str) -> int:
+    """Send every event of the line that no request answers for; returns how many went out.
+
+    One that was sent before waits while somebody works on the line: its flow may stand in the queue behind that. Raises
+    Unreachable; `again` says how the events get their next chance.
+    """
+    line = workspace.params().line
+    with Ledger.open(workspace.ledger_url) as ledger:
+        found = waiting(ledger, line)
+        if any(event.sent_at for event in found) and _is_worked_on(workspace, line):
+            found = [event for event in found if event.sent_at is None]
+        for event in found:
+            send(event, again)
+            mark_sent(ledger, event.id)
+    return len(found)
+
+
+def send(event: Event, again: str) -> None:
     """Deliver one event over HTTP, which answers only once the server has it (the websocket client does not say).
 
-    The caller chooses `event_id` and keeps it, so that a repeated delivery is recognised. Raises Unreachable; `again` says
-    how the event gets its next chance.
+    Every delivery has an id of its own, because the server drops one that it saw before, and the first may have come before
+    the deployment did. The ledger's id is in the content, and `pipelines.retrain` takes the same one for the same request.
     """
-    resource = Resource({"prefect.resource.id": resource_id(line), "prefect.resource.name": line})
-    event = Event(event=name, id=event_id, resource=resource, payload={"line": line, **payload})
-    body = [event.model_dump(mode="json")]
+    resource = Resource({"prefect.resource.id": resource_id(event.line), "prefect.resource.name": event.line})
+    payload = {"line": event.line, "event_id": event.id, **event.payload}
+    body = [PrefectEvent(event=event.name, resource=resource, payload=payload).model_dump(mode="json")]
     try:
         with get_client(sync_client=True) as client:
             client.request("POST", "/events", json=body)
     except httpx.HTTPError as error:
-        raise Unreachable(
-            f"The event {name} did not reach Prefect ({error}).",
-            next_step=again,
-        ) from error
+        raise Unreachable(f"The event {event.name} did not reach Prefect ({error}).", next_step=again) from error
+
+
+def _is_worked_on(workspace: Workspace, line: str) -> bool:
+    try:
+        with line_lock(workspace, line):
+            return False
+    except Busy:
+        return True

@@ -1,6 +1,7 @@
 """The `retraining` flow: a drift event becomes ground truth, a challenger and a recorded decision.
 
-Whatever interrupts it, the request in the ledger knows how far it came and the next run goes on from there.
+Whatever interrupts it, the request in the ledger knows how far it came and the next run goes on from there. What raises an
+error is different: it would raise it again. Its request has failed, and a person or a later drift starts a new one.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from pathlib import Path
 
 from prefect import flow, runtime, task
 
-from flows import events
 from flows.training import LOCK_WAIT_S, Outcome, train_and_promote
-from models import annotation_table
+from models.errors import DefectloopError, NotReady
 from pipelines import clone, retrain
 from pipelines import workspace as workspaces
 from pipelines.ingest import ingest, reviewed
-from pipelines.ledger import requests, reviews
+from pipelines.ledger import campaigns, events, requests, reviews
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import RetrainingRequest, now
+from pipelines.ledger.tables import Campaign, RetrainingRequest, now
 from pipelines.locks import line_lock
 from pipelines.retrain import Reason
 from pipelines.review import campaign
@@ -32,7 +32,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class Retraining:
-    """Where a request stands. `state` is the ledger's word: labelling, promoted, refused or declined."""
+    """Where a request stands. `state` is the ledger's word: labelling, promoted, refused, declined or failed."""
 
     request_id: int
     state: str
@@ -44,23 +44,41 @@ def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = Non
     """Ask for ground truth of the new production, learn from it in a clone of the workspace, and gate the result."""
     place = workspaces.at(Path(workspace))
     request = accept(place, trigger, event_id)
-    if request.state in requests.CLOSED:
-        return Retraining(request.id, request.state, f"Request {request.id} is {request.state}: {request.outcome}")
+    if request.state in events.CLOSED:
+        return standing(request)
+    try:
+        return go_on(place, request)
+    except Exception as error:
+        fail(place, request, error)
+        raise
+
+
+def go_on(place: Workspace, request: RetrainingRequest) -> Retraining:
+    """From wherever the request stands to its end, or to the labels that it waits for."""
     asked = ask_for_labels(place, request)
-    if not wait_for_labels(place, asked):
+    if asked is not None and not wait_for_labels(place, asked):
         return Retraining(request.id, "labelling", f"Campaign {asked} waits for ground truth: defectloop review")
+    present = look_again(place, request)
+    if present.state in events.CLOSED:  # its campaign ended without a label, or another run was faster
+        return standing(present)
     with line_lock(place, request.line, LOCK_WAIT_S):  # nobody takes a snapshot between our clone and our tag
         copy = take_clone(place)
-        ingest_labels(copy)
+        ingest_labels(copy, request)
         outcome = train_and_promote(copy)
         publish(place, copy)
     return close(place, request, outcome)
 
 
+def standing(request: RetrainingRequest) -> Retraining:
+    return Retraining(request.id, request.state, f"Request {request.id} is {request.state}: {request.outcome}")
+
+
 @task
 def accept(workspace: Workspace, trigger: str, event_id: str | None) -> RetrainingRequest:
+    """The request that the event leads to; from now on the ledger knows that somebody answers for the event."""
     params = workspace.params()
     with Ledger.open(workspace.ledger_url) as ledger:
+        campaign.end_expired(ledger, params.line, params.retrain)
         return retrain.request(
             ledger,
             params.line,
@@ -73,25 +91,37 @@ def accept(workspace: Workspace, trigger: str, event_id: str | None) -> Retraini
 
 
 @task
-def ask_for_labels(workspace: Workspace, request: RetrainingRequest) -> int:
-    """The request's campaign, opened when it has none yet."""
-    if request.campaign_id is not None:
+def ask_for_labels(workspace: Workspace, request: RetrainingRequest) -> int | None:
+    """The request's campaign, opened when it has none yet; None where people judged parts and nothing is left to ask."""
+    if request.campaign_id is not None or request.state == "training":
         return request.campaign_id
     with Ledger.open(workspace.ledger_url) as ledger:
-        opened = campaign.open_campaign(workspace, ledger, workspace.params().retrain.labels, request.id)
+        try:
+            opened: Campaign = campaign.open_campaign(workspace, ledger, workspace.params().retrain.labels, request.id)
+        except NotReady:
+            if not reviews.unlearned(ledger, request.line):
+                raise
+            return None
     return opened.id
 
 
 @task
 def wait_for_labels(workspace: Workspace, campaign_id: int) -> bool:
-    """Whether the campaign is complete, within the time that `retrain.wait_for_labels_s` gives it."""
-    deadline = time.monotonic() + workspace.params().retrain.wait_for_labels_s
+    """Whether the campaign has ended, within the time that `retrain.wait_for_labels_s` gives it."""
+    rules = workspace.params().retrain
+    deadline = time.monotonic() + rules.wait_for_labels_s
     with Ledger.open(workspace.ledger_url) as ledger:
-        while reviews.campaign(ledger, campaign_id).completed_at is None:
+        while campaigns.is_open(ledger, campaign_id):
             if time.monotonic() > deadline:
                 return False
             time.sleep(POLL_S)
     return True
+
+
+@task
+def look_again(workspace: Workspace, request: RetrainingRequest) -> RetrainingRequest:
+    with Ledger.open(workspace.ledger_url) as ledger:
+        return requests.get(ledger, request.id)
 
 
 @task
@@ -100,13 +130,15 @@ def take_clone(workspace: Workspace) -> Workspace:
 
 
 @task
-def ingest_labels(workspace: Workspace) -> int:
-    """Take in every completed campaign of the line; what is there already is not added again."""
-    line = workspace.params().line
+def ingest_labels(workspace: Workspace, request: RetrainingRequest) -> int:
+    """Take in what people last said about every part; what is there already is not added again."""
     with Ledger.open(workspace.ledger_url) as ledger:
-        for completed in reviews.completed(ledger, line):
-            ingest.take_in(workspace, reviewed.read(workspace, ledger, completed.id))
-    return annotation_table.load(workspace.annotations).num_rows
+        newest = reviews.newest(ledger, request.line)  # before they are read: a later one is learned from next time
+        new_labels = reviews.unlearned(ledger, request.line)
+        for source in reviewed.read(workspace, ledger):
+            ingest.take_in(workspace, source)
+        requests.change(ledger, request.id, state="training", last_review=newest, new_labels=new_labels)
+    return new_labels
 
 
 @task
@@ -117,19 +149,30 @@ def publish(workspace: Workspace, copy: Workspace) -> str:
 @task
 def close(workspace: Workspace, request: RetrainingRequest, outcome: Outcome) -> Retraining:
     state = "promoted" if outcome.promoted else "refused"
-    said = "; ".join(outcome.reasons)
+    reasons = "; ".join(outcome.reasons)
     with Ledger.open(workspace.ledger_url) as ledger:
-        kept = requests.all_of(ledger, workspace.params().line)
-        campaign_id = next(item.campaign_id for item in kept if item.id == request.id)
-        labels = len(reviews.of_campaign(ledger, campaign_id)) if campaign_id is not None else 0
-        requests.change(
+        ended = requests.change(
             ledger,
             request.id,
             state=state,
             closed_at=now(),
-            new_labels=labels,
             snapshot=outcome.snapshot,
             version=outcome.version,
-            outcome=said,
+            outcome=reasons,
         )
-    return Retraining(request.id, state, f"Version {outcome.version} from {labels} new labels was {state}: {said}")
+    labels = ended.new_labels
+    return Retraining(request.id, state, f"Version {outcome.version} from {labels} new labels was {state}: {reasons}")
+
+
+@task
+def fail(workspace: Workspace, request: RetrainingRequest, error: Exception) -> RetrainingRequest:
+    """Keep why the request failed, unless another run brought it to its end meanwhile."""
+    with Ledger.open(workspace.ledger_url) as ledger:
+        return requests.fail(ledger, request.id, reason_of(error))
+
+
+def reason_of(error: Exception) -> str:
+    """An error in one sentence."""
+    if isinstance(error, DefectloopError):
+        return error.message
+    return f"{type(error).__name__}: {(str(error).strip() or 'without a message').splitlines()[0]}"

@@ -198,6 +198,7 @@ class Monitor(Section):
 
 class Retrain(Section):
     labels: Annotated[int, Field(ge=1)]
+    campaign_days: Positive = 14
     wait_for_labels_s: Annotated[float, Field(ge=0)]
     cooldown_minutes: Annotated[float, Field(ge=0)]
     max_per_day: Annotated[int, Field(ge=1)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 
 from models.params import Retrain
-from pipelines.ledger import requests
+from pipelines.ledger import campaigns, requests
+from pipelines.ledger.events import CLOSED
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import RetrainingRequest, now
 
@@ -30,8 +31,10 @@ def request(
 ) -> RetrainingRequest:
     """The request that this trigger leads to: an earlier one that is still open, a new one, or one that is declined.
 
-    The same event always gives the same request. Cool-down and daily budget bind events, not people.
+    The same event always gives the same request. Cool-down and daily budget bind events, not people. A new request takes
+    over the campaign of one that failed: its labels are there, or on their way.
     """
+    usable = campaigns.usable(ledger, line)
 
     def decision(known: list[RetrainingRequest]) -> RetrainingRequest:
         chosen = choose(known, rules, reason=reason, event_id=event_id, at=now())
@@ -44,11 +47,12 @@ def request(
             state="declined" if chosen else "open",
             opened_at=now(),
             closed_at=now() if chosen else None,
+            campaign_id=None if chosen else campaign_left_by(known, usable),
             flow_run_id=flow_run_id,
             outcome=chosen,
         )
 
-    return requests.decide(ledger, line, decision)
+    return requests.decide(ledger, line, decision, event_id)
 
 
 def choose(
@@ -58,7 +62,7 @@ def choose(
     same = [item for item in known if event_id is not None and item.event_id == event_id]
     if same:
         return same[-1]
-    unfinished = [item for item in known if item.state not in requests.CLOSED]
+    unfinished = [item for item in known if item.state not in CLOSED]
     if unfinished:
         return unfinished[-1]
     if reason is Reason.LABELS:
@@ -74,3 +78,10 @@ def choose(
     if len(today) >= rules.max_per_day:
         return f"{len(today)} retrainings within a day already (retrain.max_per_day)"
     return ""
+
+
+def campaign_left_by(known: Sequence[RetrainingRequest], usable: Collection[int]) -> int | None:
+    """The campaign of the latest request that was worked on, where that one failed before it learned from it. Pure."""
+    worked = [item for item in known if item.state != "declined"]
+    left = worked[-1].campaign_id if worked and worked[-1].state == "failed" else None
+    return left if left in usable else None

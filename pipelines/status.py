@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from models import annotation_table
 from pipelines import quarantine, snapshot
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ModelVersion
 from pipelines.amounts import of_them
-from pipelines.ledger import drift_checks, inspections, promotions, requests, reviews
+from pipelines.ledger import campaigns, drift_checks, inspections, promotions, requests, undecided
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, Promotion, RetrainingRequest
+from pipelines.review import campaign
 from pipelines.snapshot import Snapshot
 from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class OpenCampaign:
+    id: int
+    progress: campaigns.Progress
+    ends_at: datetime
 
 
 @dataclass(frozen=True)
@@ -29,14 +38,17 @@ class Status:
     last_drift_check: DriftCheck | None
     last_promotion: Promotion | None
     last_request: RetrainingRequest | None
-    waiting_for_review: int
+    campaigns: list[OpenCampaign]
+    undecided: int  # parts that the detector left to people
 
 
 def status(workspace: Workspace) -> Status:
-    line = workspace.params().line
+    params = workspace.params()
+    line = params.line
     taken = snapshot.snapshots(workspace)
     table = annotation_table.load(workspace.annotations)
     with Ledger.open(workspace.ledger_url) as ledger:
+        campaign.end_expired(ledger, line, params.retrain)
         checks, asked = drift_checks.all_of(ledger, line), requests.all_of(ledger, line)
         return Status(
             line=line,
@@ -50,8 +62,16 @@ def status(workspace: Workspace) -> Status:
             last_drift_check=checks[-1] if checks else None,
             last_promotion=promotions.last(ledger, line),
             last_request=asked[-1] if asked else None,
-            waiting_for_review=len(reviews.waiting(ledger, line)),
+            campaigns=_open_campaigns(ledger, line, params.retrain.campaign_days),
+            undecided=undecided.parts(ledger, line, 0).total,
         )
+
+
+def _open_campaigns(ledger: Ledger, line: str, days: float) -> list[OpenCampaign]:
+    return [
+        OpenCampaign(item.id, campaigns.progress(ledger, item.id), item.opened_at + timedelta(days=days))
+        for item in campaigns.open_ones(ledger, line)
+    ]
 
 
 def render(now: Status) -> str:
@@ -67,9 +87,26 @@ def render(now: Status) -> str:
         else "none: defectloop train",
         "inspected": f"parts: {counts}" if counts else "nothing: defectloop replay FOLDER",
         "drift": f"{check.explanation} ({check.checked_at:%Y-%m-%d %H:%M} UTC)" if check else "never checked",
-        "retraining": f"request {asked.id} is {asked.state} {asked.outcome}".rstrip() if asked else "never asked for",
-        "review": f"{now.waiting_for_review} parts wait: defectloop review"
-        if now.waiting_for_review
-        else "nothing waits",
+        "retraining": _retraining(asked) if asked else "never asked for",
+        "review": _review(now),
     }
     return "\n".join(f"{name:<11} {text}" for name, text in rows.items())
+
+
+def _retraining(asked: RetrainingRequest) -> str:
+    """Where the latest request stands, and the command that goes on where one has to."""
+    text = f"request {asked.id} is {asked.state}" + (f": {asked.outcome}" if asked.outcome else "")
+    if asked.state == "failed":
+        return f"{text} → defectloop retrain"
+    return f"{text} → interrupted or at work: defectloop retrain" if asked.state in ("open", "training") else text
+
+
+def _review(now: Status) -> str:
+    waits = [
+        f"campaign {item.id}: {item.progress.answered} of {item.progress.wanted} answered, "
+        f"ends on {item.ends_at:%Y-%m-%d %H:%M} UTC"
+        for item in now.campaigns
+    ]
+    if now.undecided:
+        waits.append(f"{now.undecided} parts left to a person by the detector")
+    return f"{'; '.join(waits)}: defectloop review" if waits else "nothing waits"

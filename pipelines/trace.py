@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models import annotation_table
-from models.vocabulary import Split
+from models.vocabulary import Label, Split
 from pipelines import part_verdicts
 from pipelines.adapters import dataset_versions, model_registry
 from pipelines.ledger import inspections, promotions, reviews
@@ -72,8 +72,16 @@ def render(traced: Trace) -> str:
             f"    learned    {_sources(origin.training_sources)}",
         ]
     for review in traced.reviews:
-        lines.append(f"  {review.label} according to {review.reviewer}, {review.reviewed_at:%Y-%m-%d %H:%M:%S} UTC")
+        lines.append(f"  {_answer(review)} according to {review.reviewer}, {review.reviewed_at:%Y-%m-%d %H:%M:%S} UTC")
     return "\n".join(lines)
+
+
+def _answer(review: Review) -> str:
+    word = review.label or {reviews.CANT_SAY: "can't say", reviews.SKIP: "skipped"}[review.answer]
+    shown = [image[:16] for image, label in review.images.items() if label == Label.DEFECT]
+    if len(review.images) > 1 and shown:
+        word += f" (shown by {', '.join(shown)})"
+    return word + (f": {review.comment}," if review.comment else "")
 
 
 def _origin(workspace: Workspace, line: str, number: str, promotion: Promotion | None) -> Origin:

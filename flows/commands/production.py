@@ -110,36 +110,6 @@ def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
     answer(check, check.explanation + waits, as_json=as_json)
 
 
-def review(
-    workspace: WorkspaceOption = None,
-    part: Annotated[str | None, typer.Option(help="The part that is judged; without it, list what waits.")] = None,
-    label: Annotated[str | None, typer.Option(help="good or defect.")] = None,
-    reviewer: Annotated[str | None, typer.Option(help="Who stands behind the label.")] = None,
-    comment: Annotated[str | None, typer.Option(help="Anything worth keeping.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the parts that wait for ground truth, or say what one is.
-
-    Example: defectloop review --part cell0815 --label defect --reviewer "quality lab"
-    """
-    from flows import reviewing
-    from models.errors import BadInput
-
-    place = open_workspace(workspace)
-    if part is None:
-        parts = reviewing.waiting(place)
-        listing = "\n".join(f"{item.part}  {item.verdict} {item.score:.2f}" for item in parts) or "Nothing waits."
-        answer(parts, listing, as_json=as_json)
-        return
-    if label is None or reviewer is None:
-        raise BadInput(
-            f"A review of part {part} needs a label and a reviewer.",
-            next_step=f'defectloop review --part {part} --label good --reviewer "…"',
-        )
-    progress = reviewing.answer(place, part, label, reviewer, comment)
-    answer(progress, f"{progress.labelled} of {progress.wanted} parts have ground truth.", as_json=as_json)
-
-
 def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Start, or go on with, the line's retraining by hand: labels, snapshot, challenger, gate.
 
@@ -153,7 +123,7 @@ def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     outcome = retraining(str(place.root))
     answer(outcome, outcome.message, as_json=as_json)
-    if outcome.state in ("refused", "declined"):
+    if outcome.state in ("refused", "declined", "failed"):
         raise typer.Exit(4)
 
 

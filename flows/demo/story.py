@@ -189,7 +189,7 @@ def _answer_campaign(place: Workspace, ledger: Ledger, request_id: int) -> int:
             raise DefectloopError("The retraining flow asked for no labels.", next_step="Read deploy.log.")
         time.sleep(POLL_S)
     known = cells.truth(place)
-    asked = reviewing.waiting(place)
-    for item in asked:
-        reviewing.answer(place, item.part, known[item.part], cells.REVIEWER)
+    asked = [item.inspection.part for item in reviewing.waiting(place).asked]
+    for part in asked:
+        reviewing.answer(place, part, known[part], cells.REVIEWER)
     return len(asked)

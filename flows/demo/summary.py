@@ -17,6 +17,7 @@ from models.evaluation import Evaluation
 from pipelines import model_table, quarantine
 from pipelines.adapters import model_registry, tracking
 from pipelines.ledger import drift_checks, promotions, requests
+from pipelines.ledger.events import CLOSED
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, RetrainingRequest
 from pipelines.workspace import Workspace
@@ -55,7 +56,7 @@ def wait_for_outcome(ledger: Ledger, line: str, request_id: int, timeout_s: floa
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         request = next(item for item in requests.all_of(ledger, line) if item.id == request_id)
-        if request.state in requests.CLOSED:
+        if request.state in CLOSED:
             return request
         time.sleep(POLL_S)
     raise DefectloopError("The retraining did not end.", next_step="Read deploy.log in the workspace's state.")

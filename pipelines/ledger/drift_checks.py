@@ -1,11 +1,12 @@
-"""Drift checks in the ledger, and which of them still have to be announced."""
+"""Drift checks in the ledger. A drift is kept together with the event that announces it."""
 
 from __future__ import annotations
 
 from sqlalchemy import select
 
+from pipelines.ledger.events import DRIFT_DETECTED
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import DriftCheck, now
+from pipelines.ledger.tables import DriftCheck, Event
 
 
 def add(ledger: Ledger, check: DriftCheck) -> DriftCheck:
@@ -22,6 +23,9 @@ def add(ledger: Ledger, check: DriftCheck) -> DriftCheck:
             )
         if there is None:
             session.add(check)
+            session.flush()
+            if check.event_id is not None:
+                session.add(_event(check, check.event_id))
     return there or check
 
 
@@ -36,20 +40,17 @@ def of_window(ledger: Ledger, line: str, model_version: str, last_inspection: in
         return session.scalar(query)
 
 
-def unannounced(ledger: Ledger, line: str) -> list[DriftCheck]:
-    query = select(DriftCheck).where(
-        DriftCheck.line == line, DriftCheck.drifted, DriftCheck.announced_at.is_(None), DriftCheck.event_id.is_not(None)
-    )
-    with ledger.reading() as session:
-        return list(session.scalars(query.order_by(DriftCheck.id)))
-
-
-def mark_announced(ledger: Ledger, check_id: int) -> None:
-    with ledger.writing() as session:
-        session.get_one(DriftCheck, check_id).announced_at = now()
-
-
 def all_of(ledger: Ledger, line: str) -> list[DriftCheck]:
     """Every check of the line, oldest first."""
     with ledger.reading() as session:
         return list(session.scalars(select(DriftCheck).where(DriftCheck.line == line).order_by(DriftCheck.id)))
+
+
+def _event(check: DriftCheck, event_id: str) -> Event:
+    return Event(
+        id=event_id,
+        line=check.line,
+        name=DRIFT_DETECTED,
+        payload={"drift_check": check.id, "share_drifted": check.share_drifted, "top": check.top_descriptors},
+        happened_at=check.checked_at,
+    )

@@ -102,6 +102,18 @@ def of_part(ledger: Ledger, line: str, part: str) -> list[Inspection]:
         return list(session.scalars(query))
 
 
+def of_parts(ledger: Ledger, line: str, parts: Collection[str]) -> list[Inspection]:
+    """Inspections of all these parts, oldest first."""
+    names = list(parts)
+    found: list[Inspection] = []
+    with ledger.reading() as session:
+        for start in range(0, len(names), _AT_ONCE):
+            block = names[start : start + _AT_ONCE]
+            query = select(Inspection).where(Inspection.line == line, Inspection.part.in_(block))
+            found += session.scalars(query).all()
+    return sorted(found, key=lambda item: item.id)
+
+
 def part_called(ledger: Ledger, line: str, name: str) -> str:
     """The inspected part with this id, or the one whose image was delivered under this file name.
 

@@ -5,22 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from pipelines.ledger.events import CLOSED
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import RetrainingRequest
+from pipelines.ledger.tables import Event, RetrainingRequest, now
 
-CLOSED = ("promoted", "refused", "declined")
+TRAINED = ("promoted", "refused")  # states that a request reaches with a model
 
 
 def decide(
-    ledger: Ledger, line: str, decision: Callable[[list[RetrainingRequest]], RetrainingRequest]
+    ledger: Ledger,
+    line: str,
+    decision: Callable[[list[RetrainingRequest]], RetrainingRequest],
+    event_id: str | None = None,
 ) -> RetrainingRequest:
-    """Let `decision` see every request of the line and return one of them or a new one, in a single transaction."""
+    """Let `decision` see every request of the line and return one of them or a new one, in a single transaction.
+
+    An event that a request took up already leads to that request. One that is worked on takes up every event that waits.
+    """
     with ledger.writing() as session:
+        event = session.get(Event, event_id) if event_id is not None else None
+        if event is not None and event.request_id is not None:
+            return session.get_one(RetrainingRequest, event.request_id)
         query = select(RetrainingRequest).where(RetrainingRequest.line == line).order_by(RetrainingRequest.id)
         request = decision(list(session.scalars(query)))
         session.add(request)
+        session.flush()
+        if event is not None:
+            event.request_id = request.id
+        if request.state not in CLOSED:
+            free = update(Event).where(Event.line == line, Event.request_id.is_(None))
+            session.execute(free.values(request_id=request.id))
     return request
 
 
@@ -30,6 +46,20 @@ def change(ledger: Ledger, request_id: int, **values: Any) -> RetrainingRequest:
         for name, value in values.items():
             setattr(request, name, value)
     return request
+
+
+def fail(ledger: Ledger, request_id: int, why: str) -> RetrainingRequest:
+    """Close a request that raised an error; one that ended already stays as it is."""
+    with ledger.writing() as session:
+        request = session.get_one(RetrainingRequest, request_id)
+        if request.state not in CLOSED:
+            request.state, request.closed_at, request.outcome = "failed", now(), why
+    return request
+
+
+def get(ledger: Ledger, request_id: int) -> RetrainingRequest:
+    with ledger.reading() as session:
+        return session.get_one(RetrainingRequest, request_id)
 
 
 def all_of(ledger: Ledger, line: str) -> list[RetrainingRequest]:

@@ -109,11 +109,25 @@ class DriftCheck(Record):
     explanation: Mapped[str]
     report: Mapped[str | None]
     event_id: Mapped[str | None] = mapped_column(unique=True)
-    announced_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Event(Record):
+    """What has to start a retraining, or to go on with one. Sent again until a request answers for it."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_line", "line"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    line: Mapped[str]
+    name: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    happened_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None] = mapped_column(default=None)  # last time; a server that has it may still lose it
+    request_id: Mapped[int | None] = mapped_column(ForeignKey("retraining_requests.id"), default=None)
 
 
 class Campaign(Record):
-    """A budgeted request for ground truth."""
+    """A budgeted request for ground truth. It ends when every part is answered, when a person closes it, or by expiry."""
 
     __tablename__ = "campaigns"
 
@@ -121,7 +135,9 @@ class Campaign(Record):
     line: Mapped[str]
     wanted: Mapped[int]
     opened_at: Mapped[datetime]
-    completed_at: Mapped[datetime | None] = mapped_column(default=None)
+    completed_at: Mapped[datetime | None] = mapped_column(default=None)  # when it ended, for whatever reason
+    closed_by: Mapped[str | None] = mapped_column(default=None)  # the person who ended it early
+    closed_because: Mapped[str | None] = mapped_column(default=None)  # why it ended early
 
 
 class CampaignPart(Record):
@@ -136,7 +152,7 @@ class CampaignPart(Record):
 
 
 class Review(Record):
-    """What a person said about a part. Never overwritten: the latest one counts."""
+    """What a person said about a part. Never overwritten: the latest answer counts."""
 
     __tablename__ = "reviews"
     __table_args__ = (Index("ix_reviews_line_part", "line", "part"),)
@@ -145,11 +161,13 @@ class Review(Record):
     line: Mapped[str]
     part: Mapped[str]
     campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"))
-    inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id"))
-    label: Mapped[str]
+    inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id"))  # the part's latest at that time
+    label: Mapped[str | None]  # of the part; None with every answer but `label`
     reviewer: Mapped[str]
     comment: Mapped[str | None]
     reviewed_at: Mapped[datetime]
+    answer: Mapped[str] = mapped_column(default="label")  # label, cant_say or skip
+    images: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)  # SHA-256 to what that image shows
 
 
 class RetrainingRequest(Record):
@@ -161,12 +179,13 @@ class RetrainingRequest(Record):
     line: Mapped[str]
     trigger: Mapped[str]
     event_id: Mapped[str | None] = mapped_column(unique=True)
-    state: Mapped[str]  # open, labelling, training, promoted, refused or declined
+    state: Mapped[str]  # open, labelling, training, promoted, refused, declined or failed
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None] = mapped_column(default=None)
     campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"), default=None)
     flow_run_id: Mapped[str | None] = mapped_column(default=None)
     new_labels: Mapped[int] = mapped_column(default=0)
+    last_review: Mapped[int | None] = mapped_column(default=None)  # the latest one that it learned from
     snapshot: Mapped[str | None] = mapped_column(default=None)
     version: Mapped[str | None] = mapped_column(default=None)
     outcome: Mapped[str] = mapped_column(default="")

@@ -1,59 +1,77 @@
-"""Ask people for ground truth where it teaches most, and keep what they say.
-
-The review page, the command line and any integration record a label through `record`.
-"""
+"""Ask people for ground truth where it teaches most, and for no longer than the line allows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from uuid import UUID, uuid5
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 import numpy as np
 
 from models import annotation_table
-from models.errors import BadInput, NotReady
-from models.vocabulary import Label
-from pipelines.ledger import inspections, reviews
+from models.errors import NotReady
+from models.params import Retrain
+from pipelines.ledger import campaigns, inspections, reviews
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Campaign, Inspection, Review, now
+from pipelines.ledger.tables import Campaign, Inspection, now
 from pipelines.workspace import Workspace
 
 SOUGHT = "uncertain and unlike the others"
 RANDOM_SHARE = 0.5  # chosen blindly, so that the labels also say how common defects are
 LOOK_BACK = 5000  # latest inspections that a campaign chooses from
-_EVENTS = UUID("6d5a4a3c-6f55-4d3b-9f0d-4d6f6f7de001")
-
-
-@dataclass(frozen=True)
-class CampaignProgress:
-    """Where a campaign stands. `completed_event_id` is set by the label that completed it, and only by that one."""
-
-    campaign_id: int | None
-    labelled: int
-    wanted: int
-    completed_event_id: UUID | None = None
 
 
 def open_campaign(workspace: Workspace, ledger: Ledger, budget: int, request_id: int | None = None) -> Campaign:
-    """Choose up to `budget` parts of recent production that neither the dataset holds nor anybody was asked about.
+    """Choose up to `budget` parts of recent production that the dataset does not hold and no campaign has an answer for.
 
     Raises NotReady when there is none.
     """
     line = workspace.params().line
-    known = set(annotation_table.load(workspace.annotations)["part"].to_pylist())
-    known |= reviews.asked_parts(ledger, line)
-    recent = {item.part: item for item in inspections.latest(ledger, line, LOOK_BACK) if item.part not in known}
-    if not recent:
+    candidates = candidates_of(workspace, ledger)
+    judged = {review.part for review, _ in reviews.latest(ledger, line)}
+    if judged.issuperset(item.part for item in candidates):
         raise NotReady(
-            f"Line {line} has no inspected part that is not in the dataset yet.",
+            f"Line {line} has no inspected part that is neither in the dataset nor answered for.",
             next_step="Inspect production: defectloop replay FOLDER",
         )
-    return reviews.add_campaign(ledger, line, choose(list(recent.values()), budget), request_id)
+    return campaigns.add(ledger, line, choose(candidates, budget, judged=judged), request_id)
 
 
-def choose(candidates: Sequence[Inspection], budget: int, seed: int = 0) -> list[tuple[Inspection, str]]:
-    """Half at random, half where the model knows least; never more than `budget`. Pure.
+def candidates_of(workspace: Workspace, ledger: Ledger) -> list[Inspection]:
+    """One inspection of every part that may be asked about: the most suspicious of its images stands for the part.
+
+    What the dataset holds is known by part and by image: the same photograph may have come under another name.
+    """
+    line = workspace.params().line
+    table = annotation_table.load(workspace.annotations)
+    images = set(table["image"].to_pylist())
+    recent = inspections.latest(ledger, line, LOOK_BACK)
+    known = set(table["part"].to_pylist()) | {item.part for item in recent if item.image in images}
+    known |= campaigns.parts_in_question(ledger, line)
+    suspicious: dict[str, Inspection] = {}
+    for item in recent:
+        if item.part not in known and (item.part not in suspicious or item.score > suspicious[item.part].score):
+            suspicious[item.part] = item
+    return list(suspicious.values())
+
+
+def end_expired(ledger: Ledger, line: str, rules: Retrain) -> list[Campaign]:
+    """End the campaigns that waited for longer than `retrain.campaign_days`; what was answered is used.
+
+    Called wherever campaigns are looked at: no process has to run for it.
+    """
+    oldest = now() - timedelta(days=rules.campaign_days)
+    because = f"it expired after {rules.campaign_days:g} days"
+    late = [item for item in campaigns.open_ones(ledger, line) if item.opened_at < oldest]
+    return [campaigns.close(ledger, item.id, because=because) for item in late]
+
+
+def choose(
+    candidates: Sequence[Inspection], budget: int, seed: int = 0, *, judged: Collection[str] = ()
+) -> list[tuple[Inspection, str]]:
+    """Half at random, half where the model knows least; never more than `budget`. One candidate is one part. Pure.
+
+    `judged` names parts that people answered for without being asked. The random half may hold them, already answered:
+    people judge what looks doubtful, and a random share without those parts would say that defects are rarer than they are.
 
     What it knows least: scores near one half, spread over the embedding's projection by farthest-point selection (Sener
     and Savarese, Active Learning for CNNs: A Core-Set Approach, 2018), so that near-copies of one part are not all asked.
@@ -62,54 +80,15 @@ def choose(candidates: Sequence[Inspection], budget: int, seed: int = 0) -> list
         return [(item, "all there are") for item in candidates]
     order = np.random.default_rng(seed).permutation(len(candidates))
     blind = order[: round(budget * RANDOM_SHARE)]
-    rest = order[len(blind) :]
+    rest = [number for number in order[len(blind) :] if candidates[number].part not in judged]
+    if not rest:
+        return [(candidates[number], "random") for number in blind]
     doubt = np.array([1 - 2 * abs(candidates[number].score - 0.5) for number in rest])
     position = _standardised([_projection(candidates[number]) for number in rest])
-    picked = _farthest(position, doubt, budget - len(blind))
+    picked = _farthest(position, doubt, min(budget - len(blind), len(rest)))
     return [(candidates[number], "random") for number in blind] + [
         (candidates[rest[number]], SOUGHT) for number in picked
     ]
-
-
-def record(
-    ledger: Ledger,
-    line: str,
-    part: str,
-    label: str,
-    reviewer: str,
-    *,
-    comment: str | None = None,
-) -> CampaignProgress:
-    """Keep what `reviewer` says about a part. Belongs to the open campaign that asks about it, if there is one.
-
-    Raises BadInput for an unknown label, an empty reviewer, and a part that was never inspected.
-    """
-    if label not in set(Label):
-        raise BadInput(f"There is no label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
-    if not reviewer.strip():
-        raise BadInput(f"The label of part {part} has no reviewer.", next_step="Say who stands behind it.")
-    seen = inspections.of_part(ledger, line, part)
-    if not seen:
-        raise BadInput(
-            f"Part {part} was never inspected on line {line}.", next_step="defectloop review lists what waits."
-        )
-    asked = reviews.open_campaign_of(ledger, line, part)
-    review = Review(
-        line=line,
-        part=part,
-        campaign_id=asked.campaign_id if asked else None,
-        inspection_id=asked.inspection_id if asked else seen[-1].id,
-        label=label,
-        reviewer=reviewer.strip(),
-        comment=comment,
-        reviewed_at=now(),
-    )
-    labelled, completes = reviews.add_review(ledger, review)
-    if asked is None:
-        return CampaignProgress(None, 1, 1)
-    wanted = reviews.campaign(ledger, asked.campaign_id).wanted
-    event = uuid5(_EVENTS, f"{line}/{asked.campaign_id}") if completes else None
-    return CampaignProgress(asked.campaign_id, labelled, wanted, event)
 
 
 def _projection(item: Inspection) -> list[float]:

@@ -39,7 +39,9 @@ def test_from_a_folder_of_images_to_a_snapshot(tmp_path: Path, defectloop) -> No
         (["promote", "1"], 3, "no version 1"),
         (["rollback"], 3, "no champion"),
         (["trace", "p1"], 2, "never inspected"),
-        (["review", "--part", "p1"], 2, "needs a label and a reviewer"),
+        (["review", "--part", "p1"], 2, "needs a reviewer"),
+        (["review", "--part", "p1", "--reviewer", "lab"], 2, "needs one answer"),
+        (["review", "--close", "1", "--reviewer", "lab"], 2, "no open campaign 1"),
     ],
 )
 def test_every_error_says_what_is_wrong_and_what_to_do(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from models.errors import BadParams, NotReady, Unreachable
 from pipelines import part_verdicts
-from pipelines.ledger import inspections, promotions, reviews
+from pipelines.ledger import campaigns, inspections, promotions, reviews
 from pipelines.ledger.ledger import HEAD, MIGRATIONS, Ledger
 from pipelines.ledger.tables import Inspection, Promotion, Record
 from pipelines.part_verdicts import SEVERITY
@@ -187,7 +187,7 @@ def test_a_ledger_of_the_first_version_keeps_everything_and_knows_its_replays_by
         assert kept[1].view is None
         assert set(inspections.requested(ledger, "widgets", ["sha256:cc"])) == {"sha256:cc"}
         assert [review.inspection_id for review in reviews.of_part(ledger, "widgets", "4711")] == [3]
-        assert [item.id for item in reviews.waiting(ledger, "widgets")] == []
+        assert campaigns.waiting(ledger, "widgets") == []
         inspections.add(ledger, [inspection("press-4711", line="gadgets")])
         with pytest.raises(IntegrityError):
             inspections.add(ledger, [inspection("press-4711")])

@@ -1,0 +1,112 @@
+"""The command that asks people and keeps what they say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.options import JsonOption, WorkspaceOption, answer, open_workspace
+
+if TYPE_CHECKING:
+    from flows.reviewing import WaitingParts
+    from pipelines.ledger.tables import Inspection
+    from pipelines.workspace import Workspace
+
+
+def review(
+    workspace: WorkspaceOption = None,
+    part: Annotated[str | None, typer.Option(help="The part that is judged; without it, list what waits.")] = None,
+    label: Annotated[str | None, typer.Option(help="good or defect.")] = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a defective part with several images: one that shows the defect, by its view or the beginning of its "
+            "SHA-256. Repeat it, or say all."
+        ),
+    ] = None,
+    cant_say: Annotated[
+        bool,
+        typer.Option("--cant-say", help="Nobody can tell what the part is: it counts as answered, without a label."),
+    ] = False,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Ask again later: the part moves to the end of the list.")
+    ] = False,
+    close: Annotated[
+        int | None, typer.Option(help="End this campaign before every part is answered; what was answered is used.")
+    ] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Who stands behind the answer.")] = None,
+    comment: Annotated[str | None, typer.Option(help="Why, or anything else worth keeping.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the parts that wait for a person, say what one is, or end a campaign.
+
+    Example: defectloop review --part cell0815 --label defect --reviewer "quality lab"
+    """
+    from flows import reviewing
+    from models.errors import BadInput
+
+    place = open_workspace(workspace)
+    if part is None and close is None:
+        waits = reviewing.waiting(place)
+        answer(waits, listing(place, waits), as_json=as_json)
+        return
+    if part is not None and close is not None:
+        raise BadInput("--part and --close are two steps.", next_step="Say first what the part is.")
+    if reviewer is None:
+        raise BadInput("An answer needs a reviewer.", next_step='Add --reviewer "…".')
+    if close is not None:
+        ended = reviewing.close(place, close, reviewer, comment or "")
+        answer(
+            ended,
+            f"Campaign {close} is closed: {ended.labelled} of {ended.wanted} parts have a label.",
+            as_json=as_json,
+        )
+        return
+    assert part is not None
+    if (label is not None) + cant_say + skip != 1:
+        raise BadInput(
+            f"A review of part {part} needs one answer: a label, --cant-say or --skip.",
+            next_step=f'defectloop review --part {part} --label good --reviewer "…"',
+        )
+    if label is not None:
+        progress = reviewing.answer(place, part, label, reviewer, views=view, comment=comment)
+    elif cant_say:
+        progress = reviewing.cant_say(place, part, reviewer, comment or "")
+    else:
+        progress = reviewing.skip(place, part, reviewer, comment)
+    if progress.campaign_id is None:
+        text = "Kept. No campaign asks about this part; the next retraining uses its latest label."
+    else:
+        unlabelled = progress.answered - progress.labelled
+        text = f"Campaign {progress.campaign_id}: {progress.answered} of {progress.wanted} parts are answered" + (
+            f", {unlabelled} without a label." if unlabelled else "."
+        )
+    answer(progress, text, as_json=as_json)
+
+
+def listing(place: Workspace, waits: WaitingParts) -> str:
+    """For a terminal: every campaign with its progress and its parts, then the parts that the detector left to people."""
+    from datetime import timedelta
+
+    days = place.params().retrain.campaign_days
+    lines: list[str] = []
+    for item in waits.campaigns:
+        number, progress = item.campaign.id, item.progress
+        ends = item.campaign.opened_at + timedelta(days=days)
+        lines.append(
+            f"Campaign {number}: {progress.answered} of {progress.wanted} answered; ends on {ends:%Y-%m-%d %H:%M} UTC"
+        )
+        lines += [
+            f"  {_part(asked.inspection)}  {asked.chosen_for}" for asked in waits.asked if asked.campaign_id == number
+        ]
+    total, parts = waits.undecided.total, waits.undecided.parts
+    if total:
+        more = f", the {len(parts)} oldest of them" if total > len(parts) else ""
+        lines.append(f"Left to a person by the detector: {total} parts{more}")
+        lines += [f"  {_part(item)}  {item.inspected_at:%Y-%m-%d %H:%M} UTC" for item in parts]
+    return "\n".join(lines) or "Nothing waits."
+
+
+def _part(item: Inspection) -> str:
+    return f"{item.part}  {item.verdict} {item.score:.2f}"

@@ -1,0 +1,194 @@
+"""Review campaigns in the ledger: which parts they ask about, how far they are, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from pipelines.ledger import events, reviews
+from pipelines.ledger.events import CLOSED
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Campaign, CampaignPart, Inspection, RetrainingRequest, Review, now
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Parts of a campaign. Answered ones include those that nobody could tell; labelled ones do not."""
+
+    wanted: int
+    answered: int
+    labelled: int
+
+
+@dataclass(frozen=True)
+class AskedPart:
+    """A part that an open campaign waits for: its inspection when it was chosen, and why it was chosen."""
+
+    inspection: Inspection
+    campaign_id: int
+    chosen_for: str
+
+
+def add(ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, str]], request_id: int | None = None) -> Campaign:
+    """Open a campaign for these inspections, each with the reason it was chosen for, in one transaction with the
+    retraining request that needs it."""
+    campaign = Campaign(line=line, wanted=len(chosen), opened_at=now())
+    with ledger.writing() as session:
+        session.add(campaign)
+        session.flush()
+        session.add_all(
+            CampaignPart(campaign_id=campaign.id, part=item.part, inspection_id=item.id, chosen_for=reason)
+            for item, reason in chosen
+        )
+        if request_id is not None:
+            request = session.get_one(RetrainingRequest, request_id)
+            request.campaign_id, request.state = campaign.id, "labelling"
+        session.flush()
+        end_when_answered(session, campaign)  # every part may have been judged before
+    return campaign
+
+
+def is_open(ledger: Ledger, campaign_id: int) -> bool:
+    with ledger.reading() as session:
+        return session.get_one(Campaign, campaign_id).completed_at is None
+
+
+def open_ones(ledger: Ledger, line: str) -> list[Campaign]:
+    """Campaigns of the line that have not ended, oldest first."""
+    query = select(Campaign).where(Campaign.line == line, Campaign.completed_at.is_(None)).order_by(Campaign.id)
+    with ledger.reading() as session:
+        return list(session.scalars(query))
+
+
+def usable(ledger: Ledger, line: str) -> set[int]:
+    """Campaigns of the line that can bring labels: they have some, or they are still open."""
+    labelled = (
+        select(CampaignPart.campaign_id)
+        .join(Campaign, Campaign.id == CampaignPart.campaign_id)
+        .join(Review, (Review.line == Campaign.line) & (Review.part == CampaignPart.part))
+        .where(Campaign.line == line, Review.label.is_not(None))
+    )
+    with ledger.reading() as session:
+        campaigns = session.scalars(select(Campaign).where(Campaign.line == line)).all()
+        with_labels = set(session.scalars(labelled))
+    return {item.id for item in campaigns if item.completed_at is None or item.id in with_labels}
+
+
+def progress(ledger: Ledger, campaign_id: int) -> Progress:
+    with ledger.reading() as session:
+        return _progress(session, session.get_one(Campaign, campaign_id))
+
+
+def open_campaign_of(ledger: Ledger, line: str, part: str) -> CampaignPart | None:
+    """Where an open campaign asks about the part; the oldest such campaign."""
+    query = (
+        select(CampaignPart)
+        .join(Campaign, Campaign.id == CampaignPart.campaign_id)
+        .where(Campaign.line == line, Campaign.completed_at.is_(None), CampaignPart.part == part)
+        .order_by(Campaign.id)
+    )
+    with ledger.reading() as session:
+        return session.scalar(query)
+
+
+def waiting(ledger: Ledger, line: str) -> list[AskedPart]:
+    """Parts that an open campaign asks about and nobody has answered for; those that were skipped come last."""
+    query = (
+        select(Inspection, CampaignPart)
+        .join(CampaignPart, CampaignPart.inspection_id == Inspection.id)
+        .join(Campaign, Campaign.id == CampaignPart.campaign_id)
+        .where(Campaign.line == line, Campaign.completed_at.is_(None), CampaignPart.part.not_in(reviews.answered(line)))
+        .order_by(Inspection.id)
+    )
+    with ledger.reading() as session:
+        found = [AskedPart(item, asked.campaign_id, asked.chosen_for) for item, asked in session.execute(query)]
+    skipped = reviews.last_skips(ledger, line)
+    return sorted(found, key=lambda asked: skipped.get(asked.inspection.part, 0))
+
+
+def parts_in_question(ledger: Ledger, line: str) -> set[str]:
+    """Parts that need no other question: an open campaign asks about them, or one that ended has an answer."""
+    asked = (
+        select(CampaignPart.part)
+        .join(Campaign, Campaign.id == CampaignPart.campaign_id)
+        .where(Campaign.line == line)
+        .where(Campaign.completed_at.is_(None) | CampaignPart.part.in_(reviews.answered(line)))
+    )
+    with ledger.reading() as session:
+        return set(session.scalars(asked))
+
+
+def reasons(ledger: Ledger, line: str) -> dict[str, set[str]]:
+    """Why campaigns of the line asked about each of their parts."""
+    query = (
+        select(CampaignPart.part, CampaignPart.chosen_for)
+        .join(Campaign, Campaign.id == CampaignPart.campaign_id)
+        .where(Campaign.line == line)
+    )
+    found: dict[str, set[str]] = {}
+    with ledger.reading() as session:
+        for part, reason in session.execute(query):
+            found.setdefault(part, set()).add(reason)
+    return found
+
+
+def close(ledger: Ledger, campaign_id: int, *, because: str, by: str | None = None) -> Campaign:
+    """End an open campaign early; one that ended already stays as it is. What was answered is used."""
+    with ledger.writing() as session:
+        campaign = session.get_one(Campaign, campaign_id)
+        if campaign.completed_at is None:
+            campaign.closed_by, campaign.closed_because = by, because
+            _end(session, campaign)
+    return campaign
+
+
+def add_review(ledger: Ledger, review: Review) -> bool:
+    """Keep one review. Returns whether it ended the campaign that asked for it."""
+    with ledger.writing() as session:
+        session.add(review)
+        session.flush()
+        if review.campaign_id is None:
+            return False
+        return end_when_answered(session, session.get_one(Campaign, review.campaign_id))
+
+
+def end_when_answered(session: Session, campaign: Campaign) -> bool:
+    """Whether this ends the campaign: it is open, and every part has an answer."""
+    if campaign.completed_at is not None or _progress(session, campaign).answered < campaign.wanted:
+        return False
+    _end(session, campaign)
+    return True
+
+
+def _end(session: Session, campaign: Campaign) -> None:
+    """The request that waits goes on, or fails where there is nothing to learn from."""
+    ended: datetime = now()
+    campaign.completed_at = ended
+    unfinished = select(RetrainingRequest).where(
+        RetrainingRequest.campaign_id == campaign.id, RetrainingRequest.state.not_in(CLOSED)
+    )
+    request = session.scalar(unfinished)
+    if request is None:
+        return
+    labelled = _progress(session, campaign).labelled
+    if labelled or reviews.unlearned_in(session, campaign.line):
+        events.add_labels_completed(session, request, campaign_id=campaign.id, labelled=labelled, at=ended)
+    else:
+        why = campaign.closed_because or "nobody could say what its parts are"
+        request.state, request.closed_at = "failed", ended
+        request.outcome = f"Campaign {campaign.id} brought no label: {why}"
+
+
+def _progress(session: Session, campaign: Campaign) -> Progress:
+    query = (
+        select(Review.part, Review.label)
+        .join(CampaignPart, CampaignPart.part == Review.part)
+        .where(CampaignPart.campaign_id == campaign.id, Review.line == campaign.line, Review.answer != reviews.SKIP)
+        .order_by(Review.id)
+    )
+    labels = {row.part: row.label for row in session.execute(query)}
+    return Progress(campaign.wanted, len(labels), sum(label is not None for label in labels.values()))

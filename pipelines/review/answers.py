@@ -1,0 +1,119 @@
+"""Keep what people say about parts. The review page, the command line and any integration do it through this module."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from models.errors import BadInput
+from models.vocabulary import Label
+from pipelines.ledger import campaigns, inspections, reviews
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Campaign, Inspection, Review, now
+from pipelines.review import part_images
+
+LIST = "defectloop review lists what waits."
+
+
+@dataclass(frozen=True)
+class CampaignProgress:
+    """Where the campaign stands that asked about the part; None where none did. `ended` says that this answer ended it."""
+
+    campaign_id: int | None
+    answered: int
+    labelled: int
+    wanted: int
+    ended: bool = False
+
+
+def record(
+    ledger: Ledger,
+    line: str,
+    part: str,
+    label: str,
+    reviewer: str,
+    *,
+    views: Collection[str] | None = None,
+    comment: str | None = None,
+) -> CampaignProgress:
+    """Keep what `reviewer` says a part is. Belongs to the open campaign that asks about it, if there is one.
+
+    Raises BadInput for an unknown label, an empty reviewer, a part that was never inspected, and a defective part with
+    several images where `views` does not say which of them show the defect.
+    """
+    if label not in set(Label):
+        raise BadInput(f"There is no label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
+    inspected = _inspected(ledger, line, part)
+    images = part_images.labelled(inspected, part, label, views)
+    return _keep(ledger, inspected, reviews.LABEL, reviewer, label=label, images=images, comment=comment)
+
+
+def cant_say(ledger: Ledger, line: str, part: str, reviewer: str, why: str) -> CampaignProgress:
+    """Keep that `reviewer` can't tell what the part is. It counts as answered and brings no label."""
+    if not why.strip():
+        raise BadInput(f"Why can nobody say what part {part} is?", next_step='Add --comment "…".')
+    return _keep(ledger, _inspected(ledger, line, part), reviews.CANT_SAY, reviewer, comment=why.strip())
+
+
+def skip(ledger: Ledger, line: str, part: str, reviewer: str, comment: str | None = None) -> CampaignProgress:
+    """Move the part to the end of the list."""
+    if any(review.answer != reviews.SKIP for review in reviews.of_part(ledger, line, part)):
+        raise BadInput(f"Part {part} is answered already: there is nothing to skip.", next_step=LIST)
+    return _keep(ledger, _inspected(ledger, line, part), reviews.SKIP, reviewer, comment=comment)
+
+
+def close_campaign(ledger: Ledger, line: str, campaign_id: int, reviewer: str, why: str) -> Campaign:
+    """End a campaign before every part is answered; what was answered is used. Raises BadInput where none is open."""
+    opened = [item.id for item in campaigns.open_ones(ledger, line)]
+    if campaign_id not in opened:
+        known = f"Open campaigns: {', '.join(map(str, opened))}." if opened else "None is open."
+        raise BadInput(f"Line {line} has no open campaign {campaign_id}.", next_step=known)
+    if not why.strip():
+        raise BadInput(f"Why is campaign {campaign_id} closed?", next_step='Add --comment "…".')
+    name = _named(reviewer, f"The end of campaign {campaign_id}")
+    return campaigns.close(ledger, campaign_id, by=name, because=f"{why.strip()} (closed by {name})")
+
+
+def _keep(
+    ledger: Ledger,
+    inspected: list[Inspection],
+    answer: str,
+    reviewer: str,
+    *,
+    label: str | None = None,
+    images: dict[str, str] | None = None,
+    comment: str | None = None,
+) -> CampaignProgress:
+    latest = inspected[-1]
+    name = _named(reviewer, f"The review of part {latest.part}")
+    asked = campaigns.open_campaign_of(ledger, latest.line, latest.part)
+    review = Review(
+        line=latest.line,
+        part=latest.part,
+        campaign_id=asked.campaign_id if asked else None,
+        inspection_id=latest.id,
+        answer=answer,
+        label=label,
+        images=images or {},
+        reviewer=name,
+        comment=comment,
+        reviewed_at=now(),
+    )
+    ended = campaigns.add_review(ledger, review)
+    if asked is None:
+        return CampaignProgress(None, int(answer != reviews.SKIP), int(label is not None), 1)
+    stands = campaigns.progress(ledger, asked.campaign_id)
+    return CampaignProgress(asked.campaign_id, stands.answered, stands.labelled, stands.wanted, ended)
+
+
+def _inspected(ledger: Ledger, line: str, part: str) -> list[Inspection]:
+    found = inspections.of_part(ledger, line, part)
+    if not found:
+        raise BadInput(f"Part {part} was never inspected on line {line}.", next_step=LIST)
+    return found
+
+
+def _named(reviewer: str, what: str) -> str:
+    if not reviewer.strip():
+        raise BadInput(f"{what} has no reviewer.", next_step="Say who stands behind it: --reviewer.")
+    return reviewer.strip()
