@@ -20,8 +20,8 @@ def of_inspections(inspected: Sequence[Inspection]) -> dict[str, Inspection]:
 def labelled(inspected: Sequence[Inspection], part: str, label: str, views: Collection[str] | None) -> dict[str, str]:
     """What every image shows, by SHA-256: a good part has good images alone, a defective one says which show the defect.
 
-    `views` names those: by the view, by the beginning of the SHA-256, or `all`. Raises BadInput where they are needed and not given,
-    or name no image or several.
+    `views` names those: by the view, by the beginning of the SHA-256, or `all`. Raises BadInput where they are needed and
+    not given, or name no image or several.
     """
     images = of_inspections(inspected)
     if label == Label.GOOD:

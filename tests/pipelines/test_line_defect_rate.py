@@ -7,7 +7,7 @@ import pytest
 
 from models.errors import BadParams
 from pipelines import line_defect_rate
-from pipelines.ledger import inspections, reviews
+from pipelines.ledger import campaigns, inspections
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Review
 from pipelines.workspace import Workspace
@@ -20,9 +20,9 @@ def reviewed(place: Workspace, n: int, defective: int, reason: str) -> None:
     with Ledger.open(place.ledger_url) as ledger:
         items = [inspection(f"{reason}/{number}", f"{reason}-{number}", line=LINE) for number in range(n)]
         inspections.add(ledger, items)
-        campaign = reviews.add_campaign(ledger, LINE, [(item, reason) for item in items])
+        campaign = campaigns.add(ledger, LINE, [(item, reason) for item in items])
         for number, item in enumerate(items):
-            reviews.add_review(
+            campaigns.add_review(
                 ledger,
                 Review(
                     line=LINE,
@@ -83,7 +83,7 @@ def test_the_latest_review_of_a_part_counts(empty_workspace: Workspace) -> None:
             comment=None,
             reviewed_at=datetime.now(UTC),
         )
-        reviews.add_review(ledger, again)
+        campaigns.add_review(ledger, again)
     assert line_defect_rate.of_line(empty_workspace).rate == pytest.approx(1.5 / 101)
 
 
