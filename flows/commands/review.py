@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def review(
     workspace: WorkspaceOption = None,
-    part: Annotated[str | None, typer.Option(help="The part that is judged; without it, list what waits.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="The part that is judged, or its image's file name; without it, list what waits.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="good or defect.")] = None,
     view: Annotated[
         list[str] | None,
@@ -109,4 +111,5 @@ def listing(place: Workspace, waits: WaitingParts) -> str:
 
 
 def _part(item: Inspection) -> str:
-    return f"{item.part}  {item.verdict} {item.score:.2f}"
+    name = f"{item.part} ({item.file_name})" if item.file_name else item.part
+    return f"{name}  {item.verdict} {item.score:.2f}"

@@ -57,9 +57,10 @@ def cant_say(ledger: Ledger, line: str, part: str, reviewer: str, why: str) -> C
 
 def skip(ledger: Ledger, line: str, part: str, reviewer: str, comment: str | None = None) -> CampaignProgress:
     """Move the part to the end of the list."""
-    if any(review.answer != reviews.SKIP for review in reviews.of_part(ledger, line, part)):
+    inspected = _inspected(ledger, line, part)
+    if any(review.answer != reviews.SKIP for review in reviews.of_part(ledger, line, inspected[-1].part)):
         raise BadInput(f"Part {part} is answered already: there is nothing to skip.", next_step=LIST)
-    return _keep(ledger, _inspected(ledger, line, part), reviews.SKIP, reviewer, comment=comment)
+    return _keep(ledger, inspected, reviews.SKIP, reviewer, comment=comment)
 
 
 def close_campaign(ledger: Ledger, line: str, campaign_id: int, reviewer: str, why: str) -> Campaign:
@@ -107,10 +108,8 @@ def _keep(
 
 
 def _inspected(ledger: Ledger, line: str, part: str) -> list[Inspection]:
-    found = inspections.of_part(ledger, line, part)
-    if not found:
-        raise BadInput(f"Part {part} was never inspected on line {line}.", next_step=LIST)
-    return found
+    """Of the part with this id, or of the one whose image came under this file name."""
+    return inspections.of_part(ledger, line, inspections.part_called(ledger, line, part))
 
 
 def _named(reviewer: str, what: str) -> str:

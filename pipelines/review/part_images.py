@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from models.errors import BadInput
 from models.vocabulary import Label
+from pipelines import part_verdicts
 from pipelines.ledger.tables import Inspection
 
 ALL = "all"
@@ -13,7 +14,7 @@ ALL = "all"
 
 def of_inspections(inspected: Sequence[Inspection]) -> dict[str, Inspection]:
     """The images that a part is judged by, by SHA-256: the latest of every view, and all that state no view."""
-    latest = {item.view or item.image: item for item in inspected}
+    latest = {part_verdicts.view_of(item): item for item in inspected}
     return {item.image: item for item in latest.values()}
 
 
