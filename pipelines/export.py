@@ -157,7 +157,9 @@ def assumed(judging: Judging, why: str) -> str:
     share = judging.dataset_defect_rate
     if share in (0, 1):
         return f"the validation split holds {'defective' if share else 'good'} parts alone, so no defect rate counts"
-    return f"{why}" + (f", {share:.2g} of the validation parts" if judging.defect_rate is None else "")
+    if judging.defect_rate is not None:
+        return why
+    return f"{why}, {share:.2g} of the validation parts; a line with fewer needs the number (docs/choosing-costs.md)"
 
 
 def told_apart(network: Any, training: Examples) -> tuple[str, ...]:

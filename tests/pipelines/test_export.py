@@ -58,7 +58,7 @@ def test_without_a_rate_one_line_says_which_share_the_thresholds_assume() -> Non
     raw, truth = parts(0, 200, 0.3)
     judging = from_score_to_verdict(raw, truth, 0.5, line())
     assert judging.defect_rate is None
-    assert assumed(judging, "as in the data").endswith(f"{truth.mean():.2g} of the validation parts")
+    assert f"as in the data, {truth.mean():.2g} of the validation parts" in assumed(judging, "as in the data")
 
 
 def test_no_rate_counts_where_the_validation_split_holds_good_parts_alone() -> None:
