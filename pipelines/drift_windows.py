@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models import defect_rate, descriptors
+from models import defect_rate
+from pipelines import part_verdicts
 from pipelines.ledger.tables import Inspection
 
 FEWEST = 20  # rows of a reference: fewer say too little
@@ -28,16 +29,8 @@ class WindowPart:
 
 
 def parts_of(inspections: Sequence[Inspection]) -> list[WindowPart]:
-    """One for each part, in the order in which they first appear; of several inspections of one view the latest counts."""
-    views: dict[str, dict[str, Inspection]] = {}
-    for item in inspections:
-        views.setdefault(item.part, {})[item.view or item.image] = item
-    return [
-        WindowPart(
-            next(iter(of_part.values())).slice, descriptors.of_part([one.descriptors for one in of_part.values()])
-        )
-        for of_part in views.values()
-    ]
+    """One for each part, in the order in which they were first inspected: its most suspicious view describes it."""
+    return [WindowPart(part.views[0].slice, part.views[0].descriptors) for part in part_verdicts.by_part(inspections)]
 
 
 def comparable(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,15 @@ from pipelines import drift_windows
 from pipelines.drift_windows import comparable, parts_of
 from pipelines.ledger import inspections
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Inspection
 from tests.pipelines.test_ledger import inspection
+
+
+def inspected(*items: Inspection) -> list[Inspection]:
+    """In this order, as the ledger numbers them."""
+    for number, item in enumerate(items):
+        item.id = number
+    return list(items)
 
 
 def reference(matt: int = 50, gloss: int = 30, **more: list) -> dict[str, list]:
@@ -56,19 +63,20 @@ def test_a_reference_of_an_older_version_without_truth_still_serves() -> None:
 
 
 def test_a_part_is_one_row_described_by_its_most_suspicious_image() -> None:
-    seen = [
-        inspection("a", "p1", view="top", image="aa" * 32, descriptors={"score": 0.2, "brightness": 0.5}),
-        inspection("b", "p1", view="side", image="bb" * 32, descriptors={"score": 0.7, "brightness": 0.9}),
-        inspection("c", "p2", image="cc" * 32, descriptors={"score": 0.1, "brightness": 0.4}),
-    ]
+    seen = inspected(
+        inspection("a", "p1", view="top", image="aa" * 32, score=0.2, descriptors={"score": 0.2, "brightness": 0.5}),
+        inspection("b", "p1", view="side", image="bb" * 32, score=0.7, descriptors={"score": 0.7, "brightness": 0.9}),
+        inspection("c", "p2", image="cc" * 32, score=0.1, descriptors={"score": 0.1, "brightness": 0.4}),
+    )
     assert [dict(part.descriptors) for part in parts_of(seen)] == [seen[1].descriptors, seen[2].descriptors]
 
 
 def test_of_several_photographs_of_one_view_the_latest_counts() -> None:
-    again = inspection("b", view="top", image="bb" * 32, descriptors={"score": 0.1, "brightness": 0.4})
-    again.inspected_at += timedelta(minutes=1)
-    seen = [inspection("a", view="top", descriptors={"score": 0.9, "brightness": 0.5}), again]
-    assert [dict(part.descriptors) for part in parts_of(seen)] == [again.descriptors]
+    seen = inspected(
+        inspection("a", view="top", score=0.9, descriptors={"score": 0.9, "brightness": 0.5}),
+        inspection("b", view="top", image="bb" * 32, score=0.1, descriptors={"score": 0.1, "brightness": 0.4}),
+    )
+    assert [dict(part.descriptors) for part in parts_of(seen)] == [seen[1].descriptors]
 
 
 def test_the_window_counts_parts_not_images(tmp_path: Path) -> None:
