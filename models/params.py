@@ -219,6 +219,19 @@ class Params(Section):
     retrain: Retrain
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key named twice is an error, as it is to DVC; PyYAML takes the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands there twice", node.value[number][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path) -> Params:
     """Read and check `params.yaml`.
 
@@ -227,7 +240,7 @@ def load(path: Path) -> Params:
     if not path.exists():
         raise NotReady(f"There is no {path}.", next_step="Make a workspace: defectloop init DIR --line NAME")
     try:
-        return Params.model_validate(yaml.safe_load(path.read_text()))
+        return Params.model_validate(yaml.load(path.read_text(), UniqueKeys))
     except yaml.YAMLError as error:
         raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error
     except ValidationError as error:
