@@ -1,6 +1,7 @@
-"""Run a command that ends when its caller ends, even when the caller is killed: `python -m flows.attached COMMAND…`.
+"""Run a command that ends when its caller ends, even when the caller is killed: `python -m flows.attached PID COMMAND…`.
 
-Kept free of imports: it lives beside every server that it holds.
+PID is the caller's: one that was killed before this program looked for its parent is missed otherwise. Kept free of
+imports: it lives beside every server that it holds.
 """
 
 import os
@@ -8,13 +9,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 POLL_S = 0.5
 GRACE_S = 10.0
 
 
-def main(command: list[str]) -> int:
-    parent = os.getppid()
+def command_line(command: Sequence[str]) -> list[str]:
+    """The command, run so that it ends with the present process."""
+    return [sys.executable, "-m", "flows.attached", str(os.getpid()), *command]
+
+
+def main(parent: int, command: list[str]) -> int:
+    if os.getppid() != parent:
+        return 1
     child = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: child.send_signal(received))
@@ -30,4 +38,4 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

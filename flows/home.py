@@ -14,12 +14,14 @@ from pathlib import Path
 from models.errors import Unreachable
 from pipelines.workspace import Workspace
 
+_temporary: str | None = None  # API URL of the server that this process started for itself
+
 
 def use(workspace: Workspace) -> str | None:
     """Point this process and its children at the workspace's Prefect; returns the server's API URL, None without one.
 
-    Without a server Prefect starts a temporary one for the length of a flow. Raises Unreachable when
-    `PREFECT_API_URL` names a server that does not answer.
+    Commands that run flows call `flows.local_server.for_one_command`, which starts a server where none runs. Raises
+    Unreachable when `PREFECT_API_URL` names a server that does not answer.
     """
     home = workspace.state / "prefect"
     os.environ.setdefault("PREFECT_HOME", str(home))
@@ -41,6 +43,17 @@ def use(workspace: Workspace) -> str | None:
     if url:
         os.environ["PREFECT_API_URL"] = url
     return url
+
+
+def use_temporary(api_url: str) -> None:
+    """Point this process at a server that ends with it."""
+    global _temporary
+    os.environ["PREFECT_API_URL"] = _temporary = api_url
+
+
+def somebody_listens() -> bool:
+    """Whether Prefect's server outlasts this command, so that what it is told can start something."""
+    return os.environ.get("PREFECT_API_URL") not in (None, "", _temporary)
 
 
 def running(workspace: Workspace) -> str | None:

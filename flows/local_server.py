@@ -1,7 +1,12 @@
-"""A workspace's own Prefect server: start it on a free port, wait until it answers, stop it again."""
+"""A workspace's own Prefect server: start it on a free port, wait until it answers, stop it again.
+
+`local_server` is the one that people look at and that runs the deployments; `for_one_command` keeps the flow runs of a
+command where no server runs. Neither outlives the process that started it.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -10,15 +15,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from flows import home
+from flows import attached, home
 from models.errors import BadInput, Unreachable
 from pipelines.workspace import Workspace
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
-ATTACHED = (sys.executable, "-m", "flows.attached")  # what we start shall not outlive us
+LOG = "server.log"
+HOST = "127.0.0.1"
 
 
 @contextlib.contextmanager
@@ -32,26 +38,55 @@ def local_server(workspace: Workspace, port: int | None = None) -> Iterator[str]
         yield already
         return
     port = _claim(port)
-    api_url = f"http://127.0.0.1:{port}/api"
+    command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    server, api_url = _start(workspace, command, port)
     note = home.server_note(workspace)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    log_path = note.with_name("server.log")
-    with log_path.open("ab") as log:
-        server = subprocess.Popen(
-            [*ATTACHED, sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=os.environ | {"PREFECT_API_URL": api_url, "PREFECT_UI_API_URL": api_url},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C reaches us first; we stop it after the runner
-        )
     try:
-        _wait_until_up(server, api_url, str(log_path))
+        _wait_until_up(server, api_url, str(note.with_name(LOG)))
         note.write_text(json.dumps({"api_url": api_url, "pid": server.pid}))
         yield api_url
     finally:
         note.unlink(missing_ok=True)
         stop(server)
+
+
+def for_one_command(workspace: Workspace) -> str | None:
+    """Point Prefect at a server for the flows of this command. Returns the URL of one that runs anyway; None where there
+    is none, and one was started that ends with this process.
+
+    Prefect would start that one itself, but so that it survives a SIGKILL of its parent. Call it before the first import
+    of prefect: what is registered first at exit runs last, and Prefect still has to send what it logged.
+    """
+    running = home.use(workspace)
+    if running:
+        return running
+    port = _claim(None)
+    app = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
+    as_prefect_does = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_ENABLED": "0"}
+    server, api_url = _start(workspace, [*app, "--host", HOST, "--port", str(port)], port, **as_prefect_does)
+    atexit.register(stop, server)
+    _wait_until_up(server, api_url, str(home.server_note(workspace).with_name(LOG)))
+    home.use_temporary(api_url)
+    return None
+
+
+def _start(
+    workspace: Workspace, module: Sequence[str], port: int, **environment: str
+) -> tuple[subprocess.Popen[bytes], str]:
+    """Run a Python module with its arguments as a server on `port`; the process and its API URL."""
+    api_url = f"http://{HOST}:{port}/api"
+    log_path = home.server_note(workspace).with_name(LOG)
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log:
+        server = subprocess.Popen(
+            attached.command_line([sys.executable, "-m", *module]),
+            env=os.environ | {"PREFECT_API_URL": api_url, "PREFECT_UI_API_URL": api_url} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C reaches us first; we stop it after the runner
+        )
+    return server, api_url
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -68,7 +103,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def _claim(port: int | None) -> int:
     with socket.socket() as probe:
         try:
-            probe.bind(("127.0.0.1", port or 0))
+            probe.bind((HOST, port or 0))
         except OSError as error:
             raise BadInput(
                 f"Port {port} is in use.", next_step="Choose another with --port, or leave it out for a free one."

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from prefect import flow, task
 
-from flows import artifacts, events
+from flows import artifacts, events, home
 from pipelines import workspace as workspaces
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck
@@ -19,6 +18,7 @@ from pipelines.workspace import Workspace
 def monitoring(workspace: str) -> DriftCheck:
     """Check the latest inspections for drift, and send every event that no retraining request answers for yet."""
     place = workspaces.at(Path(workspace))
+    finish_interrupted(place)
     check = check_drift(place)
     end_expired_campaigns(place)
     announce(place)
@@ -26,6 +26,14 @@ def monitoring(workspace: str) -> DriftCheck:
     if check.report:
         artifacts.report_link(place, "drift-report", Path(check.report))
     return check
+
+
+@task
+def finish_interrupted(workspace: Workspace) -> int:
+    """A promotion or rollback whose process was killed is finished by whoever comes next; returns how many were."""
+    from pipelines.promote import finish_interrupted
+
+    return len(finish_interrupted(workspace))
 
 
 @task
@@ -46,9 +54,9 @@ def end_expired_campaigns(workspace: Workspace) -> int:
 def announce(workspace: Workspace) -> int:
     """Send the events that no retraining request answers for yet; returns how many went out.
 
-    Without a server of its own, or a shared one, Prefect starts a temporary one for the length of the flow: nothing there
-    listens, so the events wait for a run that has one.
+    Without a server of its own, or a shared one, the flow runs on one that ends with its command: nothing there listens,
+    so the events wait for a run that has one.
     """
-    if not os.environ.get("PREFECT_API_URL"):
+    if not home.somebody_listens():
         return 0
     return events.send_waiting(workspace, "The events are kept; the next `defectloop monitor` sends them again.")

@@ -5,6 +5,7 @@ One row per image, sorted by image, so that the same content always has the same
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -77,6 +78,12 @@ def from_rows(rows: list[dict]) -> pa.Table:
 def load(path: Path) -> pa.Table:
     """Read the table; an absent file is an empty table."""
     return pq.read_table(path, schema=SCHEMA) if path.exists() else empty()
+
+
+def load_hashed(path: Path) -> tuple[pa.Table, str]:
+    """The table, and the SHA-256 of the very bytes that it was read from: what follows from it can be kept under that."""
+    data = path.read_bytes()
+    return pq.read_table(pa.BufferReader(data), schema=SCHEMA), hashlib.sha256(data).hexdigest()
 
 
 def save(table: pa.Table, path: Path) -> None:

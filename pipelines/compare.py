@@ -16,7 +16,7 @@ from models.evaluation import Evaluation
 from models.files import write_whole
 from models.runtime import Detector
 from models.vocabulary import Label, Verdict
-from pipelines import line_defect_rate, promote
+from pipelines import kept_predictions, line_defect_rate
 from pipelines.adapters import model_registry
 from pipelines.line_defect_rate import percent
 from pipelines.pages.pictures import data_uri
@@ -60,7 +60,7 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
     params = workspace.params()
     chosen = [model_registry.version(workspace, params.line, number) for number in (first, second)]
     detectors = [Detector(model_registry.download(workspace, version)) for version in chosen]
-    answers = [promote.predictions(workspace, version) for version in chosen]
+    answers = [kept_predictions.predictions(workspace, version) for version in chosen]
     points = [detector.metadata.operating_point for detector in detectors]
     rate = line_defect_rate.of_line(workspace).rate
     parts = [evaluation.of_parts(table) for table in answers]

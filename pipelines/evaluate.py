@@ -32,7 +32,7 @@ from models.evaluation import Evaluation
 from models.params import Cost
 from models.runtime import Detector
 from models.vocabulary import Label, OperatingPoint, Prediction, Split
-from pipelines import stage
+from pipelines import kept_predictions, stage
 from pipelines.line_defect_rate import percent
 from pipelines.report import card, curves, page, verdicts
 from pipelines.report.ground_truth import GroundTruth
@@ -41,7 +41,7 @@ from pipelines.workspace import Workspace
 
 def main(workspace: Workspace) -> None:
     params = workspace.params()
-    table = annotation_table.load(workspace.annotations)
+    table, annotations_sha256 = annotation_table.load_hashed(workspace.annotations)
     detector = Detector(workspace.artifacts / "export" / "detector.onnx")
     n_test = sum(split == Split.TEST for split in table["split"].to_pylist())
     if not n_test:
@@ -59,7 +59,8 @@ def main(workspace: Workspace) -> None:
     line = None if rate is None else evaluation.summarise(predictions, point, params.evaluate.bootstrap, rate)
     expected = in_each_mix(predictions, point, params.cost, rate)
     with stage.output_directory(workspace.artifacts / "evaluate") as out:
-        write_predictions(predictions, detector, out / "predictions.parquet")
+        whose = kept_predictions.origin(detector.sha256, annotations_sha256)
+        kept_predictions.write(predictions, whose, out / "predictions.parquet")
         parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
         # On test parts: the calibrator was fitted on the validation split, which would flatter it.
         scores, labels = curves.score_and_truth(predictions)
@@ -134,12 +135,6 @@ def steady(detector: Detector, predictions: pa.Table, data_dir: Path, most: int)
     with stage.progress("steadiness", len(chosen)) as show:
         found = robustness.measure(detector, (images.read(data_dir / file) for file in chosen), show)
     return {change: steadiness.to_dict() for change, steadiness in found.items()}
-
-
-def write_predictions(predictions: pa.Table, detector: Detector, path: Path) -> None:
-    """With the detector's hash and snapshot inside, so that a reader knows whose answers these are."""
-    origin = {b"artefact_sha256": detector.sha256.encode(), b"snapshot": detector.metadata.snapshot.encode()}
-    parquet.write_table(predictions.replace_schema_metadata(origin), path)
 
 
 def flat(result: Evaluation) -> dict:

@@ -1,54 +1,67 @@
 """Put a version through the gate and change the champion, or record why not. Also the way back.
 
-The decision is in the ledger before the registry changes and marked done after it, so a killed promotion is finished
-by the next one. Decisions of a line come one after the other; a champion that moved meanwhile stops the change.
+The decision is in the ledger before the registry changes and marked done after it; whoever comes next finishes what a
+killed process left (`pipelines.champions`). Decisions of a line come one after the other; a champion that moved
+meanwhile stops the change. What was rolled back stays withdrawn until a person lifts that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 
-import pyarrow as pa
-from pyarrow import parquet
-
-from models import annotation_table, costs, evaluation
+from models import costs, evaluation
 from models.costs import PartCosts
-from models.errors import NotReady, Refused
+from models.errors import Busy, NotReady, Refused
 from models.params import Params
 from models.runtime import Detector
-from models.vocabulary import Split
-from pipelines import gate, line_defect_rate, lineage
+from pipelines import champions, gate, kept_predictions, line_defect_rate, lineage
 from pipelines.adapters import model_registry
-from pipelines.adapters.model_registry import CHALLENGER, CHAMPION, ModelVersion
+from pipelines.adapters.model_registry import ARTEFACT, CHAMPION, ModelVersion
 from pipelines.gate import Contender, Decision
-from pipelines.ledger import promotions
+from pipelines.ledger import promotions, withdrawals
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Promotion, now
+from pipelines.ledger.tables import Promotion, Withdrawal, now
 from pipelines.locks import line_lock
 from pipelines.workspace import Workspace
 
 LOCK_WAIT_S = 600.0
 
 
-def promote(workspace: Workspace, number: str) -> Decision:
-    """The gate's decision about a version, carried out. Asked again about the same rivals, it gives the same answer."""
+@dataclass(frozen=True)
+class Lift:
+    """A person stands behind a withdrawn version's return to the gate."""
+
+    reviewer: str
+    reason: str
+
+
+def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> Decision:
+    """The gate's decision about a version, carried out. Asked again about the same rivals, it gives the same answer.
+
+    A withdrawn version is refused without being measured; with `lift` it goes through the gate like any other.
+    """
     params = workspace.params()
-    with line_lock(workspace, params.line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
-        version = model_registry.version(workspace, params.line, number)
-        champion = model_registry.champion(workspace, params.line)
-        before = champion.version if champion else None
-        known = promotions.last(ledger, params.line, version=number)
+    line = params.line
+    with line_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
+        champions.finish_pending(workspace, ledger, line)
+        version = model_registry.version(workspace, line, number)
+        if lift is not None:
+            _lift(workspace, ledger, version, lift)
+        withdrawal = withdrawals.of(ledger, line, number, version.tags[ARTEFACT])
+        before = model_registry.alias(workspace, line, CHAMPION)
         rate = line_defect_rate.of_line(workspace).rate
-        judged_under = _judged_under(workspace, params, rate)
-        if known is not None and _still_holds(known, before, judged_under):
-            _carry_out(workspace, ledger, known, before)
+        judged_under = f"withdrawal {withdrawal.id}" if withdrawal else _judged_under(workspace, params, rate)
+        known = promotions.last(ledger, line, version=number)
+        if known is not None and known.state == "done" and _still_holds(known, before, judged_under):
+            champions.carry_out(workspace, ledger, known)
             return Decision(known.kind != "refuse", tuple(known.reasons), known.numbers)
-        decision = _decide(workspace, params, version, champion, rate)
+        decision = _refusal(withdrawal, number) if withdrawal else _decide(workspace, params, version, before, rate)
         record = promotions.add(
             ledger,
             Promotion(
-                line=params.line,
+                line=line,
                 kind="promote" if decision.promote else "refuse",
                 version=number,
                 champion_before=before,
@@ -58,74 +71,85 @@ def promote(workspace: Workspace, number: str) -> Decision:
                 decided_at=now(),
             ),
         )
-        _carry_out(workspace, ledger, record, before)
+        if not champions.carry_out(workspace, ledger, record):
+            raise Refused(
+                f"The champion of line {line} moved from {before} to {model_registry.alias(workspace, line, CHAMPION)} "
+                f"while version {number} was judged.",
+                next_step=f"Judge it against the new one: defectloop promote {number}",
+            )
     return decision
 
 
-def rollback(workspace: Workspace, to: str | None = None) -> Decision:
-    """Make an earlier version champion again: `to`, or the one before the present champion. Raises NotReady without one."""
+def rollback(
+    workspace: Workspace, to: str | None = None, *, reason: str | None = None, reviewer: str | None = None
+) -> Decision:
+    """Make an earlier version champion again and withdraw the present one: `to`, or the nearest champion before it that
+    is not withdrawn. Raises NotReady without one."""
     line = workspace.params().line
     with line_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
+        finished = champions.finish_pending(workspace, ledger, line)
+        if finished and finished[-1].kind == "rollback" and to in (None, finished[-1].version):
+            return Decision(True, tuple(finished[-1].reasons), {})  # the same command again, after a kill
         champion = model_registry.champion(workspace, line)
         if champion is None:
             raise NotReady(f"Line {line} has no champion.", next_step="Train one: defectloop train")
-        begun = promotions.last(ledger, line)
-        if begun is not None and (begun.kind, begun.state) == ("rollback", "pending") and to in (None, begun.version):
-            _carry_out(
-                workspace, ledger, begun, begun.champion_before
-            )  # a killed rollback: finish it, and no second one
-            return Decision(True, tuple(begun.reasons), begun.numbers)
-        target = to or _before(promotions.all_of(ledger, line), champion.version)
-        if target is None:
-            raise NotReady(
-                f"There was no champion before version {champion.version}.", next_step="Name one: --to VERSION"
+        if to == champion.version:
+            return Decision(True, (f"version {to} is the champion",), {})
+        target = to or _not_withdrawn(workspace, ledger, line, champion.version)
+        withdrawal = withdrawals.of(
+            ledger, line, target, model_registry.version(workspace, line, target).tags[ARTEFACT]
+        )
+        if withdrawal is not None:
+            raise Refused(
+                f"Version {target} of line {line} is {champions.in_words(withdrawal)}.", next_step=_how_to_lift(target)
             )
-        model_registry.version(workspace, line, target)
-        reason = f"rolled back from version {champion.version} to {target}"
-        record = promotions.add(
+        said = f"rolled back from version {champion.version} to {target}" + (f": {reason}" if reason else "")
+        record = Promotion(
+            line=line,
+            kind="rollback",
+            version=target,
+            champion_before=champion.version,
+            reasons=[said],
+            numbers={},
+            state="pending",
+            decided_at=now(),
+        )
+        withdrawals.add(
             ledger,
-            Promotion(
+            record,
+            Withdrawal(
                 line=line,
-                kind="rollback",
-                version=target,
-                champion_before=champion.version,
-                reasons=[reason],
-                numbers={},
-                state="pending",
-                decided_at=now(),
+                version=champion.version,
+                artefact_sha256=champion.tags[ARTEFACT],
+                reason=reason or f"rolled back to version {target}",
+                withdrawn_by=reviewer,
+                withdrawn_at=record.decided_at,
             ),
         )
-        _carry_out(workspace, ledger, record, champion.version)
-    return Decision(True, (reason,), {})
+        champions.carry_out(workspace, ledger, record)
+    return Decision(True, (said,), {})
 
 
-def predictions(workspace: Workspace, version: ModelVersion) -> pa.Table:
-    """What a version answers on the present snapshot's test parts; computed once for each pair of file and snapshot."""
-    sha256, snapshot = version.tags[model_registry.ARTEFACT], lineage.data_hash(workspace)
-    kept = workspace.state / "evaluations" / f"{sha256[:20]}-{snapshot[:20]}.parquet"
-    for path in (workspace.artifacts / "evaluate" / "predictions.parquet", kept):
-        if path.exists():
-            table = parquet.read_table(path)
-            origin = table.schema.metadata or {}
-            if (origin.get(b"artefact_sha256"), origin.get(b"snapshot")) == (sha256.encode(), snapshot.encode()):
-                return table
-    detector = Detector(model_registry.download(workspace, version))
-    table = evaluation.predict(detector, annotation_table.load(workspace.annotations), workspace.data, Split.TEST)
-    table = table.replace_schema_metadata({b"artefact_sha256": sha256.encode(), b"snapshot": snapshot.encode()})
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_suffix(".partial")
-    parquet.write_table(table, partial)
-    partial.replace(kept)
-    return table
+def finish_interrupted(workspace: Workspace) -> list[Promotion]:
+    """Finish what a killed promotion or rollback left, for those who only pass by; nothing while somebody is at it."""
+    line = workspace.params().line
+    with Ledger.open(workspace.ledger_url) as ledger:
+        if not promotions.pending(ledger, line):
+            return []
+        try:
+            with line_lock(workspace, line):
+                return champions.finish_pending(workspace, ledger, line)
+        except Busy:  # it is being carried out, or waits for the next to pass by
+            return []
 
 
 def _decide(
-    workspace: Workspace, params: Params, version: ModelVersion, champion: ModelVersion | None, rate: float | None
+    workspace: Workspace, params: Params, version: ModelVersion, champion: str | None, rate: float | None
 ) -> Decision:
     challenger, cost = _measured(workspace, params, version, rate)
-    if champion is None or champion.version == version.version:
+    if champion is None or champion == version.version:
         return gate.decide(challenger, None, None, params.promote)
-    rival, rival_cost = _measured(workspace, params, champion, rate)
+    rival, rival_cost = _measured(workspace, params, model_registry.version(workspace, params.line, champion), rate)
     return gate.decide(challenger, rival, costs.probability_cheaper(cost, rival_cost, rate), params.promote)
 
 
@@ -133,7 +157,7 @@ def _measured(
     workspace: Workspace, params: Params, version: ModelVersion, rate: float | None
 ) -> tuple[Contender, PartCosts]:
     """The version on the present test parts, and what its verdict on each part costs."""
-    answers = predictions(workspace, version)
+    answers = kept_predictions.predictions(workspace, version)
     point = Detector(model_registry.download(workspace, version)).metadata.operating_point
     contender = Contender(
         version.version,
@@ -146,10 +170,8 @@ def _measured(
 
 
 def _still_holds(known: Promotion, champion: str | None, judged_under: str) -> bool:
-    """A pending decision is to be finished. A done one stands as long as the champion is the one it left behind, and a
-    refusal only as long as rules and test parts are the same."""
-    if known.state == "pending":
-        return champion in (known.champion_before, known.version)
+    """A decision stands as long as the champion is the one it left behind, and a refusal only as long as rules, test
+    parts and withdrawals are the same."""
     if known.kind == "refuse":
         return champion == known.champion_before and known.numbers.get("judged_under") == judged_under
     return champion == known.version
@@ -167,27 +189,29 @@ def _learned_from(version: ModelVersion) -> dict[str, str]:
     return {name: version.tags[name] for name in ("data_hash", "snapshot")}
 
 
-def _carry_out(workspace: Workspace, ledger: Ledger, record: Promotion, before: str | None) -> None:
-    line = record.line
-    if record.kind != "refuse":
-        present = model_registry.champion(workspace, line)
-        there = present.version if present else None
-        if there not in (before, record.version):
-            raise Refused(
-                f"The champion of line {line} moved from {before} to {there} while version {record.version} was judged.",
-                next_step=f"Judge it against the new one: defectloop promote {record.version}",
-            )
-        if there != record.version:
-            model_registry.set_alias(workspace, line, CHAMPION, record.version)
-    verdict = "refused" if record.kind == "refuse" else "promoted"
-    model_registry.set_tags(
-        workspace, line, record.version, {"gate": verdict, "gate_reasons": "; ".join(record.reasons)[:4000]}
+def _refusal(withdrawal: Withdrawal, number: str) -> Decision:
+    file_of = f"it is the file of version {withdrawal.version}, " if withdrawal.version != number else ""
+    return Decision(False, (f"{file_of}{champions.in_words(withdrawal)}. {_how_to_lift(number)}",), {"versions": {}})
+
+
+def _how_to_lift(number: str) -> str:
+    return f'To lift that: defectloop promote {number} --lift-withdrawal --reviewer "…" --reason "…"'
+
+
+def _lift(workspace: Workspace, ledger: Ledger, version: ModelVersion, lift: Lift) -> None:
+    withdrawals.lift(ledger, version.line, version.version, version.tags[ARTEFACT], lift.reviewer, lift.reason)
+    for same in model_registry.versions(workspace, version.line):
+        if champions.WITHDRAWN in same.tags and same.tags.get(ARTEFACT) == version.tags[ARTEFACT]:
+            model_registry.drop_tag(workspace, same.line, same.version, champions.WITHDRAWN)
+
+
+def _not_withdrawn(workspace: Workspace, ledger: Ledger, line: str, champion: str) -> str:
+    """The nearest champion before the present one that may come back."""
+    for number in champions.earlier(promotions.all_of(ledger, line), champion):
+        version = model_registry.version(workspace, line, number)
+        if withdrawals.of(ledger, line, number, version.tags[ARTEFACT]) is None:
+            return number
+    raise NotReady(
+        f"There was no champion before version {champion} that is not withdrawn.",
+        next_step="Name a version: defectloop rollback --to VERSION",
     )
-    model_registry.drop_alias(workspace, line, CHALLENGER)
-    if record.state != "done":
-        promotions.mark_done(ledger, record.id)
-
-
-def _before(known: list[Promotion], champion: str) -> str | None:
-    made = [item for item in known if item.version == champion and item.kind != "refuse" and item.state == "done"]
-    return made[-1].champion_before if made else None

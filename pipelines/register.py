@@ -30,8 +30,8 @@ def register(workspace: Workspace) -> ModelVersion:
     evaluated = json.loads((made / "evaluate" / "evaluation.json").read_text())
     result = Evaluation.from_dict(evaluated)
     steady = json.loads((made / "evaluate" / "steadiness.json").read_text())
-    rows = annotation_table.load(workspace.annotations).to_pylist()
     taken = snapshot.by_hash(workspace, run["snapshot"])
+    rows = annotation_table.load(lineage.snapshot_annotations(workspace, taken.data_hash)).to_pylist()
     tracking.finish_run(
         workspace,
         run["mlflow_run_id"],

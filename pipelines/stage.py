@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from models.errors import DefectloopError
+from pipelines import lineage
 from pipelines import workspace as workspaces
+from pipelines.adapters.dataset_versions import CALLER
 from pipelines.workspace import Workspace
 
 PARENT_POLL_S = 0.5
@@ -25,9 +28,11 @@ PARENT_POLL_S = 0.5
 def run_stage(main: Callable[[Workspace], None]) -> None:
     """Run a stage's `main` in the workspace of the current directory; an error of ours ends it in words, with its code."""
     workspace = workspaces.at(Path.cwd())
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    caller = int(os.environ.get(CALLER, os.getppid()))
+    threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
     try:
         with _one_at_a_time(workspace):
+            lineage.require_unchanged(workspace)
             main(workspace)
     except DefectloopError as error:
         sys.stderr.write(f"✗ {error.message}\n" + (f"  → {error.next_step}\n" if error.next_step else ""))
@@ -69,8 +74,10 @@ def _one_at_a_time(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-def _end_with_parent(parent: int) -> None:
-    """A stage whose caller was killed must not write beside the next try."""
-    while os.getppid() == parent:
+def _end_with(caller: int) -> None:
+    """A stage whose caller was killed must not write beside the next try, even where a shell stands between the two or
+    the caller was gone before this program had begun."""
+    this = psutil.Process()
+    while caller in {ancestor.pid for ancestor in this.parents()}:
         time.sleep(PARENT_POLL_S)
     os._exit(1)

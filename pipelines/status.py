@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from models import annotation_table
-from pipelines import quarantine, snapshot
+from pipelines import champions, quarantine, snapshot
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ModelVersion
 from pipelines.amounts import of_them
-from pipelines.ledger import campaigns, drift_checks, inspections, promotions, requests, undecided
+from pipelines.ledger import campaigns, drift_checks, inspections, promotions, requests, undecided, withdrawals
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import DriftCheck, Promotion, RetrainingRequest
+from pipelines.ledger.tables import DriftCheck, Promotion, RetrainingRequest, Withdrawal
 from pipelines.review import campaign
 from pipelines.snapshot import Snapshot
 from pipelines.workspace import Workspace
@@ -37,6 +37,8 @@ class Status:
     inspected_parts: dict[str, int]  # by verdict
     last_drift_check: DriftCheck | None
     last_promotion: Promotion | None
+    pending_promotions: list[Promotion]
+    withdrawn: list[Withdrawal]
     last_request: RetrainingRequest | None
     campaigns: list[OpenCampaign]
     undecided: int  # parts that the detector left to people
@@ -61,6 +63,8 @@ def status(workspace: Workspace) -> Status:
             inspected_parts=inspections.count_parts(ledger, line),
             last_drift_check=checks[-1] if checks else None,
             last_promotion=promotions.last(ledger, line),
+            pending_promotions=promotions.pending(ledger, line),
+            withdrawn=withdrawals.standing(ledger, line),
             last_request=asked[-1] if asked else None,
             campaigns=_open_campaigns(ledger, line, params.retrain.campaign_days),
             undecided=undecided.parts(ledger, line, 0).total,
@@ -90,6 +94,11 @@ def render(now: Status) -> str:
         "retraining": _retraining(asked) if asked else "never asked for",
         "review": _review(now),
     }
+    if now.pending_promotions:
+        decided = ", ".join(f"{item.kind} {item.version}" for item in now.pending_promotions)
+        rows["decision"] = f"{decided} is pending: the next promote, rollback or monitor finishes it"
+    if now.withdrawn:
+        rows["withdrawn"] = "; ".join(f"version {item.version}, {champions.in_words(item)}" for item in now.withdrawn)
     return "\n".join(f"{name:<11} {text}" for name, text in rows.items())
 
 

@@ -98,10 +98,10 @@ def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     Example: defectloop monitor --json | jq .drifted
     """
-    from flows import home
+    from flows.local_server import for_one_command
 
     place = open_workspace(workspace)
-    server = home.use(place)
+    server = for_one_command(place)
     from flows.monitoring import monitoring
 
     check = monitoring(str(place.root))
@@ -115,10 +115,10 @@ def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     Example: defectloop retrain --workspace bottles
     """
-    from flows import home
+    from flows.local_server import for_one_command
 
     place = open_workspace(workspace)
-    home.use(place)
+    for_one_command(place)
     from flows.retraining import retraining
 
     outcome = retraining(str(place.root))

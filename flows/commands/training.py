@@ -16,10 +16,10 @@ def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
 
     Example: defectloop train --workspace bottles
     """
-    from flows import home
+    from flows.local_server import for_one_command
 
     place = open_workspace(workspace)
-    home.use(place)
+    for_one_command(place)
     from flows.training import training
 
     outcome = training(str(place.root))
@@ -58,15 +58,29 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 def promote(
     version: Annotated[str, typer.Argument(help="Registered version to put through the gate.")],
     workspace: WorkspaceOption = None,
+    lift_withdrawal: Annotated[
+        bool, typer.Option("--lift-withdrawal", help="It was rolled back, and may come back now: say who and why.")
+    ] = False,
+    reviewer: Annotated[str | None, typer.Option(help="Who lifts the withdrawal.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why it is lifted.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put a registered version through the gate; make it champion or record why not (exit code 4).
 
+    A version that was rolled back is refused until somebody lifts that.
+
     Example: defectloop promote 7
     """
-    from pipelines.promote import promote
+    from models.errors import BadInput
+    from pipelines.promote import Lift, promote
 
-    decision = promote(open_workspace(workspace), version)
+    lift = Lift(reviewer, reason) if lift_withdrawal and reviewer and reason else None
+    if (lift_withdrawal or reviewer or reason) and lift is None:
+        raise BadInput(
+            "Lifting a withdrawal takes a reviewer and a reason.",
+            next_step=f'defectloop promote {version} --lift-withdrawal --reviewer "…" --reason "…"',
+        )
+    decision = promote(open_workspace(workspace), version, lift=lift)
     verdict = "is champion" if decision.promote else "was refused"
     answer(decision, f"Version {version} {verdict}: {'; '.join(decision.reasons)}", as_json=as_json)
     if not decision.promote:
@@ -76,15 +90,19 @@ def promote(
 def rollback(
     workspace: WorkspaceOption = None,
     to: Annotated[str | None, typer.Option(help="Version to return to; default: the champion before this one.")] = None,
+    reason: Annotated[str | None, typer.Option(help="What is wrong with the present champion.")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Who decides it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an earlier version champion again; recorded like every promotion.
+    """Make an earlier version champion again and withdraw the present one; recorded like every promotion.
 
-    Example: defectloop rollback --to 6
+    Nothing promotes a withdrawn version again until somebody lifts that: defectloop promote VERSION --lift-withdrawal.
+
+    Example: defectloop rollback --reason "misses scratches since Monday" --reviewer "quality lab"
     """
     from pipelines.promote import rollback
 
-    decision = rollback(open_workspace(workspace), to)
+    decision = rollback(open_workspace(workspace), to, reason=reason, reviewer=reviewer)
     answer(decision, "; ".join(decision.reasons), as_json=as_json)
 
 

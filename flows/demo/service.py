@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flows import home
-from flows.local_server import ATTACHED, stop
+from flows import attached, home
+from flows.local_server import stop
 from models.errors import Unreachable
 from pipelines.workspace import Workspace
 
@@ -23,10 +23,15 @@ def deployed(place: Workspace) -> Iterator[None]:
     """Serve the workspace's deployments for the length of the block, with what they print in `deploy.log`."""
     log = place.state / "deploy.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [*ATTACHED, sys.executable, "-m", "flows.cli", "deploy", "--workspace", str(place.root)]
+    command = [sys.executable, "-m", "flows.cli", "deploy", "--workspace", str(place.root)]
     with log.open("ab") as sink:
         server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True, cwd=place.root
+            attached.command_line(command),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            cwd=place.root,
         )
     try:
         _wait(server, lambda: home.running(place), f"Read {log}.")

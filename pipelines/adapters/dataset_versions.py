@@ -25,6 +25,7 @@ from pipelines.adapters import dataset_delta, dataset_remote
 from pipelines.workspace import Workspace
 
 UNFINISHED = "defectloop-checkout"  # in .dvc/tmp: the version that data/ is being brought to
+CALLER = "DEFECTLOOP_CALLER"  # of a stage: the process that runs it, whose end is its own
 BY_EXIT_CODE = {kind.exit_code: kind for kind in (BadInput, NotReady, Refused, Unreachable, Busy)}
 
 
@@ -310,7 +311,7 @@ def _quiet() -> Iterator[None]:
 def _stage_environment(workspace: Workspace) -> Iterator[None]:
     """`python` in `dvc.yaml` shall be the one that runs us, activated or not; a clone's stages share its owner's state."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    ours = {"PATH": path, "DEFECTLOOP_STATE": str(workspace.state)}
+    ours = {"PATH": path, "DEFECTLOOP_STATE": str(workspace.state), CALLER: str(os.getpid())}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:

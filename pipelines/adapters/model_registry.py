@@ -42,15 +42,14 @@ class ModelVersion:
 
 def champion(workspace: Workspace, line: str) -> ModelVersion | None:
     """The version that alias `champion` names, None before the first promotion."""
-    mlflow = tracking.client(workspace)
-    from mlflow.exceptions import MlflowException
+    named = _named(workspace, line, CHAMPION)
+    return _version(named) if named else None
 
-    try:
-        return _version(mlflow.get_model_version_by_alias(line, CHAMPION))
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise _unreachable(workspace, error) from error
+
+def alias(workspace: Workspace, line: str, name: str) -> str | None:
+    """The number of the version that an alias names, None where it names none."""
+    named = _named(workspace, line, name)
+    return str(named.version) if named else None
 
 
 def version(workspace: Workspace, line: str, number: str) -> ModelVersion:
@@ -129,6 +128,10 @@ def set_tags(workspace: Workspace, line: str, number: str, tags: Mapping[str, st
         tracking.client(workspace).set_model_version_tag(line, number, key, value)
 
 
+def drop_tag(workspace: Workspace, line: str, number: str, key: str) -> None:
+    tracking.client(workspace).delete_model_version_tag(line, number, key)
+
+
 def download(workspace: Workspace, chosen: ModelVersion) -> Path:
     """The exported file on this machine: fetched once, and compared with its registered hash each time.
 
@@ -140,6 +143,18 @@ def download(workspace: Workspace, chosen: ModelVersion) -> Path:
 def reference(workspace: Workspace, chosen: ModelVersion) -> Path:
     """The drift reference that belongs to the version, compared with its hash where the version names one."""
     return _verified(workspace, chosen, REFERENCE)
+
+
+def _named(workspace: Workspace, line: str, name: str) -> Any | None:
+    mlflow = tracking.client(workspace)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return mlflow.get_model_version_by_alias(line, name)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise _unreachable(workspace, error) from error
 
 
 def _verified(workspace: Workspace, chosen: ModelVersion, name: str) -> Path:

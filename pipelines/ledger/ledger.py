@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from models.errors import BadParams, NotReady, Unreachable
 from models.files import write_whole
 
-HEAD = "0003"  # the newest migration
+HEAD = "0004"  # the newest migration
 MIGRATIONS = Path(__file__).with_name("migrations")
 WRITES = "defectloop_writes"
 

@@ -14,10 +14,18 @@ def add(ledger: Ledger, promotion: Promotion) -> Promotion:
     return promotion
 
 
-def mark_done(ledger: Ledger, promotion_id: int) -> None:
+def close(ledger: Ledger, promotion: Promotion, state: str) -> None:
+    """Mark a decision `done` or `overtaken`, once and for all."""
     with ledger.writing() as session:
-        promotion = session.get_one(Promotion, promotion_id)
-        promotion.state, promotion.done_at = "done", now()
+        kept = session.get_one(Promotion, promotion.id)
+        kept.state, kept.done_at = promotion.state, promotion.done_at = state, now()
+
+
+def pending(ledger: Ledger, line: str) -> list[Promotion]:
+    """Decisions that are not carried out, oldest first: one is being, or its process was killed."""
+    query = select(Promotion).where(Promotion.line == line, Promotion.state == "pending").order_by(Promotion.id)
+    with ledger.reading() as session:
+        return list(session.scalars(query))
 
 
 def last(ledger: Ledger, line: str, *, version: str | None = None) -> Promotion | None:

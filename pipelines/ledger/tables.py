@@ -203,6 +203,25 @@ class Promotion(Record):
     champion_before: Mapped[str | None]
     reasons: Mapped[list[Any]]
     numbers: Mapped[dict[str, Any]]
-    state: Mapped[str]  # pending or done
+    state: Mapped[str]  # pending, done, or overtaken: another champion came before it was carried out
     decided_at: Mapped[datetime]
     done_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Withdrawal(Record):
+    """A champion that was rolled back: nothing promotes its file again until a person lifts this."""
+
+    __tablename__ = "withdrawals"
+    __table_args__ = (Index("ix_withdrawals_line", "line"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    line: Mapped[str]
+    version: Mapped[str]
+    artefact_sha256: Mapped[str | None]  # null for a rollback of before this was kept, where nothing was inspected
+    promotion_id: Mapped[int] = mapped_column(ForeignKey("promotions.id"), unique=True, init=False)  # the rollback
+    reason: Mapped[str]
+    withdrawn_by: Mapped[str | None]
+    withdrawn_at: Mapped[datetime]
+    lifted_by: Mapped[str | None] = mapped_column(default=None)
+    lifted_for: Mapped[str | None] = mapped_column(default=None)  # the reason that the person gave
+    lifted_at: Mapped[datetime | None] = mapped_column(default=None)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from models.errors import BadParams, NotReady, Unreachable
 from pipelines import part_verdicts
-from pipelines.ledger import campaigns, inspections, promotions, reviews
+from pipelines.ledger import campaigns, inspections, promotions, reviews, withdrawals
 from pipelines.ledger.ledger import HEAD, MIGRATIONS, Ledger
 from pipelines.ledger.tables import Inspection, Promotion, Record
 from pipelines.part_verdicts import SEVERITY
@@ -139,7 +139,8 @@ def test_the_champion_of_a_rollback_is_known_with_the_data_it_was_promoted_for(u
 
 
 def as_left_by_the_first_version(url: str) -> None:
-    """A ledger of version 0001 with two inspections of one folder, one of a station, a campaign and a review."""
+    """A ledger of version 0001 with two inspections of one folder, two of a station, a campaign, a review and two
+    rollbacks, the first of which was promoted again."""
     from alembic import command
     from alembic.config import Config
 
@@ -150,6 +151,10 @@ def as_left_by_the_first_version(url: str) -> None:
         "INSERT INTO inspections (id, request_id, line, part, source, image, inspected_at, model_version, "
         "artefact_sha256, score, raw_score, verdict, latency_ms, descriptors, regions) VALUES ({}, '{}', 'widgets', "
         "'{}', '{}', '{}', '2026-01-02 03:04:05', '1', 'cd', 0.25, -1, 'review', 3.5, '{{}}', '[]')"
+    )
+    decided_at_first = (
+        "INSERT INTO promotions (id, line, kind, version, champion_before, reasons, numbers, state, decided_at) VALUES "
+        "({}, 'widgets', '{}', '{}', {}, '[]', '{{}}', 'done', '2026-01-02 03:04:05')"
     )
     with engine.connect() as connection:
         config.attributes["connection"] = connection
@@ -165,6 +170,13 @@ def as_left_by_the_first_version(url: str) -> None:
             "INSERT INTO campaign_parts (campaign_id, part, inspection_id, chosen_for) VALUES (1, '4711', 3, 'random')",
             "INSERT INTO reviews (id, line, part, campaign_id, inspection_id, label, reviewer, reviewed_at) VALUES "
             "(1, 'widgets', '4711', 1, 3, 'good', 'lab', '2026-01-02 03:04:05')",
+            decided_at_first.format(1, "promote", "1", "NULL"),
+            decided_at_first.format(2, "promote", "2", "'1'"),
+            decided_at_first.format(3, "rollback", "1", "'2'"),
+            decided_at_first.format(4, "promote", "2", "'1'"),
+            decided_at_first.format(5, "promote", "3", "'2'"),
+            decided_at_first.format(6, "rollback", "1", "'3'"),
+            inspected.format(4, "press-4712", "4712", "press", "ee").replace("'1', 'cd'", "'3', 'ef'"),
         ):
             connection.execute(text(statement))
     engine.dispose()
@@ -285,3 +297,22 @@ def test_a_ledger_of_a_newer_version_is_left_alone(url: str) -> None:
 def test_a_ledger_address_that_is_none_is_named() -> None:
     with pytest.raises(BadParams, match="no database address"):
         Ledger.open("/var/lib/ledger.db")
+
+
+def test_a_rollback_of_the_first_version_withdraws_what_did_not_come_back(url: str) -> None:
+    as_left_by_the_first_version(url)
+    with Ledger.open(url) as ledger:
+        kept = withdrawals.standing(ledger, "widgets")
+        assert [(item.version, item.artefact_sha256, item.promotion_id) for item in kept] == [("3", "ef", 6)]
+        assert withdrawals.of(ledger, "widgets", "9", "ef") is not None
+        assert withdrawals.of(ledger, "widgets", "2", "cd") is None
+
+
+def test_a_withdrawal_is_lifted_by_name_and_for_a_reason(url: str) -> None:
+    as_left_by_the_first_version(url)
+    with Ledger.open(url) as ledger:
+        withdrawals.lift(ledger, "widgets", "3", "ef", "quality lab", "the lamp was broken")
+        assert withdrawals.standing(ledger, "widgets") == []
+        kept = withdrawals.of_rollback(ledger, 6)
+        assert kept is not None
+        assert (kept.lifted_by, kept.lifted_for) == ("quality lab", "the lamp was broken")

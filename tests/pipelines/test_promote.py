@@ -77,31 +77,7 @@ def test_a_champion_that_moved_during_the_judgement_stops_the_change(
     with pytest.raises(Refused, match="moved from 1 to 3"):
         promote.promote(own_champion, second)
     assert champion(own_champion) == third
-
-
-def test_rollback_returns_to_the_champion_before_and_is_recorded(own_champion: Workspace) -> None:
-    number = another_version(own_champion)
-    model_registry.set_alias(own_champion, LINE, "champion", number)
-    promote.rollback(own_champion, "1")
-    assert champion(own_champion) == "1"
-    promote.rollback(own_champion)
-    assert champion(own_champion) == number
-    assert decisions(own_champion)[1:] == [("rollback", "1", "done"), ("rollback", number, "done")]
-
-
-def test_a_rollback_that_was_killed_is_finished_and_not_done_twice(
-    own_champion: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    second = another_version(own_champion)
-    model_registry.set_alias(own_champion, LINE, "champion", second)
-    with monkeypatch.context() as patched:
-        patched.setattr(promote.promotions, "mark_done", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            promote.rollback(own_champion, "1")
-    promote.rollback(own_champion)
-    assert champion(own_champion) == "1"
-    assert decisions(own_champion)[-1] == ("rollback", "1", "done")
-    assert len(decisions(own_champion)) == 2
+    assert decisions(own_champion)[-1] == ("promote", second, "overtaken")
 
 
 def test_a_refusal_is_judged_again_when_the_rules_change(own_champion: Workspace) -> None:
