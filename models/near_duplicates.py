@@ -9,7 +9,7 @@ so that the cost grows with n·√n, not n².
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from models.images import grey
 SIDE = 32  # of a fingerprint, pixels
 SIMILAR = 0.65  # correlation beyond the neighbours: chosen on five real data sets, docs/decisions/0008
 IDENTICAL = 0.999  # plain correlation: frames of one burst have only each other as neighbours
+COPY = 0.97  # correlation that re-encoded, re-exposed and turned copies reach, and another part seldom does
 _NEIGHBOURS = 40  # images whose mean is what an image has in common with its like
 _AXES = 64  # principal components that candidates are searched by
 _CELLS_SEARCHED = 16
@@ -77,8 +78,49 @@ def find(fingerprints: np.ndarray, new: Sequence[int] | None = None) -> list[Pai
     return sorted(found.values(), key=lambda pair: (-pair.similarity, pair.first, pair.second))
 
 
-def groups(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Images connected by pairs, each group and the list in order of the images' places."""
+@dataclass(frozen=True)
+class Grouping:
+    """What pairs amount to, images by their place in the list.
+
+    same       groups of images that are taken for pictures of one part, no image in two of them
+    alike      images of parts that merely look alike: so many are connected that the pairs between them prove nothing
+    believed   the pairs that were not put down to that
+    """
+
+    same: list[list[int]]
+    alike: list[int]
+    believed: list[Pair]
+
+
+def group(pairs: Sequence[Pair], n_images: int, weights: Mapping[int, int] | None = None) -> Grouping:
+    """Decide which pairs, most similar first, are pictures of one part.
+
+    Different good parts of a product look alike, and then pairs chain through all of them. So a set of connected images
+    larger than anybody photographs one part (`most_of_one_part`) is evidence that this product's parts look alike: then
+    only pairs that are as like as copies (`COPY`) are believed. A group is compact: wherever two halves of it were
+    joined, at least half of the pairs across were found. `weights` are the images that an item stands for, else 1.
+    """
+    limit = most_of_one_part(n_images)
+    counts = weights or {}
+
+    def size(members: Sequence[int]) -> int:
+        return sum(counts.get(number, 1) for number in members)
+
+    chained = [members for members in connected(pairs) if size(members) > limit]
+    believed = [pair for pair in pairs if pair.similarity >= COPY] if chained else list(pairs)
+    still_chained = {number for members in connected(believed) if size(members) > limit for number in members}
+    believed = [pair for pair in believed if pair.first not in still_chained]
+    alike = sorted(number for members in chained for number in members)
+    return Grouping(_compact(believed), alike, believed)
+
+
+def most_of_one_part(n_images: int) -> int:
+    """Images of one part that grouping accepts without a person: a tenth of all, at least 12 and at most 30."""
+    return min(30, max(12, n_images // 10))
+
+
+def connected(pairs: Sequence[Pair]) -> list[list[int]]:
+    """Images connected by pairs, each set and the list in order of the images' places."""
     root: dict[int, int] = {}
 
     def top(number: int) -> int:
@@ -94,6 +136,22 @@ def groups(pairs: Sequence[Pair]) -> list[list[int]]:
     for number in sorted(root):
         members.setdefault(top(number), []).append(number)
     return sorted(members.values())
+
+
+def _compact(pairs: Sequence[Pair]) -> list[list[int]]:
+    """Merge the most similar first, where at least half of all pairs between the two sides are there: no chains."""
+    linked = {(pair.first, pair.second) for pair in pairs}
+    side: dict[int, list[int]] = {}
+    for pair in pairs:
+        left, right = side.setdefault(pair.first, [pair.first]), side.setdefault(pair.second, [pair.second])
+        if left is right:
+            continue
+        across = sum((min(a, b), max(a, b)) in linked for a in left for b in right)
+        if 2 * across >= len(left) * len(right):
+            left.extend(right)
+            side.update(dict.fromkeys(right, left))
+    groups = {id(members): sorted(members) for members in side.values() if len(members) > 1}
+    return sorted(groups.values())
 
 
 class _Search:

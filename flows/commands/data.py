@@ -97,8 +97,16 @@ def _ingested(report: IngestReport) -> list[str]:
     text += f"{len(report.quarantined)} quarantined"
     text += f"; {report.redrawn} with new masks or boxes" if report.redrawn else ""
     text += f"; {report.parted} whose part is stated now" if report.parted else ""
-    text += f"; {report.grouped} share a part with a look-alike" if report.grouped else ""
     lines = [text]
+    if report.grouped:
+        lines.append(
+            f"  {report.grouped} share a part with an image that looks the same (at most {report.largest_group} to a part)"
+        )
+    if report.alike:
+        lines.append(
+            f"  {report.alike} look like so many others that copies can't be told from sister parts: each is a part of its "
+            "own. If parts were photographed several times, state them: --part-from, or a manifest's column part"
+        )
     if report.outdated:
         lines.append(f"  {len(report.outdated)} keep what was said about them later (first: {report.outdated[0]})")
     if report.unparted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from models import near_duplicates
 from models.near_duplicates import Pair
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
@@ -17,7 +18,10 @@ def findings(frame: pd.DataFrame, pairs: list[Pair]) -> list[Finding]:
     contradicting: list[Case] = []
     apart: list[Case] = []
     together: list[Case] = []
-    for pair in pairs:
+    grouping = near_duplicates.group(pairs, len(frame))
+    believed = set(grouping.believed)
+    doubtful = [Case((image[pair.first], image[pair.second]), caption(pair)) for pair in pairs if pair not in believed]
+    for pair in grouping.believed:
         a, b = pair.first, pair.second
         case = Case((image[a], image[b]), caption(pair))
         if split[a] and split[b] and split[a] != split[b]:
@@ -57,6 +61,17 @@ def findings(frame: pd.DataFrame, pairs: list[Pair]) -> list[Finding]:
                 "Re-encoded, re-exposed, turned or mirrored copies count twice in every number. Sister parts look so too.",
                 "Look at them; where they show one part, say so (--part-from, or a manifest's column part).",
                 apart,
+            )
+        )
+    if doubtful:
+        found.append(
+            finding(
+                "look-alike-parts",
+                Severity.NOTE,
+                f"{len(grouping.alike)} images look so alike that copies can't be told from sister parts",
+                "Good parts of one product look alike. Likeness can't tell whether a pair of them shows one part twice.",
+                "If parts were photographed several times, state them: ingest.part_from, or a manifest's column part.",
+                doubtful,
             )
         )
     if together:

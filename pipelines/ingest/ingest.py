@@ -44,6 +44,8 @@ class IngestReport:
     outdated: tuple[str, ...] = ()  # there already with another label, mask or boxes of a later date, which stay
     unparted: tuple[str, ...] = ()  # there already with another part than the delivery states, which stays
     grouped: int = 0  # images that share a part because they look alike and nobody said which part they show
+    largest_group: int = 0  # images of the largest such part
+    alike: int = 0  # images that look like so many others that likeness says nothing: each is a part of its own
 
 
 def ingest(
@@ -113,11 +115,10 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         if stated:
             renamed = corrections.parts(stated, table.select(["image", "part", "split", "source_path"]).to_pylist())
         table = _corrected(table, found, renamed)
-        shared = 0
+        grouping = parts.Grouped([], joined=0, largest=0, alike=0)
         if len(new):
-            names = _grouped(workspace, new, alone, prints, table)
-            shared = sum(a != b for a, b in zip(names, new["part"].to_pylist(), strict=True))
-            new = _with(new, "part", names)
+            grouping = _grouped(workspace, new, alone, prints, table)
+            new = _with(new, "part", grouping.parts)
         after = _split(table, new, params.ingest.split)
         if after is not None or found or renamed:
             os.sync()  # once for all images, before the table that names them
@@ -138,7 +139,9 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         unparted=tuple(
             known[image] for image, part in stated.items() if image not in renamed and part != held.row(image)["part"]
         ),
-        grouped=shared,
+        grouped=grouping.joined,
+        largest_group=grouping.largest,
+        alike=grouping.alike,
     )
 
 
@@ -209,9 +212,11 @@ class _Arrivals:
         self.writes, self.items = [], []
 
 
-def _grouped(workspace: Workspace, new: pa.Table, alone: list[bool], prints: np.ndarray, table: pa.Table) -> list[str]:
+def _grouped(
+    workspace: Workspace, new: pa.Table, alone: list[bool], prints: np.ndarray, table: pa.Table
+) -> parts.Grouped:
     if not any(alone):
-        return list(new["part"].to_pylist())
+        return parts.Grouped(new["part"].to_pylist(), joined=0, largest=0, alike=0)
     # A synthetic image is like the photograph that it was made of: the new one joins the photograph's part.
     readable = table.filter(compute.and_(compute.is_null(table["decode_error"]), compute.invert(table["synthetic"])))
     there = fingerprints.of(workspace, readable.select(["image", "file"]).to_pylist())

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from models import near_duplicates
 from models.errors import BadData
+from models.near_duplicates import Pair
 from models.params import SplitShares
 from models.vocabulary import Split
 from pipelines.ingest.splits import Stratum, assign, nearest_to_training
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """The part of every new row. `alike` are rows whose parts look so alike that likeness says nothing about them."""
+
+    parts: list[str]
+    joined: int
+    largest: int  # images of the largest group, 0 where there is none
+    alike: int
+
+
 def grouped(
     new: pa.Table, alone: Sequence[bool], prints: np.ndarray, known: pa.Table, known_prints: np.ndarray
-) -> list[str]:
+) -> Grouped:
     """The part of every row of `new`: as stated, or that of its near duplicates where nobody stated one.
 
     Near duplicates of an image that is there already join its part; others share the part of the first of them.
@@ -25,19 +37,39 @@ def grouped(
     """
     parts = new["part"].to_pylist()
     free = np.flatnonzero(alone)
-    if not len(free):
-        return parts
     before = len(known_prints)
     everything = np.concatenate([known_prints, prints]) if before else prints
-    found = near_duplicates.find(everything, new=(free + before).tolist())
     names = [*known["part"].to_pylist(), *parts]
     movable = {int(number) + before for number in free}
-    settled: dict[int, str] = {}  # part of a group's root once one of its images has a part that is not to be changed
-    for group in near_duplicates.groups(found):
-        fixed = [number for number in group if number not in movable]
-        name = names[fixed[0]] if fixed else names[group[0]]
-        settled |= {number: name for number in group if number in movable}
-    return [settled.get(number + before, part) for number, part in enumerate(parts)]
+    # Images whose part is settled stand together for that part, so that a part can't grow without end, one by one.
+    settled = [name for number, name in enumerate(names) if number not in movable]
+    first: dict[str, int] = {}
+    node = [number if number in movable else first.setdefault(name, number) for number, name in enumerate(names)]
+    counts = Counter(settled)
+    pairs = _between(near_duplicates.find(everything, new=sorted(movable)) if movable else [], node)
+    weights = {number: counts[name] for name, number in first.items()}
+    grouping = near_duplicates.group(pairs, len(names), weights)
+    named: dict[int, str] = {}
+    for group in grouping.same:
+        name = names[next((number for number in group if number not in movable), group[0])]
+        named |= {number: name for number in group if number in movable}
+    after = [named.get(number + before, part) for number, part in enumerate(parts)]
+    return Grouped(
+        after,
+        joined=sum(a != b for a, b in zip(after, parts, strict=True)),
+        largest=max((sum(weights.get(number, 1) for number in group) for group in grouping.same), default=0),
+        alike=sum(number in movable for number in grouping.alike),
+    )
+
+
+def _between(pairs: Sequence[Pair], node: Sequence[int]) -> list[Pair]:
+    """The pairs between nodes, most similar first, each once."""
+    best: dict[tuple[int, int], Pair] = {}
+    for pair in pairs:
+        first, second = sorted((node[pair.first], node[pair.second]))
+        if first != second and (first, second) not in best:
+            best[first, second] = replace(pair, first=first, second=second)
+    return list(best.values())
 
 
 def split(new: pa.Table, known: pa.Table, shares: SplitShares) -> list[str | None]:

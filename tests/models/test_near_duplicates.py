@@ -83,11 +83,42 @@ def test_many_images_are_searched_through_cells_with_the_same_result() -> None:
     assert {(pair.first, pair.second) for pair in found} == {(number, 4950 + number) for number in range(50)}
 
 
-def test_groups_are_what_pairs_connect() -> None:
-    pairs = [
-        Pair(4, 5, 0.9, (0, False)),
-        Pair(1, 3, 0.9, (0, False)),
-        Pair(3, 4, 0.8, (0, False)),
-        Pair(0, 7, 0.8, (0, False)),
-    ]
-    assert near_duplicates.groups(pairs) == [[0, 7], [1, 3, 4, 5]]
+def pairs_of(*numbers: tuple[int, int], similarity: float = 0.8) -> list[Pair]:
+    return [Pair(first, second, similarity, (0, False)) for first, second in numbers]
+
+
+def test_a_group_is_compact_and_no_chain() -> None:
+    triangle, chain = [(0, 1), (0, 2), (1, 2)], [(number, number + 1) for number in range(10, 18)]
+    grouping = near_duplicates.group(pairs_of(*triangle, *chain), 1000)
+    assert grouping.same[0] == [0, 1, 2]
+    assert max(map(len, grouping.same[1:])) <= 3
+    assert not grouping.alike
+
+
+def test_more_images_than_anybody_takes_of_one_part_are_look_alikes() -> None:
+    n = near_duplicates.most_of_one_part(1000) + 1
+    everyone = [(first, second) for first in range(n) for second in range(first + 1, n)]
+    grouping = near_duplicates.group(pairs_of(*everyone), 1000)
+    assert (grouping.same, grouping.alike, grouping.believed) == ([], list(range(n)), [])
+
+
+def test_among_look_alikes_only_what_is_as_like_as_a_copy_is_grouped() -> None:
+    chain = pairs_of(*((number, number + 1) for number in range(100)))
+    copies = pairs_of((3, 4), (200, 201), similarity=0.99)
+    doubtful = pairs_of((300, 301))
+    pairs = [*copies, *(pair for pair in chain if pair.first != 3), *doubtful]
+    assert near_duplicates.group(pairs, 1000).same == [[3, 4], [200, 201]]
+
+
+def test_an_item_counts_for_all_the_images_that_it_stands_for() -> None:
+    assert near_duplicates.group(pairs_of((0, 1)), 1000, {0: 30}).same == []
+    assert near_duplicates.group(pairs_of((0, 1)), 1000, {0: 29}).same == [[0, 1]]
+
+
+def test_good_parts_of_one_product_in_one_pose_are_not_one_part() -> None:
+    design = surface(1000).astype(float)
+    random = np.random.default_rng(0)
+    series = [design + random.normal(0, 4, design.shape) for _ in range(300)]
+    prints = np.stack([near_duplicates.fingerprint(np.clip(part, 0, 255).astype(np.uint8)) for part in series])
+    grouping = near_duplicates.group(near_duplicates.find(prints), len(prints))
+    assert sum(map(len, grouping.same)) <= 3
