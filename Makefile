@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+JOBS ?= 2
 UV := $(shell command -v uv || echo .uv/bin/uv)
 UV_VERSION := 0.13.9
 BIN := .venv/bin
@@ -18,10 +19,10 @@ demo: .venv/.ready   ## the whole loop on real solar cells, in .demo/
 	@$(BIN)/defectloop demo --workspace .demo
 
 test: .venv/.ready   ## every test, the slow ones too
-	@$(BIN)/pytest -m "slow or not slow"
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --durations 20 -m "slow or not slow"
 
 quick: .venv/.ready  ## the fast tests only
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 # One module of benchmarks/ each; every one writes its section of docs/benchmarks-data.md.
 BENCHMARKS := ingest snapshot
