@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES = 5
+ENOUGH_TO_CALIBRATE = 30  # parts of a class: with none of 30 wrong, the exact one-sided 95 % bound is still 0.095
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,25 @@ def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract, needs: Co
     for one in contract.check_dataset(counts, _newest_days(real)):
         lacking = [replace(one, reason=said[key], rows=()) for key in one.rows if key in said]
         found += lacking or [replace(one, rows=())]
+    if contract.rules.severity.parts_per_class != "off":
+        found += [few for label in sorted(needs) if (few := _few_to_calibrate(real, label, wanted.validation))]
     return found
+
+
+def _few_to_calibrate(real: pa.Table, label: Label, needed: int) -> Outcome | None:
+    """A warning where scores and thresholds rest on few validation parts of a class, however many images show them."""
+    chosen = real.filter(
+        compute.and_(compute.equal(real["label"], label), compute.equal(real["split"], Split.VALIDATION))
+    )
+    n_parts = compute.count_distinct(chosen["part"]).as_py()
+    if n_parts >= ENOUGH_TO_CALIBRATE or n_parts < needed:
+        return None
+    rule = f"scores and thresholds rest on {ENOUGH_TO_CALIBRATE} validation parts of every class"
+    found = (
+        f"calibration rests on {n_parts} {label} validation parts ({len(chosen)} images), under {ENOUGH_TO_CALIBRATE}: a "
+        "rate measured on them is hardly known. Add parts; if every image shows another part, say so (ingest.part_from)"
+    )
+    return Outcome("parts_per_class", WARNING, rule, found, "part", holds=False)
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -112,6 +112,31 @@ BLURRED = np.tile(np.linspace(90, 130, 64).astype(np.uint8), (64, 1))
 ORDINARY = images.decode(picture(700, defective=False))[..., 0]
 
 
+def test_calibration_on_few_parts_is_a_warning_however_many_images_show_them(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    few = [reason for reason in reasons(validate(workspace)) if reason.startswith("calibration rests on")]
+    assert len(few) == 2  # 60 parts: neither class has 30 of them to validate
+    again = tmp_path / "again"
+    for name in ("good", "scratch"):
+        (again / name).mkdir(parents=True)
+    table = annotation_table.load(workspace.annotations)
+    row = next(row for row in table.to_pylist() if row["split"] == "validation" and row["label"] == "good")
+    lines = ["path,part,label,slice"]
+    for number in range(40):
+        (again / f"{number}.png").write_bytes(picture(4000 + number, defective=False))
+        lines.append(f"{number}.png,{row['part']},good,matt")
+    (again / "views.csv").write_text("\n".join(lines))
+    ingest.ingest(workspace, str(again / "views.csv"))
+    more = next(reason for reason in reasons(validate(workspace)) if "good validation parts" in reason)
+    assert more.split(" (")[0] in few[1].split(" (")[0]  # as many parts as before
+    assert int(more.split("(")[1].split(" images")[0]) > 40
+
+    severity = workspace.params().validate_.severity.model_dump()
+    change_params(workspace, {"validate": {"severity": severity | {"parts_per_class": "off"}}})
+    assert not any(reason.startswith("calibration") for reason in reasons(validate(workspace)))
+
+
 @pytest.mark.parametrize(("image", "look"), [(BLACK, "brightness"), (BLURRED, "sharpness")])
 def test_an_image_that_looks_unlike_its_slice_is_reported_and_stays(
     workspace: Workspace, tmp_path: Path, image: np.ndarray, look: str
