@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from models.errors import DefectloopError
 from pipelines import lineage
 from pipelines import workspace as workspaces
-from pipelines.adapters.dataset_versions import CALLER
+from pipelines.adapters.dataset_versions import CALLER, REASON
 from pipelines.workspace import Workspace
 
 PARENT_POLL_S = 0.5
@@ -36,6 +36,8 @@ def run_stage(main: Callable[[Workspace], None]) -> None:
             main(workspace)
     except DefectloopError as error:
         sys.stderr.write(f"✗ {error.message}\n" + (f"  → {error.next_step}\n" if error.next_step else ""))
+        if REASON in os.environ:
+            Path(os.environ[REASON]).write_text(error.message)
         sys.exit(error.exit_code)
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pipelines.workspace import Workspace
 
 UNFINISHED = "defectloop-checkout"  # in .dvc/tmp: the version that data/ is being brought to
 CALLER = "DEFECTLOOP_CALLER"  # of a stage: the process that runs it, whose end is its own
+REASON = "DEFECTLOOP_REASON"  # of a stage: the file where it leaves the message of the error that ended it
 BY_EXIT_CODE = {kind.exit_code: kind for kind in (BadInput, NotReady, Refused, Unreachable, Busy)}
 
 
@@ -231,7 +233,11 @@ def run_stage(workspace: Workspace, name: str, *, force: bool = False) -> bool:
     from dvc.repo import Repo
     from dvc.stage.exceptions import StageCmdFailedError
 
-    with _stage_environment(workspace), _opened(Repo, workspace.root) as repo:
+    with (
+        tempfile.TemporaryDirectory(prefix="defectloop-") as folder,
+        _stage_environment(workspace, Path(folder) / "reason") as reason,
+        _opened(Repo, workspace.root) as repo,
+    ):
         try:
             return bool(repo.reproduce(targets=[name], single_item=True, force=force))
         except ReproductionError as error:
@@ -239,9 +245,8 @@ def run_stage(workspace: Workspace, name: str, *, force: bool = False) -> bool:
             if isinstance(cause, StageCmdFailedError):
                 exited = re.search(r"exited with (\d+)", str(cause))  # DVC keeps the code in the message alone
                 kind = BY_EXIT_CODE.get(int(exited.group(1)) if exited else 1, DefectloopError)
-                raise kind(
-                    f"Stage {name} failed (its message stands above).", next_step=f"Then: dvc repro {name}"
-                ) from error
+                why = f": {reason.read_text()}" if reason.exists() else " (its message stands above)."
+                raise kind(f"Stage {name} failed{why}", next_step=f"Then: dvc repro {name}") from error
             raise DefectloopError(f"Stage {name} could not run: {cause or error}.") from error
         except _missing_dependencies() as error:
             raise BadData(
@@ -308,15 +313,19 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stage_environment(workspace: Workspace) -> Iterator[None]:
-    """`python` in `dvc.yaml` shall be the one that runs us, activated or not; a clone's stages share its owner's state."""
+def _stage_environment(workspace: Workspace, reason: Path) -> Iterator[Path]:
+    """`python` in `dvc.yaml` shall be the one that runs us, activated or not; a clone's stages share its owner's state.
+
+    Yields `reason`, where a stage that fails says why.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     ours = {"PATH": path, "DEFECTLOOP_STATE": str(workspace.state), CALLER: str(os.getpid())}
+    ours[REASON] = str(reason)
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
         with contextlib.chdir(workspace.root):  # DVC resolves a stage's paths from the current directory
-            yield
+            yield reason
     finally:
         for name, value in before.items():
             if value is None:
