@@ -25,6 +25,7 @@ class Delivery:
     slice: str = "default"
     label: str | None = None
     split: str | None = None  # respected where the source has an official one
+    split_stated: bool | None = None  # False: the split was once decided by us, not by the source; None: as it looks
     defect_types: Sequence[str] = ()
     defect_probability: float | None = None
     mask: Callable[[], bytes] | None = None  # an image of the same size, bright where the defect is

@@ -65,7 +65,7 @@ def describe(delivery: Delivery, source: str, line: str) -> Described:
         "part": part,
         "slice": delivery.slice,
         "split": Split.TRAIN.value if delivery.synthetic else delivery.split,
-        "split_stated": delivery.synthetic or delivery.split is not None,
+        "split_stated": delivery.synthetic or _states_split(delivery),
         "label": delivery.label,
         "defect_types": list(delivery.defect_types),
         "defect_probability": delivery.defect_probability,
@@ -99,6 +99,10 @@ def describe(delivery: Delivery, source: str, line: str) -> Described:
     named = hashlib.sha256(mask).hexdigest()
     row["mask"] = f"masks/{named[:2]}/{named}.png"
     return Described(row, data, mask, fingerprint, alone)
+
+
+def _states_split(delivery: Delivery) -> bool:
+    return delivery.split is not None if delivery.split_stated is None else delivery.split_stated
 
 
 def _binary(data: bytes, facts: images.ImageFacts) -> bytes:

@@ -71,6 +71,7 @@ def _delivery(entry: Quarantined, data: bytes, data_dir: Path, label: str | None
         slice=row["slice"],
         label=label or row["label"],
         split=row["split"],
+        split_stated=row.get("split_stated"),
         defect_types=tuple(row["defect_types"] or ()),
         defect_probability=row["defect_probability"],
         labelled_by=reviewer if label else row["labelled_by"],

@@ -37,6 +37,7 @@ _IMAGE: dict[str, Callable[[Any], bool]] = {
     "part": _text,
     "slice": _text,
     "split": lambda value: value in set(Split),
+    "split_stated": lambda value: isinstance(value, bool),
     "licence": _text,
     "accepted_by": _text,
     "accepted_at": _text,
@@ -71,7 +72,9 @@ def carried(row: dict[str, Any], sealed: str) -> dict[str, Any]:
     """What goes beside the image of a row. Absent keys are null."""
     said = {name: row.get(name) for name in (*_IMAGE, *_GROUND_TRUTH)}
     found: dict[str, Any] = {
-        name: value for name, value in said.items() if value is not None and value is not False and value != []
+        name: value
+        for name, value in said.items()
+        if name == "split_stated" or (value is not None and value is not False and value != [])
     }
     boxes = row["boxes"]
     return found | {"n_boxes": None if boxes is None else len(boxes), "seal": sealed}
