@@ -40,7 +40,9 @@ def test_both_versions_keep_what_is_promised(demo: Path) -> None:
     assert second["poly"]["f1"] >= first["poly"]["f1"] + 0.15
     assert second["mono"]["f1"] >= first["mono"]["f1"] - 0.03
     assert first["mono"]["n"] == second["mono"]["n"] == 268
-    assert first["poly"]["n"] == second["poly"]["n"] == 387
+    assert (
+        first["poly"]["n"] == second["poly"]["n"] > 387
+    )  # the acceptance set, and reviewed parts that joined the test split
 
 
 def test_steady_production_does_not_drift_and_new_material_does(demo: Path) -> None:
@@ -90,9 +92,11 @@ def test_held_out_parts_were_never_learned_from(demo: Path) -> None:
     rows = annotation_table.load(clone / "data" / "annotations.parquet").to_pylist()
     reviewed = [row for row in rows if row["source"] == "reviews"]
     held = {row["part"] for row in rows if row["split"] == "test"}
+    joined = {row["part"] for row in reviewed if row["split"] == "test"}
     assert len(reviewed) == 300
-    assert not held & {row["part"] for row in reviewed}
-    assert len(held) == 268 + 387
+    assert not held & {row["part"] for row in rows if row["split"] == "train"}
+    assert len(held - joined) == 268 + 387
+    assert 0.15 < len(joined) / 150 < 0.35  # a quarter of those that the campaign chose blindly
 
 
 def test_every_version_leads_back_to_a_commit_and_a_snapshot(demo: Path) -> None:

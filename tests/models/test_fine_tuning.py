@@ -66,7 +66,8 @@ def test_it_learns_resumes_after_a_kill_and_exports_in_agreement(tmp_path: Path,
     resumed = trained(place, tmp_path / "cut")
     spreads = statistics(place, resumed).std(0)
     assert 0.5 < spreads.median() < 2  # heads are fed what their noise and their first weights are made for
-    assert spreads.quantile(0.95) < 4
+    # The statistics are fixed before the backbone learns; where all of it does, some spread more than at first.
+    assert spreads.quantile(0.95) < (4 if finetune == "last" else 8)
 
     train.main(place)
     kept = torch.load(place.artifacts / "train" / "detector.ckpt", weights_only=True)
