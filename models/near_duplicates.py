@@ -96,9 +96,10 @@ def group(pairs: Sequence[Pair], n_images: int, weights: Mapping[int, int] | Non
     """Decide which pairs, most similar first, are pictures of one part.
 
     Different good parts of a product look alike, and then pairs chain through all of them. So a set of connected images
-    larger than anybody photographs one part (`most_of_one_part`) is evidence that this product's parts look alike: then
-    only pairs that are as like as copies (`COPY`) are believed. A group is compact: wherever two halves of it were
-    joined, at least half of the pairs across were found. `weights` are the images that an item stands for, else 1.
+    larger than anybody photographs one part (`most_of_one_part`) is evidence that this product's parts look alike:
+    none of its pairs is believed, and of the others only those that are as like as copies (`COPY`). A group is compact:
+    wherever two halves of it were joined, at least half of the pairs across were found. `weights` are the images that an
+    item stands for, else 1.
     """
     limit = most_of_one_part(n_images)
     counts = weights or {}
@@ -106,12 +107,9 @@ def group(pairs: Sequence[Pair], n_images: int, weights: Mapping[int, int] | Non
     def size(members: Sequence[int]) -> int:
         return sum(counts.get(number, 1) for number in members)
 
-    chained = [members for members in connected(pairs) if size(members) > limit]
-    believed = [pair for pair in pairs if pair.similarity >= COPY] if chained else list(pairs)
-    still_chained = {number for members in connected(believed) if size(members) > limit for number in members}
-    believed = [pair for pair in believed if pair.first not in still_chained]
-    alike = sorted(number for members in chained for number in members)
-    return Grouping(_compact(believed), alike, believed)
+    alike = {number for members in connected(pairs) if size(members) > limit for number in members}
+    believed = [pair for pair in pairs if pair.first not in alike and (not alike or pair.similarity >= COPY)]
+    return Grouping(_compact(believed), sorted(alike), believed)
 
 
 def most_of_one_part(n_images: int) -> int:

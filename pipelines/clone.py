@@ -36,7 +36,7 @@ def take_clone(workspace: Workspace) -> Workspace:
     clone = replace(workspaces.at(root), **_shared_places(workspace))
     if git.current_branch(root) != branch(line):
         git.run(root, "checkout", "--quiet", "-B", branch(line))
-    if (root / ".git" / "MERGE_HEAD").exists():  # killed while joining: start that over
+    if git.unfinished(root) == "merge":  # killed while joining: start that over
         git.run(root, "reset", "--quiet", "--hard", "HEAD")
         clone.annotations.unlink(missing_ok=True)
     dataset_versions.share_cache(root, workspace.root / ".dvc" / "cache", workspace.remote_url)

@@ -37,7 +37,7 @@ def merge(workspace: Workspace, name: str) -> Merged:
     """
     root = workspace.root
     with line_lock(workspace, workspace.params().line, wait_s=600.0):
-        begun = (root / git.run(root, "rev-parse", "--git-path", "MERGE_HEAD")).exists()
+        begun = git.unfinished(root) == "merge"
         theirs = git.run(
             root, "rev-parse", "--quiet", "--verify", "MERGE_HEAD" if begun else f"{name}^{{commit}}", check=False
         )
@@ -90,7 +90,7 @@ def _begin(workspace: Workspace, theirs: str) -> None:
     try:
         git.run(root, "merge", "--quiet", "--no-ff", "--no-commit", theirs)
     except DefectloopError:
-        if not (root / git.run(root, "rev-parse", "--git-path", "MERGE_HEAD")).exists():
+        if git.unfinished(root) != "merge":
             raise  # nothing began: it says why
 
 

@@ -53,15 +53,21 @@ def commit(root: Path, paths: list[str], message: str) -> str:
     return head(root)
 
 
+def unfinished(root: Path) -> str | None:
+    """The git command that stopped half way in `root`: merge, rebase, cherry-pick or revert."""
+    asked = [argument for name in UNFINISHED for argument in ("--git-path", name)]
+    paths = run(root, "rev-parse", *asked).splitlines()
+    begun = (command for path, command in zip(paths, UNFINISHED.values(), strict=True) if (root / path).exists())
+    return next(begun, None)
+
+
 def require_settled(root: Path) -> None:
     """Raise NotReady while a merge, rebase, cherry-pick or revert is unfinished in `root`."""
-    for name, command in UNFINISHED.items():
-        if (root / run(root, "rev-parse", "--git-path", name)).exists():
-            raise NotReady(
-                f"A {command} is unfinished in {root}.",
-                next_step="Finish it (git status shows how; where data.dvc conflicts: defectloop snapshots merge), "
-                f"or give it up: git {command} --abort",
-            )
+    if command := unfinished(root):
+        raise NotReady(
+            f"A {command} is unfinished in {root}.",
+            next_step=f"Finish it (git status shows how) or give it up: git {command} --abort",
+        )
 
 
 def tag(root: Path, name: str, message: str, commit: str) -> None:

@@ -50,9 +50,16 @@ class Ledger:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         try:
             engine = _engine(parsed)
-            _require_kept(engine, parsed)
-            _migrate(engine, parsed)
-            _note_creation(parsed)
+            note = _creation_note(parsed)
+            existed = (
+                note is not None and note.exists()
+            )  # looked up before the version: another process may be creating both
+            version = _version(engine)
+            _require_readable(version, parsed, note if existed else None)
+            if version != HEAD:
+                _migrate(engine, parsed)
+            if note is not None and not existed:
+                write_whole(note, datetime.now(UTC).isoformat(timespec="seconds").encode())
         except (SQLAlchemyError, OSError, ImportError) as error:
             raise Unreachable(
                 f"The ledger {parsed.render_as_string()} can't be opened: {_first_line(error)}.",
@@ -80,27 +87,19 @@ class Ledger:
             yield session
 
 
-def _require_kept(engine: Engine, url: URL) -> None:
-    """Raise NotReady for a SQLite ledger that was here and is gone or empty (a new one would hide that), and for one of
-    a newer version, which this one can't read."""
-    note = _creation_note(url)
-    version = _version(engine)
+def _require_readable(version: str | None, url: URL, note: Path | None) -> None:
+    """Raise NotReady for a ledger of a newer version, and for one that `note` says was here and is gone or empty: a new one
+    would hide that."""
     if version is not None and version > HEAD:
         raise NotReady(
             f"The ledger {url.render_as_string()} was made by a newer defectloop (schema {version}, this one knows {HEAD}).",
             next_step="Install that version: make setup in its checkout.",
         )
-    if note is not None and note.exists() and version is None:
+    if note is not None and version is None:
         raise NotReady(
             f"The ledger {url.database} is missing or empty; it was created on {note.read_text().strip()}.",
             next_step=f"Restore it from a backup. To begin an empty one, delete {note}.",
         )
-
-
-def _note_creation(url: URL) -> None:
-    note = _creation_note(url)
-    if note is not None and not note.exists():
-        write_whole(note, datetime.now(UTC).isoformat(timespec="seconds").encode())
 
 
 def _creation_note(url: URL) -> Path | None:
@@ -131,8 +130,6 @@ def _engine(url: URL) -> Engine:
 
 
 def _migrate(engine: Engine, url: URL) -> None:
-    if _version(engine) == HEAD:
-        return
     from alembic import command
     from alembic.config import Config
 

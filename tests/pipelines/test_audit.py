@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
-from pipelines.audit import label_errors
+from models.near_duplicates import Pair
+from pipelines.audit import duplicates, label_errors
 from pipelines.audit.audit import AuditReport, audit
 from pipelines.audit.file_facts import read
 from pipelines.audit.finding import Finding
@@ -248,3 +250,14 @@ def _real(source: str, factory: pytest.TempPathFactory) -> dict[str, Finding]:
         ingest.ingest(place, str(DATASETS / source))
         _reports[source] = found(audit(place))
     return _reports[source]
+
+
+def test_pairs_among_many_look_alike_parts_are_a_note_and_no_leak() -> None:
+    n = 100
+    columns = {"image": [f"{number}" for number in range(n)], "part": [f"p{number}" for number in range(n)]}
+    frame = pd.DataFrame(columns | {"split": ["train", "test"] * (n // 2), "truth": "good", "synthetic": False})
+    chain = [Pair(number, number + 1, 0.9, (0, False)) for number in range(n - 1)]
+    [note] = duplicates.findings(frame, chain)
+    assert (note.kind, note.severity) == ("look-alike-parts", "note")
+    found = {one.kind: one.severity for one in duplicates.findings(frame, chain[:1])}
+    assert found["duplicates-across-splits"] == "problem"

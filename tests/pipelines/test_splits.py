@@ -3,15 +3,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from models import annotation_table
 from models.params import SplitShares
 from pipelines.ingest import parts
 from pipelines.ingest.splits import assign
+from tests.models.test_near_duplicates import look_alike_prints
 
 WANTED = {"train": 0.6, "validation": 0.15, "test": 0.25}
 SHARES = SplitShares(**WANTED)
@@ -145,3 +148,24 @@ def test_a_part_stated_to_be_in_two_splits_is_learned_from_and_not_tested_on() -
     both = rows("a", 1, part="p", split="test", split_stated=True) + rows("b", 1, part="p", **STATED)
     assert counted(delivered(annotation_table.empty(), both)) == {"train": 1}
     assert counted(delivered(annotation_table.empty(), both[::-1])) == {"train": 1}
+
+
+def test_pictures_of_many_look_alike_parts_stay_parts_of_their_own_and_are_counted() -> None:
+    prints = look_alike_prints(200)
+    new, nothing = annotation_table.from_rows(rows("image", len(prints))), annotation_table.empty()
+    grouped = parts.grouped(new, [True] * len(prints), prints, nothing, np.zeros((0, 32, 32), np.int8))
+    assert grouped.alike > 100
+    assert len(set(grouped.parts)) >= len(prints) - 4
+
+
+def test_a_copy_joins_the_part_of_its_original_and_a_stated_part_never_moves() -> None:
+    random = np.random.default_rng(0)
+    prints = np.clip(ndimage.gaussian_filter(random.standard_normal((60, 32, 32)), (0, 1, 1)) * 90, -127, 127).astype(
+        np.int8
+    )
+    known = annotation_table.from_rows(rows("known", len(prints)))
+    new = annotation_table.from_rows(rows("new", 2))
+    copies = np.stack([prints[7], prints[8]])
+    grouped = parts.grouped(new, [True, False], copies, known, prints)
+    assert grouped.parts == [known["part"][7].as_py(), new["part"][1].as_py()]
+    assert (grouped.joined, grouped.largest, grouped.alike) == (1, 2, 0)
