@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from models.errors import BadData
@@ -22,6 +25,17 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
         if durable:
             sink.flush()
             os.fsync(sink.fileno())
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def output_directory(path: Path) -> Iterator[Path]:
+    """A directory to fill, which replaces `path` only when the block succeeds."""
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    shutil.rmtree(path, ignore_errors=True)
     partial.replace(path)
 
 

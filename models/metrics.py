@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from models import defect_rate as rates
-from models import intervals, verdict_counts
+from models import class_mix, intervals, verdict_counts
 from models.intervals import UNKNOWN, Interval
 from models.verdict_counts import VerdictCounts
 from models.vocabulary import OperatingPoint, Verdict
@@ -90,7 +89,7 @@ def measure(
     """
     truth, score = by_part(np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64), np.asarray(groups))
     rate = defect_rate if 0 < truth.sum() < len(truth) else None
-    weights = rates.weights(truth, rate)
+    weights = class_mix.weights(truth, rate)
     ranked = _Ranked(truth, score, point)
     values = {name: float(value[0]) for name, value in ranked.rates(weights[None]).items()}
     spans, bounds = {}, {}

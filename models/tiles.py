@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from models import images, masks
+from models.code_version import code_version
 from models.errors import BadData
 from models.examples import Examples
-from models.feature_cache import code_version
 from models.files import write_whole
 from models.tiling import Window, windows
 from models.vocabulary import Label

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models import defect_rate
+from models import class_mix
 from pipelines import part_verdicts
 from pipelines.ledger.tables import Inspection
 
@@ -58,7 +58,7 @@ def _at_rate(reference: Mapping[str, Sequence], rows: np.ndarray, rate: float | 
     if "defective" not in reference:  # made before: nobody knows which rows are
         return rows
     truth, score = (np.array(reference[name])[rows] for name in ("defective", "score"))
-    return rows[defect_rate.chosen_for(truth, score, rate)]
+    return rows[class_mix.chosen_for(truth, score, rate)]
 
 
 def _in_the_mix(of_slice: Mapping[str | None, np.ndarray], counts: Counter, score: np.ndarray) -> list[np.ndarray]:
@@ -67,4 +67,4 @@ def _in_the_mix(of_slice: Mapping[str | None, np.ndarray], counts: Counter, scor
     wanted = {name: max(1, round(share * counts[name])) for name in of_slice}
     if sum(wanted.values()) < FEWEST:
         return list(of_slice.values())
-    return [defect_rate.spread(rows, score, wanted[name]) for name, rows in of_slice.items()]
+    return [class_mix.spread(rows, score, wanted[name]) for name, rows in of_slice.items()]

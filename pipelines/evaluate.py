@@ -18,11 +18,12 @@ from pyarrow import parquet
 from models import (
     annotation_table,
     calibration,
+    class_mix,
     costs,
-    defect_rate,
     descriptors,
     detail,
     evaluation,
+    files,
     images,
     robustness,
 )
@@ -32,7 +33,7 @@ from models.evaluation import Evaluation
 from models.params import Cost
 from models.runtime import Detector
 from models.vocabulary import Label, OperatingPoint, Prediction, Split
-from pipelines import kept_predictions, stage
+from pipelines import kept_predictions, progress, stage
 from pipelines.line_defect_rate import percent
 from pipelines.report import card, curves, page, verdicts
 from pipelines.report.ground_truth import GroundTruth
@@ -47,7 +48,7 @@ def main(workspace: Workspace) -> None:
     if not n_test:
         raise BadData("The test split has no images.", next_step="Ingest more: defectloop ingest FOLDER")
     pixels = detail.Pixels(workspace.data)
-    with stage.progress("test parts", n_test) as show:
+    with progress.bar("test parts", n_test) as show:
 
         def seen(done: int, row: dict, answer: Prediction) -> None:
             show(done)
@@ -58,14 +59,14 @@ def main(workspace: Workspace) -> None:
     result = evaluation.summarise(predictions, point, params.evaluate.bootstrap)
     line = None if rate is None else evaluation.summarise(predictions, point, params.evaluate.bootstrap, rate)
     expected = in_each_mix(predictions, point, params.cost, rate)
-    with stage.output_directory(workspace.artifacts / "evaluate") as out:
+    with files.output_directory(workspace.artifacts / "evaluate") as out:
         whose = kept_predictions.origin(detector.sha256, annotations_sha256)
         kept_predictions.write(predictions, whose, out / "predictions.parquet")
         parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
         # On test parts: the calibrator was fitted on the validation split, which would flatter it.
         scores, labels = curves.score_and_truth(predictions)
         error = calibration.expected_error(
-            scores, labels, weights=defect_rate.weights(labels, detector.metadata.defect_rate)
+            scores, labels, weights=class_mix.weights(labels, detector.metadata.defect_rate)
         )
         beyond = detail.measure(detector, predictions, pixels, table, workspace.data)
         more = {"calibration_error": error} | beyond.to_dict()
@@ -83,13 +84,13 @@ def main(workspace: Workspace) -> None:
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
         (out / "model-card.md").write_text(card.render(detector, result, expected, beyond, error, steadiness, counts))
     whole = result.overall
-    stage.say(
+    progress.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
         f"escape rate {whole.escape_rate:.3f}, overkill rate {whole.overkill_rate:.3f}"
         + "".join(f", {name} {value:.3f}" for name, value in beyond.headlines())
     )
     for one in expected:
-        stage.say(
+        progress.say(
             f"evaluate: with {percent(one.defect_rate)} of the parts defective {one.review_rate:.1%} go to review, a part "
             f"costs {one.cost_per_part:.3g} ({one.cost_if_all_pass:.3g} if every part passed)"
         )
@@ -132,7 +133,7 @@ def steady(detector: Detector, predictions: pa.Table, data_dir: Path, most: int)
     """By change, how many verdicts it changes, on at most `most` test images spread evenly over the hashes."""
     files = predictions["file"].to_pylist()
     chosen = [files[int(place)] for place in np.linspace(0, len(files) - 1, min(most, len(files)))]
-    with stage.progress("steadiness", len(chosen)) as show:
+    with progress.bar("steadiness", len(chosen)) as show:
         found = robustness.measure(detector, (images.read(data_dir / file) for file in chosen), show)
     return {change: steadiness.to_dict() for change, steadiness in found.items()}
 

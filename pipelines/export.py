@@ -23,6 +23,7 @@ from models import (
     box_metrics,
     calibration,
     defective_only,
+    files,
     good_only,
     heat_scale,
     images,
@@ -39,7 +40,7 @@ from models.params import Params
 from models.preprocessing import session_of
 from models.runtime import INPUT, Detector, DetectorMetadata, as_input
 from models.vocabulary import Label, OperatingPoint
-from pipelines import learning_data, line_defect_rate, lineage, stage
+from pipelines import learning_data, line_defect_rate, lineage, progress, stage
 from pipelines.workspace import Workspace
 
 MOST_FOR_PROJECTION = 2000  # training images that the principal axes are taken from
@@ -65,17 +66,17 @@ def main(workspace: Workspace) -> None:
     finish = Finish(judging.calibrator, scale.usual, scale.begins, *axes)
     described = describe(workspace, params, judging, threshold, told_apart(network, training))
     sealed = detector(graph, finish, described)
-    with stage.output_directory(workspace.artifacts / "export") as out:
+    with files.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
         agreed = agreement.compare(network, Detector(out / "detector.onnx"), validation, finish, size)
         agreement.require(agreed, params.export.max_score_difference)
         report = asdict(agreed) | {"operating_point": asdict(judging.point), "line_defect_rate": line.rate}
         (out / "export.json").write_text(json.dumps(report, indent=1))
-    stage.say(
+    progress.say(
         f"export: largest score difference {agreed.max_score_difference:.1e} over {agreed.n} images, "
         f"pass below {judging.point.pass_below:.2g}, fail from {judging.point.fail_from:.2g}"
     )
-    stage.say(f"export: {assumed(judging, line.why)}")
+    progress.say(f"export: {assumed(judging, line.why)}")
 
 
 def load_network(workspace: Workspace, params: Params, defect_types: Sequence[str]) -> Any:

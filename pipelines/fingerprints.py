@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from models import images, near_duplicates
-from models.feature_cache import FeatureCache, code_version
+from models.code_version import code_version
+from models.feature_cache import FeatureCache
 from pipelines.workspace import Workspace
 
 CODE = (

@@ -1,11 +1,10 @@
-"""What every stage of `dvc.yaml` shares as a program: errors, one at a time, the end of its parent, progress."""
+"""What every stage of `dvc.yaml` shares as a program: errors, one at a time, the end of its parent."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import shutil
 import sys
 import threading
 import time
@@ -13,8 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from models.errors import DefectloopError
 from pipelines import lineage
@@ -39,33 +36,6 @@ def run_stage(main: Callable[[Workspace], None]) -> None:
         if REASON in os.environ:
             Path(os.environ[REASON]).write_text(error.message)
         sys.exit(error.exit_code)
-
-
-@contextlib.contextmanager
-def output_directory(path: Path) -> Iterator[Path]:
-    """A directory to fill, which replaces `path` only when the block succeeds."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    shutil.rmtree(path, ignore_errors=True)
-    partial.replace(path)
-
-
-def say(text: str) -> None:
-    """One line for people; standard output stays free for answers."""
-    sys.stderr.write(f"    {text}\n")
-    sys.stderr.flush()
-
-
-@contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere; yields the function that sets how many are done."""
-    columns = (TextColumn("    {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,9 @@ import json
 import shutil
 from pathlib import Path
 
-from models import kinds
+from models import files, kinds
 from models.params import Params
-from pipelines import learning_data, lineage, stage
+from pipelines import learning_data, lineage, progress, stage
 from pipelines.adapters import tracking
 from pipelines.amounts import of_them
 from pipelines.workspace import Workspace
@@ -50,9 +50,9 @@ def main(workspace: Workspace) -> None:
         work=work,
         cache=workspace.state / "cache" / "features",
         logger=tracking.lightning_logger(workspace, params.line, run_id),
-        progress=stage.progress,
+        progress=progress.bar,
     )
-    with stage.output_directory(workspace.artifacts / "train") as out:
+    with files.output_directory(workspace.artifacts / "train") as out:
         torch.save(trained.network.state_dict(), out / "detector.ckpt")
         _write_history(trained.history, out / "history.csv")
         (out / "run.json").write_text(json.dumps({"mlflow_run_id": run_id, "train_key": key, "snapshot": snapshot}))
@@ -61,7 +61,7 @@ def main(workspace: Workspace) -> None:
     reached = [f"{title} {last[name]:.3f}" for name, title in SAID.items() if name in last]
     epochs = [f"{len(trained.history)} epochs"] if "epoch" in last else []
     counted = of_them(len(training), int(training.synthetic.sum()))
-    stage.say(", ".join([f"train: {counted}", *trained.noted, *epochs, *reached]))
+    progress.say(", ".join([f"train: {counted}", *trained.noted, *epochs, *reached]))
 
 
 def train_key(params: Params, snapshot: str) -> str:

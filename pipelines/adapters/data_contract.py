@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.files import output_directory
 from models.params import Validate
-from pipelines.stage import output_directory
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from models import annotation_table, images, near_duplicates
 from models.errors import BadData
 from models.files import write_whole
 from models.vocabulary import Label
-from pipelines import fingerprints, quarantine, stage
+from pipelines import fingerprints, progress, quarantine
 from pipelines.audit import (
     amounts,
     duplicates,
@@ -120,7 +120,7 @@ def _with_file_facts(workspace: Workspace, readable: pd.DataFrame) -> pd.DataFra
 
 def _near_duplicates(workspace: Workspace, readable: pd.DataFrame) -> list[near_duplicates.Pair]:
     rows = readable[["image", "file"]].to_dict("records")
-    with stage.progress("fingerprints", len(rows)) as show:
+    with progress.bar("fingerprints", len(rows)) as show:
         prints = fingerprints.of(workspace, rows, show)
     return near_duplicates.find(prints)
 
@@ -138,7 +138,7 @@ def _masks(workspace: Workspace, readable: pd.DataFrame) -> dict[str, ground_tru
 def _in_parallel(work: Callable[[Any], Any], items: Iterable[Any], title: str) -> list[Any]:
     items = list(items)
     done = []
-    with stage.progress(title, len(items)) as show, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with progress.bar(title, len(items)) as show, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for number, result in enumerate(pool.map(work, items, chunksize=16), start=1):
             done.append(result)
             if number % 100 == 0:

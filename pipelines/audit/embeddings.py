@@ -10,7 +10,7 @@ import numpy as np
 from models.augmentation import PLAIN
 from models.feature_cache import features_kept
 from models.params import Params
-from pipelines import stage
+from pipelines import progress
 from pipelines.workspace import Workspace
 
 
@@ -34,7 +34,7 @@ def compute(workspace: Workspace, images: Sequence[str], files: Sequence[Path]) 
     model = params.model
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
     features = frozen_features(Pooled(backbone), params, _cache(workspace))
-    features([(image, file, PLAIN) for image, file in zip(images, files, strict=True)], stage.progress)
+    features([(image, file, PLAIN) for image, file in zip(images, files, strict=True)], progress.bar)
 
 
 def _cache(workspace: Workspace) -> Path:

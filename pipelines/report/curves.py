@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from models import calibration
-from models.defect_rate import weights
+from models.class_mix import weights
 from models.vocabulary import Label, OperatingPoint
 
 GOOD, DEFECT, INK, GRID = "#2a9d8f", "#d1495b", "#264653", "#e5e9ec"

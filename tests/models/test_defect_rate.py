@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from models import calibration, defect_rate
+from models import calibration, class_mix, defect_rate
 from models.calibration import Calibrator
 
 Fit = Callable[[np.ndarray, np.ndarray], Calibrator]
@@ -49,22 +49,22 @@ def test_a_shift_to_the_datasets_own_rate_changes_nothing(dataset: Parts) -> Non
 
 def test_weights_make_test_parts_stand_for_production() -> None:
     truth = np.repeat([True, False], [30, 70])
-    weight = defect_rate.weights(truth, 0.01)
+    weight = class_mix.weights(truth, 0.01)
     assert weight.mean() == pytest.approx(1)
     assert weight[truth].sum() / weight.sum() == pytest.approx(0.01)
-    assert (defect_rate.weights(truth, None) == 1).all()
-    assert (defect_rate.weights(np.zeros(5, bool), 0.01) == 1).all()  # nothing to weigh against
+    assert (class_mix.weights(truth, None) == 1).all()
+    assert (class_mix.weights(np.zeros(5, bool), 0.01) == 1).all()  # nothing to weigh against
 
 
 def test_a_reference_keeps_all_good_parts_and_a_spread_of_defective_ones() -> None:
     truth, score = np.repeat([True, False], [100, 198]), np.arange(298.0)
-    kept = defect_rate.chosen_for(truth, score, 0.01)
+    kept = class_mix.chosen_for(truth, score, 0.01)
     assert (~truth[kept]).sum() == 198
     assert score[kept][truth[kept]].tolist() == [25, 75]
-    assert len(defect_rate.chosen_for(truth, score, None)) == 298
+    assert len(class_mix.chosen_for(truth, score, None)) == 298
 
 
 def test_a_line_with_more_defects_than_the_data_keeps_all_defective_parts() -> None:
     truth = np.repeat([True, False], [20, 180])
-    kept = defect_rate.chosen_for(truth, np.arange(200.0), 0.5)
+    kept = class_mix.chosen_for(truth, np.arange(200.0), 0.5)
     assert (truth[kept].sum(), (~truth[kept]).sum()) == (20, 20)

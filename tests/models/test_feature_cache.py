@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import feature_cache
-from models.feature_cache import BLOCK, FEATURE_CODE, FeatureCache, code_version
+from models import code_version as code_versions
+from models.code_version import code_version
+from models.feature_cache import BLOCK, FEATURE_CODE, FeatureCache
 
 
 class Counting:
@@ -103,20 +104,21 @@ def test_a_change_of_the_code_changes_its_version(tmp_path: Path, monkeypatch: p
     assert spec is not None
     assert spec.origin is not None
     changed.write_text(Path(spec.origin).read_text() + "\nWHITE = 1\n")
-    monkeypatch.setattr(feature_cache, "find_spec", lambda name: type("Spec", (), {"origin": str(changed)})())
+    monkeypatch.setattr(code_versions, "find_spec", lambda name: type("Spec", (), {"origin": str(changed)})())
     assert before != code_version(["models.images"])
 
 
 # Modules that are imported on the way and do not change what is computed.
-BESIDE = {"errors", "params", "files", "vocabulary", "feature_cache", "fitting", "weights", "calibration", "kinds"}
+BESIDE = {"errors", "params", "files", "vocabulary", "code_version", "feature_cache", "fitting", "weights", "kinds"}
 BESIDE |= {
+    "calibration",
     "regions",
     "tiling",
     "defective_only",
     "good_only",
     "operating_point",
     "heat_scale",
-}  # what runtime needs besides
+}  # of runtime
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,8 @@ def imported(roots) -> set[str]:  # type: ignore[no-untyped-def]
             continue
         for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "models":
-                module = str(node.module)
-                waiting += [module] if module != "models" else [f"models.{alias.name}" for alias in node.names]
+                modules = [f"{node.module}.{alias.name}" for alias in node.names]
+                waiting += [
+                    name if find_spec(str(node.module)).submodule_search_locations else node.module for name in modules
+                ]
     return reached
