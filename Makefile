@@ -33,7 +33,7 @@ bench: .venv/.ready  ## what ingest, audit and snapshots cost, into docs/benchma
 bench-models: .venv/.ready  ## what detectors reach and how fast they are, into docs/benchmarks.md; hours. DATASETS=FOLDER
 	@$(BIN)/python -m benchmarks.speed --write
 	@$(BIN)/python -m benchmarks.classification --write
-	@$(BIN)/python -m benchmarks.types --write --data $(DATASETS)/x_sdd/X-SDD/datas
+	@$(BIN)/python -m benchmarks.defect_types --write --data $(DATASETS)/x_sdd/X-SDD/datas
 	@$(BIN)/python -m benchmarks.segmentation --write --data $(DATASETS)/magnetic_tile
 	@$(BIN)/python -m benchmarks.detection --write --data $(DATASETS)/neu_det
 	@$(BIN)/python -m benchmarks.anomaly --write --data $(DATASETS)/mvtec_bottle_256

@@ -22,14 +22,14 @@ from benchmarks import lines, page
 BARS = {"image AUROC": 0.995, "pixel AUROC": 0.98}
 PUBLISHED = "PatchCore with WideResNet-50: image 1.000, pixel 0.985"
 FEW = (10, 20, 50)
-METHODS = ("patchcore", "distilled")
+METHODS = ("patchcore", "student_teacher")
 SEEDS = (0, 1, 2)
 CHANGES: dict[str, dict[str, Any]] = {
-    "model": {"kind": "anomaly", "image_size_px": 256, "anomaly": {"bank_size": 2000}},
+    "model": {"kind": "anomaly", "image_size_px": 256, "anomaly": {"memory_bank_size": 2000}},
     "train": {
         "flips": ["none", "horizontal", "vertical", "both"],
         "augment": {"views": 4, "jpeg_quality": 75},
-        "epochs": 20,  # of the distilled method, as the next two
+        "epochs": 20,  # of the student–teacher method, as the next two
         "batch_size": 16,
         "learning_rate": 0.002,
     },

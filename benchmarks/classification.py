@@ -23,7 +23,7 @@ BAR, GOAL = 0.884, 0.90
 PUBLISHED = "CNN 0.8842, SVM 0.8244"
 TEST, VALIDATION = 0.25, 0.075
 CHANGES: dict[str, dict[str, Any]] = {
-    "model": {"image_size_px": 300, "classification": {"hidden": 256, "members": 10}},
+    "model": {"image_size_px": 300, "classification": {"hidden": 256, "ensemble_size": 10}},
     "train": {"flips": ["none", "horizontal", "vertical", "both"]},
 }
 

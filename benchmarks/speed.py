@@ -74,7 +74,7 @@ def sealed(where: Path, backbone: str, image_size_px: int) -> tuple[Any, Any]:
 
     torch.manual_seed(0)
     network = Network(
-        backbones.build(backbone, "packaged", image_size_px, seed=0), hidden=256, members=5, dropout=0.5
+        backbones.build(backbone, "packaged", image_size_px, seed=0), hidden=256, ensemble_size=5, dropout=0.5
     ).eval()
     graph = onnx_graphs.with_preprocessing(onnx_graphs.export(network, image_size_px, network.outputs), image_size_px)
     with torch.inference_mode():
@@ -150,7 +150,7 @@ def training(where: Path, image_size_px: int, batches: int) -> Ratio:
 
     def module() -> FromPixels:
         backbone = backbones.build("tf_efficientnet_lite0", "packaged", image_size_px, seed=0)
-        network = Network(backbone, hidden=256, members=5, dropout=0.5)
+        network = Network(backbone, hidden=256, ensemble_size=5, dropout=0.5)
         return FromPixels(network, chosen, share_defective=0.5)
 
     def ours() -> None:

@@ -38,7 +38,7 @@ def validation(workspace: Workspace) -> None:
     rows += [{"says": "audit", "what": "dataset", "why": one} for one in report["audit"]]
     holding = f"{report['n_valid']} of {of_them(report['n_checked'], report['n_synthetic'])} hold"
     create_table_artifact(
-        key="validation", table=rows, description=f"{holding}; usual looks from {report['looks']['origin']}"
+        key="validation", table=rows, description=f"{holding}; typical ranges from {report['typical']['origin']}"
     )
     for key, page in (("data-docs", report["docs"]), ("audit", report["audit_page"])):
         if page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import BadParams, NotReady
+from models.param_names import with_present_names
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -66,7 +68,7 @@ class Severities(Section):
     label_age: Severity
     size: Severity
     bit_depth: Severity
-    looks: Severity
+    typical_range: Severity
     parts_per_class: Severity
 
 
@@ -77,26 +79,26 @@ class Validate(Section):
     min_side_px: Count
     max_side_px: Count
     bit_depths: tuple[int, ...]
-    looks_reach: Annotated[float, Field(gt=1)]
+    typical_range_factor: Annotated[float, Field(gt=1)]
     min_parts_per_class: PartsPerClass
     severity: Severities
 
 
 class Classification(Section):
     hidden: Annotated[int, Field(ge=1)]
-    members: Annotated[int, Field(ge=1)]
+    ensemble_size: Annotated[int, Field(ge=1)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Detection(Section):
-    width: Annotated[int, Field(ge=1)]
-    boxes: Annotated[int, Field(ge=1, le=128)]
-    overlap: Annotated[float, Field(gt=0, lt=1)]
+    head_channels: Annotated[int, Field(ge=1)]
+    max_detections: Annotated[int, Field(ge=1, le=128)]
+    nms_iou: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Anomaly(Section):
-    method: Literal["patchcore", "distilled"]
-    bank_size: Annotated[int, Field(ge=1)]
+    method: Literal["patchcore", "student_teacher"]
+    memory_bank_size: Annotated[int, Field(ge=1)]
 
 
 class Model(Section):
@@ -171,7 +173,7 @@ class MinParts(Section):
 class Evaluate(Section):
     bootstrap: Annotated[int, Field(ge=100)]
     gallery: Count
-    steadiness: Count
+    robustness: Count
 
 
 class Promote(Section):
@@ -179,7 +181,7 @@ class Promote(Section):
     max_escape_rate: Share
     max_overkill_rate: Share
     max_changed_verdicts: Share
-    max_turned_verdicts: Share
+    max_flipped_verdicts: Share
     max_f1_drop: Share
     min_probability_cheaper: Share
     min_parts: Annotated[
@@ -232,15 +234,16 @@ class UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(path: Path) -> Params:
-    """Read and check `params.yaml`.
+def load(path: Path, notice: Callable[[str], None] = lambda text: None) -> Params:
+    """Read and check `params.yaml`; `notice` gets a sentence for each name that an older file has for something.
 
     Raises NotReady when the file is absent and BadParams when anything in it is unknown, missing or out of range.
     """
     if not path.exists():
         raise NotReady(f"There is no {path}.", next_step="Make a workspace: defectloop init DIR --line NAME")
     try:
-        return Params.model_validate(yaml.load(path.read_text(), UniqueKeys))
+        values, notices = with_present_names(yaml.load(path.read_text(), UniqueKeys))
+        params = Params.model_validate(values)
     except yaml.YAMLError as error:
         raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error
     except ValidationError as error:
@@ -251,3 +254,6 @@ def load(path: Path) -> Params:
         raise BadParams(
             f"{path}: {problems}.", next_step="Correct the file; docs/params.md lists every key."
         ) from error
+    for text in notices:
+        notice(text)
+    return params

@@ -23,12 +23,12 @@ JPEG_QUALITY = 75
 
 
 @dataclass(frozen=True)
-class Steadiness:
-    """Shares of images whose verdict is another than the untouched image's, and that went from pass to fail or back."""
+class Robustness:
+    """Shares of images whose verdict changes with the image, and whose verdict flips from pass to fail or back."""
 
     n: int
     changed: float
-    turned: float
+    flipped: float
     mean_score_change: float  # of the calibrated score, absolute
 
     def to_dict(self) -> dict[str, float]:
@@ -40,8 +40,8 @@ def changes(image: np.ndarray) -> Mapping[str, np.ndarray]:
     return {name: np.ascontiguousarray(change(image)) for name, change in CHANGES.items()}
 
 
-def measure(detector: Detector, images: Iterable[np.ndarray], show: Callable[[int], None]) -> dict[str, Steadiness]:
-    """Steadiness by change, empty without images. `show` is told after each image how many are done."""
+def measure(detector: Detector, images: Iterable[np.ndarray], show: Callable[[int], None]) -> dict[str, Robustness]:
+    """Robustness by change, empty without images. `show` is told after each image how many are done."""
     scores: list[list[float]] = []
     for done, image in enumerate(images, start=1):
         scores.append([detector.predict(seen).score for seen in (image, *changes(image).values())])
@@ -52,17 +52,17 @@ def measure(detector: Detector, images: Iterable[np.ndarray], show: Callable[[in
     verdicts = np.array([[detector.verdict(score) for score in row] for row in scores])
     before = verdicts[:, 0]
     return {
-        name: Steadiness(
+        name: Robustness(
             n=len(every),
             changed=float((verdicts[:, at] != before).mean()),
-            turned=float(_turned(before, verdicts[:, at]).mean()),
+            flipped=float(_flipped(before, verdicts[:, at]).mean()),
             mean_score_change=float(np.abs(every[:, at] - every[:, 0]).mean()),
         )
         for at, name in enumerate(CHANGES, start=1)
     }
 
 
-def _turned(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def _flipped(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return (before != after) & (before != Verdict.REVIEW) & (after != Verdict.REVIEW)
 
 

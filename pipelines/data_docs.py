@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 if TYPE_CHECKING:
     from pipelines.adapters.data_contract import Outcome
-    from pipelines.learned_looks import LearnedLooks
+    from pipelines.typical_ranges import TypicalRanges
 
 EXAMPLES = 5
 REMOVED = (
@@ -42,7 +42,9 @@ STYLE = """<style>
 </style>"""
 
 
-def finish(folder: Path, *, line: str, summary: str, rules: Sequence[Mapping[str, Any]], looks: LearnedLooks) -> Path:
+def finish(
+    folder: Path, *, line: str, summary: str, rules: Sequence[Mapping[str, Any]], typical: TypicalRanges
+) -> Path:
     """Turn the generated site in `folder` into ours; returns the page to begin with."""
     for page in folder.rglob("*.html"):
         page.write_text(self_contained(page.read_text()))
@@ -53,7 +55,7 @@ def finish(folder: Path, *, line: str, summary: str, rules: Sequence[Mapping[str
         line=line,
         summary=summary,
         rules=rules,
-        looks=looks,
+        typical=typical,
         pages={name: page.relative_to(folder).as_posix() for name, page in sorted(results.items())},
     )
     (folder / "index.html").write_text(html)
@@ -69,10 +71,10 @@ def self_contained(html: str) -> str:
 
 def shown(outcomes: Sequence[Outcome], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """One row per rule, what fails first. Looks that hold are one row together: their ranges are a table of their own."""
-    rows = [_row(one, names) for one in outcomes if one.rule != "looks" or not one.holds]
-    judged = [one for one in outcomes if one.rule == "looks"]
+    rows = [_row(one, names) for one in outcomes if one.rule != "typical_range" or not one.holds]
+    judged = [one for one in outcomes if one.rule == "typical_range"]
     if judged and all(one.holds for one in judged):
-        rows.append(_row(judged[0], names) | {"asks": "every image looks as is usual in its slice"})
+        rows.append(_row(judged[0], names) | {"asks": "every image lies in the typical range of its slice"})
     return sorted(rows, key=lambda row: (row["holds"], row["severity"] != "critical"))
 
 

@@ -75,14 +75,20 @@ def main(workspace: Workspace) -> None:
         (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more | by_mix, indent=1))
         verdicts.write(predictions, point, out)
         curves.write(predictions, out / "plots")
-        steadiness = steady(detector, predictions, workspace.data, params.evaluate.steadiness)
-        (out / "steadiness.json").write_text(json.dumps(steadiness, indent=1))
+        robustness_found = measured_robustness(detector, predictions, workspace.data, params.evaluate.robustness)
+        (out / "steadiness.json").write_text(
+            json.dumps(robustness_found, indent=1)
+        )  # a name in every workspace's dvc.yaml
         history = workspace.artifacts / "train" / "history.csv"
         curves.draw(predictions, point, history, out / "figures", detector.metadata.defect_rate)
         shown = GroundTruth(table, workspace.data)
-        page.write(out, predictions, result, expected, beyond, steadiness, detector, shown, params.evaluate.gallery)
+        page.write(
+            out, predictions, result, expected, beyond, robustness_found, detector, shown, params.evaluate.gallery
+        )
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
-        (out / "model-card.md").write_text(card.render(detector, result, expected, beyond, error, steadiness, counts))
+        (out / "model-card.md").write_text(
+            card.render(detector, result, expected, beyond, error, robustness_found, counts)
+        )
     whole = result.overall
     progress.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
@@ -129,13 +135,15 @@ def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def steady(detector: Detector, predictions: pa.Table, data_dir: Path, most: int) -> dict[str, dict[str, float]]:
+def measured_robustness(
+    detector: Detector, predictions: pa.Table, data_dir: Path, most: int
+) -> dict[str, dict[str, float]]:
     """By change, how many verdicts it changes, on at most `most` test images spread evenly over the hashes."""
     files = predictions["file"].to_pylist()
     chosen = [files[int(place)] for place in np.linspace(0, len(files) - 1, min(most, len(files)))]
-    with progress.bar("steadiness", len(chosen)) as show:
+    with progress.bar("robustness", len(chosen)) as show:
         found = robustness.measure(detector, (images.read(data_dir / file) for file in chosen), show)
-    return {change: steadiness.to_dict() for change, steadiness in found.items()}
+    return {change: shares.to_dict() for change, shares in found.items()}
 
 
 def flat(result: Evaluation) -> dict:

@@ -27,13 +27,13 @@ class Contender:
 
     learned_slices    those its training split held
     on_the_line       the same with defective parts as common as the line has them; None: as common as in the data
-    steadiness        by change that leaves the part as it is, the shares of verdicts `changed` and `turned`
+    robustness        by change that leaves the part as it is, the shares of verdicts `changed` and `turned`
     """
 
     version: str
     evaluation: Evaluation
     learned_slices: Collection[str]
-    steadiness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    robustness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     on_the_line: Evaluation | None = None
 
 
@@ -46,7 +46,7 @@ def decide(
     and review as `cost` weighs them, at the line's defect rate), None without a champion.
     """
     against = floors(challenger.evaluation.overall, rules)
-    against += unsteady(challenger.steadiness, rules)
+    against += not_robust(challenger.robustness, rules)
     praise = [_summary(challenger.evaluation.overall)]
     if champion is not None:
         against += lost_slices(challenger, champion, rules.max_f1_drop)
@@ -100,12 +100,12 @@ def too_few(measured: Metrics, rules: Promote) -> list[str]:
     return found if measured.n else found or ["the test split holds no part"]
 
 
-def unsteady(steadiness: Mapping[str, Mapping[str, float]], rules: Promote) -> list[str]:
+def not_robust(robustness: Mapping[str, Mapping[str, float]], rules: Promote) -> list[str]:
     """Changes of light, place or file that change more verdicts than allowed."""
-    limits = (("changed", "change", rules.max_changed_verdicts), ("turned", "turn round", rules.max_turned_verdicts))
+    limits = (("changed", "change", rules.max_changed_verdicts), ("flipped", "flip", rules.max_flipped_verdicts))
     return [
         f"{shares[kind]:.1%} of the verdicts {says} when images are {change}, more than {limit:.1%}"
-        for change, shares in steadiness.items()
+        for change, shares in robustness.items()
         for kind, says, limit in limits
         if shares[kind] > limit
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,12 @@ def say(text: str) -> None:
     """One line."""
     sys.stderr.write(f"    {text}\n")
     sys.stderr.flush()
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """One line, the first time that this process says it."""
+    say(text)
 
 
 @contextlib.contextmanager

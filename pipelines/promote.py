@@ -163,10 +163,18 @@ def _measured(
         version.version,
         evaluation.summarise(answers, point, params.evaluate.bootstrap),
         learned_slices=json.loads(version.tags["slices"]),
-        steadiness=json.loads(version.tags.get("steadiness", "{}")),
+        robustness=_robustness(version),
         on_the_line=None if rate is None else evaluation.summarise(answers, point, 0, rate),
     )
     return contender, costs.of_parts(*evaluation.of_parts(answers), point, params.cost)
+
+
+def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
+    """As the version was registered; older ones have the tag `steadiness`, in which flipped verdicts are `turned`."""
+    if "robustness" in version.tags:
+        return json.loads(version.tags["robustness"])
+    older = json.loads(version.tags.get("steadiness", "{}"))
+    return {change: {"changed": shares["changed"], "flipped": shares["turned"]} for change, shares in older.items()}
 
 
 def _still_holds(known: Promotion, champion: str | None, judged_under: str) -> bool:

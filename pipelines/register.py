@@ -29,7 +29,7 @@ def register(workspace: Workspace) -> ModelVersion:
     run = json.loads((made / "train" / "run.json").read_text())
     evaluated = json.loads((made / "evaluate" / "evaluation.json").read_text())
     result = Evaluation.from_dict(evaluated)
-    steady = json.loads((made / "evaluate" / "steadiness.json").read_text())
+    robustness = json.loads((made / "evaluate" / "steadiness.json").read_text())
     taken = snapshot.by_hash(workspace, run["snapshot"])
     rows = annotation_table.load(lineage.snapshot_annotations(workspace, taken.data_hash)).to_pylist()
     tracking.finish_run(
@@ -76,7 +76,7 @@ def register(workspace: Workspace) -> ModelVersion:
             "data_hash": taken.data_hash,
             "git_commit": lineage.git_commit(workspace),
             "slices": json.dumps(learned_slices),
-            "steadiness": json.dumps(steady_shares(steady)),
+            "robustness": json.dumps(robustness_shares(robustness)),
         }
         | ({"synthetic_images": str(synthetic)} if synthetic else {}),
     )
@@ -118,10 +118,14 @@ def beyond_verdicts(evaluated: dict[str, Any]) -> dict[str, float]:
     return numbers | {f"test_recall_at_false_alarm_rate_{rate}": found for rate, found in recall.items()}
 
 
-def steady_shares(steadiness: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """What the gate asks for, short enough for a tag."""
+def robustness_shares(robustness: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """What the gate asks for, short enough for a tag. Older evaluations say `turned` where later ones say `flipped`."""
     return {
-        change: {name: round(found[name], 4) for name in ("changed", "turned")} for change, found in steadiness.items()
+        change: {
+            "changed": round(found["changed"], 4),
+            "flipped": round(found["flipped"] if "flipped" in found else found["turned"], 4),
+        }
+        for change, found in robustness.items()
     }
 
 

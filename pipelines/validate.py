@@ -19,15 +19,15 @@ from models import annotation_table, kinds
 from models.errors import BadData, NotReady
 from models.files import write_whole
 from models.params import PartsPerClass
-from models.usual import LOOKS
+from models.typical_range import RANGED
 from models.vocabulary import Label, Split
-from pipelines import data_docs, frozen_splits, learned_looks, quarantine
+from pipelines import data_docs, frozen_splits, quarantine, typical_ranges
 from pipelines.adapters.data_contract import CLOCKS_DAYS, CRITICAL, WARNING, Contract, Outcome
 from pipelines.amounts import of_them
 from pipelines.audit import audit
-from pipelines.learned_looks import LearnedLooks
 from pipelines.locks import line_lock
 from pipelines.quarantine import Quarantined
+from pipelines.typical_ranges import TypicalRanges
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ValidationReport:
     failures: tuple[str, ...]  # of the table as a whole, critical
     warnings: tuple[Warned, ...]
     quarantined: tuple[Quarantined, ...]  # by this run
-    looks: LearnedLooks
+    typical: TypicalRanges
     audit: tuple[str, ...]  # "severity: title" of what looking at the whole dataset found
     docs: str  # Data Docs and the audit's page, below the workspace
     audit_page: str
@@ -78,9 +78,9 @@ def validate(workspace: Workspace) -> ValidationReport:
         _require_files(workspace, table)
         frozen_splits.require(workspace, table)
         contract = Contract(params.validate_)
-        looks = learned_looks.learned(workspace, table, params.validate_.looks_reach)
+        typical = typical_ranges.learned(workspace, table, params.validate_.typical_range_factor)
         frame = _frame(table)
-        of_images = contract.check_images(frame, looks.ranges)
+        of_images = contract.check_images(frame, typical.ranges)
         left, looked = table, None
         refused: list[Quarantined] = []
         of_dataset: list[Outcome] = []
@@ -102,7 +102,7 @@ def validate(workspace: Workspace) -> ValidationReport:
             failures=tuple(one.reason for one in failed),
             warnings=tuple(_warned((*of_images, *of_dataset), left, names)),
             quarantined=tuple(refused),
-            looks=looks,
+            typical=typical,
             audit=tuple(f"{one.severity}: {one.title}" for one in looked.findings) if looked else (),
             docs=(docs / "index.html").relative_to(workspace.root).as_posix(),
             audit_page=looked.page if looked else "",
@@ -113,7 +113,7 @@ def validate(workspace: Workspace) -> ValidationReport:
             line=params.line,
             summary=summary(report),
             rules=data_docs.shown((*of_images, *of_dataset), names),
-            looks=looks,
+            typical=typical,
         )
         _write(workspace, report)
     if broken:
@@ -206,7 +206,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
 
     columns = ["image", "slice", "decode_error", "label", "labelled_by", "accepted_by"]
-    frame = table.select([*columns, "width_px", "height_px", "bit_depth", *LOOKS]).to_pandas()
+    frame = table.select([*columns, "width_px", "height_px", "bit_depth", *RANGED]).to_pandas()
     said = table["labelled_at"].to_pylist()
     ages = pd.Series(_ages_days(said), dtype=float)
     frame["label_age_days"] = ages

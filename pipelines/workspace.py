@@ -8,7 +8,7 @@ from pathlib import Path
 from models import params
 from models.errors import NotReady
 from models.params import Params
-from pipelines import settings
+from pipelines import progress, settings
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Workspace:
         return self.root / "quarantine"
 
     def params(self) -> Params:
-        return params.load(self.root / "params.yaml")
+        return params.load(self.root / "params.yaml", progress.say_once)
 
 
 def at(root: Path) -> Workspace:

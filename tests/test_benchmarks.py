@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from benchmarks import anomaly, detection, lines, page, segmentation, snapshot, types
+from benchmarks import anomaly, defect_types, detection, lines, page, segmentation, snapshot
 
 
 @pytest.mark.slow
@@ -79,4 +79,4 @@ def test_a_benchmark_without_its_data_is_skipped(tmp_path: Path) -> None:
     assert detection.main(["--data", str(tmp_path)]) == 0
     assert segmentation.main(["--data", str(tmp_path)]) == 0
     assert anomaly.main(["--data", str(tmp_path / "nowhere")]) == 0
-    assert types.main(["--data", str(tmp_path / "nowhere")]) == 0
+    assert defect_types.main(["--data", str(tmp_path / "nowhere")]) == 0

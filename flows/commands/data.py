@@ -157,12 +157,14 @@ def _validated(report: ValidationReport) -> list[str]:
         )
         lines.append(f"  warning     {one.reason}{counted}")
     lines += [f"  audit       {one}" for one in report.audit]
-    if report.looks.ranges:
-        lines.append(f"  usual looks learned from {report.looks.origin}")
-    if report.looks.without:
-        lines.append(f"  looks not judged, nothing is known of slice {', '.join(report.looks.without)}")
-    if report.looks.unmeasured:
-        lines.append(f"  looks not judged of {report.looks.unmeasured} images that an earlier version took in")
+    if report.typical.ranges:
+        lines.append(f"  typical ranges learned from {report.typical.origin}")
+    if report.typical.without:
+        lines.append(f"  typical range not checked, nothing is known of slice {', '.join(report.typical.without)}")
+    if report.typical.unmeasured:
+        lines.append(
+            f"  typical range not checked for {report.typical.unmeasured} images that an earlier version took in"
+        )
     return lines
 
 
@@ -242,7 +244,7 @@ def quarantine(
     ] = None,
     label: Annotated[str | None, typer.Option(help="On release: what the part is, good or defect.")] = None,
     reviewer: Annotated[
-        str | None, typer.Option(help="On release: who stands behind it, in spite of sizes, depths and looks.")
+        str | None, typer.Option(help="On release: who stands behind it, in spite of sizes, depths and typical ranges.")
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,

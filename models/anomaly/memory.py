@@ -34,7 +34,7 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     """The network with an empty bank. Raises what `models.backbones.build` raises."""
     model = params.model
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
-    return Network(backbone, model.anomaly.bank_size)
+    return Network(backbone, model.anomaly.memory_bank_size)
 
 
 def train(

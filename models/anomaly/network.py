@@ -62,10 +62,10 @@ class Network(nn.Module):
     outputs = ("raw_score", "embedding", "relevance")
     baseline = "overall"
 
-    def __init__(self, backbone: Backbone, bank_size: int) -> None:
+    def __init__(self, backbone: Backbone, memory_bank_size: int) -> None:
         super().__init__()
         self.patches = Patches(backbone)
-        self.register_buffer("bank", torch.zeros(bank_size, self.patches.width))
+        self.register_buffer("bank", torch.zeros(memory_bank_size, self.patches.width))
         self.smooth = Smooth()
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

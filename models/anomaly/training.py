@@ -11,7 +11,7 @@ from models.examples import Examples
 from models.fitting import Progress, Trained
 from models.params import Params
 
-METHODS = {"patchcore": memory, "distilled": distillation}
+METHODS = {"patchcore": memory, "student_teacher": distillation}
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Any:

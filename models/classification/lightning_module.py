@@ -111,7 +111,7 @@ def loss(heads: Heads, batch: list[torch.Tensor], positive_weight: float) -> tup
     """Binary cross-entropy of every member's logit, and of each defect type where there are several; and the logits.
 
     A batch is (statistics, target in {0, 1}), then with several types [n, k] in {0, 1}, −1 where nobody said. The logits
-    are [n, members].
+    are [n, ensemble_size].
     """
     features, target, *types = batch
     logits = heads(features)

@@ -35,17 +35,17 @@ class Pooled(nn.Module):
 class Heads(nn.Module):
     """Several small networks side by side on the same statistics; their mean logit varies less than one's."""
 
-    def __init__(self, width: int, hidden: int, members: int, dropout: float, types: int = 0) -> None:
+    def __init__(self, width: int, hidden: int, ensemble_size: int, dropout: float, types: int = 0) -> None:
         """`types` defect types to tell apart, by a linear layer of their own on the same statistics; 0 for none."""
         super().__init__()
-        self.members = members
+        self.ensemble_size = ensemble_size
         self.dropout = dropout
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
-        self.first = nn.Parameter(torch.empty(members, width, hidden))
-        self.first_bias = nn.Parameter(torch.zeros(members, 1, hidden))
-        self.second = nn.Parameter(torch.empty(members, hidden))
-        self.second_bias = nn.Parameter(torch.zeros(members))
+        self.first = nn.Parameter(torch.empty(ensemble_size, width, hidden))
+        self.first_bias = nn.Parameter(torch.zeros(ensemble_size, 1, hidden))
+        self.second = nn.Parameter(torch.empty(ensemble_size, hidden))
+        self.second_bias = nn.Parameter(torch.zeros(ensemble_size))
         nn.init.normal_(self.first, std=(1 / width) ** 0.5)
         nn.init.normal_(self.second, std=(1 / hidden) ** 0.5)
         self.types = nn.Linear(width, types) if types else None
@@ -59,8 +59,8 @@ class Heads(nn.Module):
         return (features - self.mean) / self.std
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Statistics [n, width] to each member's logit [n, members]."""
-        inputs = self.standardise(features).unsqueeze(0).expand(self.members, -1, -1)
+        """Statistics [n, width] to each member's logit [n, ensemble_size]."""
+        inputs = self.standardise(features).unsqueeze(0).expand(self.ensemble_size, -1, -1)
         if self.training:
             inputs = functional.dropout(inputs + INPUT_NOISE * torch.randn_like(inputs), INPUT_DROPOUT)
         hidden = functional.relu(torch.baddbmm(self.first_bias, inputs, self.first))
@@ -78,9 +78,9 @@ class Heads(nn.Module):
 
     def explained(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The mean logit [n] and its gradient by the unstandardised statistics [n, width], without autograd."""
-        inputs = self.standardise(features).unsqueeze(0).expand(self.members, -1, -1)
+        inputs = self.standardise(features).unsqueeze(0).expand(self.ensemble_size, -1, -1)
         before = torch.baddbmm(self.first_bias, inputs, self.first)
-        active = (before > 0).to(before.dtype) * self.second.unsqueeze(1)  # [members, n, hidden]
+        active = (before > 0).to(before.dtype) * self.second.unsqueeze(1)  # [ensemble_size, n, hidden]
         raw = ((before * active).sum(2).T + self.second_bias).mean(1)
         gradient = torch.bmm(active, self.first.transpose(1, 2)).mean(0) / self.std
         return raw, gradient
@@ -97,10 +97,10 @@ class Network(nn.Module):
     outputs: tuple[str, ...] = ("raw_score", "embedding", "relevance")
     baseline = "place"
 
-    def __init__(self, backbone: Backbone, *, hidden: int, members: int, dropout: float, types: int = 0) -> None:
+    def __init__(self, backbone: Backbone, *, hidden: int, ensemble_size: int, dropout: float, types: int = 0) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = Heads(3 * sum(backbone.channels), hidden, members, dropout, types)
+        self.heads = Heads(3 * sum(backbone.channels), hidden, ensemble_size, dropout, types)
         if types:
             self.outputs = (*self.outputs, "type_logits")
 

@@ -32,7 +32,7 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     return Network(
         backbone,
         hidden=heads.hidden,
-        members=heads.members,
+        ensemble_size=heads.ensemble_size,
         dropout=heads.dropout,
         types=len(defect_types) if len(defect_types) > 1 else 0,
     )

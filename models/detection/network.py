@@ -17,7 +17,7 @@ from torchvision.ops import box_iou
 from models.backbones import Backbone
 
 CANDIDATES = 128  # pairs of place and type that compete for boxes
-OTHER_TYPE = 0.8  # two boxes of different types that overlap as much are one thing
+OTHER_TYPE = 0.8  # two boxes of different types with this IoU are one defect
 _ROUNDS = 16  # the longest chain of boxes that suppress one another
 _REACH = 2.5  # cells that an untrained box reaches to each side
 _RARE = 0.01  # an untrained place's probability of every type
@@ -71,11 +71,13 @@ class Network(nn.Module):
     outputs = ("raw_score", "type_logits", "embedding", "relevance", "boxes")
     baseline = "none"
 
-    def __init__(self, backbone: Backbone, n_types: int, *, width: int, boxes: int, overlap: float) -> None:
+    def __init__(
+        self, backbone: Backbone, n_types: int, *, head_channels: int, max_detections: int, nms_iou: float
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = Head(backbone.channels, n_types, width)
-        self.most, self.overlap = boxes, overlap
+        self.head = Head(backbone.channels, n_types, head_channels)
+        self.max_detections, self.nms_iou = max_detections, nms_iou
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.backbone(pixels)
@@ -87,12 +89,12 @@ class Network(nn.Module):
         return type_logits.amax(1), type_logits, embedding, relevance, self.found(score, kind, places)
 
     def found(self, score: torch.Tensor, kind: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Candidates to boxes [n, most, 6] as `models.kinds.Network` says."""
-        score = score * kept(boxes, kind, self.overlap)
-        best, order = score.topk(min(self.most, score.shape[1]))
+        """Candidates to boxes [n, max_detections, 6] as `models.kinds.Network` says."""
+        score = score * kept(boxes, kind, self.nms_iou)
+        best, order = score.topk(min(self.max_detections, score.shape[1]))
         rows = torch.cat([boxes, score.unsqueeze(2), kind.to(boxes.dtype).unsqueeze(2)], dim=2)
         rows = rows.gather(1, order.unsqueeze(2).expand(-1, -1, 6)) * (best > 0).to(rows.dtype).unsqueeze(2)
-        return functional.pad(rows, (0, 0, 0, self.most - rows.shape[1]))
+        return functional.pad(rows, (0, 0, 0, self.max_detections - rows.shape[1]))
 
 
 def centres(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,7 +115,7 @@ def candidates(logits: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor,
     return best.sigmoid(), index - places * n_types, chosen
 
 
-def kept(boxes: torch.Tensor, kind: torch.Tensor, overlap: float) -> torch.Tensor:
+def kept(boxes: torch.Tensor, kind: torch.Tensor, nms_iou: float) -> torch.Tensor:
     """1.0 where a box stays, 0.0 where a better one covers the same thing: [n, c], for boxes [n, c, 4], best first.
 
     Greedy suppression as matrix operations, which export where data-dependent loops don't: repeating Fast NMS
@@ -122,7 +124,7 @@ def kept(boxes: torch.Tensor, kind: torch.Tensor, overlap: float) -> torch.Tenso
     """
     pairs = torch.stack([box_iou(each, each) for each in boxes])
     same = kind.unsqueeze(2) == kind.unsqueeze(1)
-    limit = torch.where(same, overlap, max(OTHER_TYPE, overlap))
+    limit = torch.where(same, nms_iou, max(OTHER_TYPE, nms_iou))
     better = torch.ones_like(pairs).triu(1)
     covers = (pairs > limit).to(pairs.dtype) * better
     stays = torch.ones_like(covers[:, :1])

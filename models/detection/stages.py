@@ -37,7 +37,7 @@ class Kept(nn.Module):
         ]
 
 
-class Early(nn.Module):
+class Stem(nn.Module):
     """Pixels to the finest map alone."""
 
     def __init__(self, backbone: Backbone, stage: int) -> None:
@@ -52,7 +52,7 @@ class Early(nn.Module):
         return [self.first(self.stem((pixels - self.mean) / self.std))]
 
 
-class Late(nn.Module):
+class Tail(nn.Module):
     """The finest map's row to all maps, by the stages after it."""
 
     def __init__(self, backbone: Backbone, stages: Sequence[int], shape: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from models.dataset import ImageDataset
 from models.detection.lightning_module import Detection, Learning
 from models.detection.losses import NOTHING
 from models.detection.network import Network
-from models.detection.stages import Early, Frozen, Kept, Late, stages
+from models.detection.stages import Frozen, Kept, Stem, Tail, stages
 from models.errors import BadData
 from models.examples import Examples, chosen_from
 from models.fitting import EpochOrder, Progress, Trained, fit
@@ -33,7 +33,13 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     model, own = params.model, params.model.detection
     torch.manual_seed(params.train.seed)
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
-    return Network(backbone, len(defect_types), width=own.width, boxes=own.boxes, overlap=own.overlap)
+    return Network(
+        backbone,
+        len(defect_types),
+        head_channels=own.head_channels,
+        max_detections=own.max_detections,
+        nms_iou=own.nms_iou,
+    )
 
 
 def train(
@@ -144,7 +150,7 @@ def _learning_maps(
     if finetune == "head":
         frozen, maps, name = backbone, Kept(shapes), "maps"
     elif finetune == "last" and at:
-        frozen, maps, name = Early(backbone, at[0]), Late(backbone, at, shapes[0]), "finest-map"
+        frozen, maps, name = Stem(backbone, at[0]), Tail(backbone, at, shapes[0]), "finest-map"
     else:
         backbone.requires_grad_(finetune == "all")
         backbone.last_stage().requires_grad_(True)

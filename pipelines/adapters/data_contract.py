@@ -61,7 +61,7 @@ class Contract:
         """Hold each image against the contract.
 
         `images` has the annotations' columns, `label_age_days` and `label_date_error`, and the names of the images as
-        index; `ranges` are how each slice usually looks. Images that somebody accepted are asked for their readability
+        index; `ranges` are the typical ranges of each slice. Images that somebody accepted are asked for their readability
         and label only.
         """
         return self._check("images", images, list(self._of_images(ranges)), key="image")
@@ -131,11 +131,11 @@ class Contract:
             yield gxe.ExpectColumnValuesToBeInSet(
                 column="bit_depth", value_set=list(rules.bit_depths), row_condition=judged, **rule
             )
-        for name, looks in ranges.items():
-            for look, (low, high) in looks.items():
-                within = f"within {low:.3g}…{high:.3g}, usual in slice {name}"
-                if rule := self._rule("looks", f"{look} is {within}", f"{look} is not {within}"):
-                    yield self._between(rule, look, low, high, judged & (Column("slice") == name))
+        for name, of_slice in ranges.items():
+            for descriptor, (low, high) in of_slice.items():
+                within = f"within {low:.3g}…{high:.3g}, typical of slice {name}"
+                if rule := self._rule("typical_range", f"{descriptor} is {within}", f"{descriptor} is not {within}"):
+                    yield self._between(rule, descriptor, low, high, judged & (Column("slice") == name))
 
     def _rule(self, name: str, asks: str, reason: str) -> dict[str, Any]:
         """What an expectation says of itself, in our words and in the Data Docs; empty when it is off."""

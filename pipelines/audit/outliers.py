@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from models.usual import LOOKS, distances
+from models.typical_range import RANGED, distances
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
 RARE = 0.05  # share below which a value is odd
@@ -61,7 +61,7 @@ def _far(frame: pd.DataFrame) -> list[Case]:
     """Farthest first, each image with the descriptor that it is farthest in."""
     worst: dict[str, tuple[float, str]] = {}
     for _, members in frame.groupby("slice"):
-        for column in LOOKS:
+        for column in RANGED:
             numbers = members[column].to_numpy(dtype=float)
             away = np.abs(distances(column, numbers))
             middle = float(np.nanmedian(numbers)) if not np.isnan(numbers).all() else np.nan

@@ -25,7 +25,7 @@ def render(
     expected: Sequence[Expected],
     beyond: Detail,
     calibration_error: float,
-    steadiness: Mapping[str, Mapping[str, float]],
+    robustness: Mapping[str, Mapping[str, float]],
     counts: Sequence[tuple[str, str, int, int]],
 ) -> str:
     """Markdown; the same inputs give the same text. `counts` are those of `counted`."""
@@ -46,7 +46,7 @@ def render(
         assumed=assumed(detector.metadata),
         beyond=beyond,
         calibration_error=calibration_error,
-        steadiness=steadiness,
+        robustness=robustness,
         counts=counts,
     )
 

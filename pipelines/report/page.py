@@ -54,7 +54,7 @@ def write(
     result: Evaluation,
     expected: Sequence[Expected],
     beyond: Detail,
-    steadiness: Mapping[str, Mapping[str, float]],
+    robustness: Mapping[str, Mapping[str, float]],
     detector: Detector,
     truth: GroundTruth,
     most: int,
@@ -79,7 +79,7 @@ def write(
         assumed=assumed(detector.metadata),
         beyond=beyond,
         types=beyond.types,
-        steadiness=steadiness,
+        robustness=robustness,
         figures={path.stem: _data_uri(path.read_bytes()) for path in sorted((out / "figures").glob("*.png"))},
         gallery=gallery,
     )

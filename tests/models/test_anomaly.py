@@ -24,7 +24,7 @@ from tests.progress import silent
 @pytest.fixture
 def network() -> Network:
     torch.manual_seed(0)
-    return Network(TinyBackbone(), bank_size=20).eval()  # type: ignore[arg-type]
+    return Network(TinyBackbone(), memory_bank_size=20).eval()  # type: ignore[arg-type]
 
 
 def test_the_bank_takes_the_farthest_patches_first() -> None:
@@ -115,7 +115,7 @@ def mvtec(folder: Path, n: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["patchcore", "distilled"])
+@pytest.mark.parametrize("method", ["patchcore", "student_teacher"])
 def test_a_line_that_knows_good_parts_alone_gets_a_champion(tmp_path: Path, method: str) -> None:
     from models.runtime import Detector
     from pipelines import promote, register, snapshot, validate
@@ -124,7 +124,7 @@ def test_a_line_that_knows_good_parts_alone_gets_a_champion(tmp_path: Path, meth
 
     place = make_workspace(tmp_path / "workspace")
     model, steps = (
-        {"kind": "anomaly", "anomaly": {"method": method, "bank_size": 60}},
+        {"kind": "anomaly", "anomaly": {"method": method, "memory_bank_size": 60}},
         {"epochs": 3, "learning_rate": 0.003},
     )
     change_params(place, {"model": model, "train": steps, "cost": {"false_alarm_rate": 0.12}})
@@ -167,7 +167,7 @@ def good_line(tmp_path: Path, model: dict, train: dict) -> Workspace:
 def test_the_same_seed_gives_the_same_bank_whatever_the_number_of_images_is(tmp_path: Path) -> None:
     place = good_line(tmp_path, {}, {})
     first = trained(place, tmp_path / "work").bank
-    assert first.shape[0] == place.params().model.anomaly.bank_size
+    assert first.shape[0] == place.params().model.anomaly.memory_bank_size
     assert torch.equal(first, trained(place, tmp_path / "work").bank)
     assert np.isfinite(first.numpy()).all()
 
@@ -179,7 +179,7 @@ def test_a_killed_distillation_goes_on_to_the_same_student(tmp_path: Path, monke
 
     monkeypatch.setattr(distillation, "PICTURES", 64)
     augment = params_of_checkout().train.augment.model_dump() | {"views": 2}
-    model = {"anomaly": {"method": "distilled", "bank_size": 1}}
+    model = {"anomaly": {"method": "student_teacher", "memory_bank_size": 1}}
     place = good_line(tmp_path, model, {"epochs": 3, "augment": augment})
     whole = trained(place, tmp_path / "whole")
 

@@ -25,7 +25,7 @@ SIDE = 64
 def network() -> Network:
     """Untrained, but for a head that is sure of many places, so that their boxes compete."""
     torch.manual_seed(0)
-    made = Network(TinyBackbone(), 3, width=8, boxes=20, overlap=0.5)  # type: ignore[arg-type]
+    made = Network(TinyBackbone(), 3, head_channels=8, max_detections=20, nms_iou=0.5)  # type: ignore[arg-type]
     torch.nn.init.normal_(made.head.types.weight, std=2)
     torch.nn.init.normal_(made.head.reach.weight, std=1)
     return made.eval()
@@ -42,7 +42,7 @@ def crowd(seed: int, n: int = 60) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("overlap", [0.3, 0.5, 0.7])
-def test_suppression_keeps_what_the_usual_loop_keeps(seed: int, overlap: float) -> None:
+def test_non_maximum_suppression_keeps_what_the_loop_of_torchvision_keeps(seed: int, overlap: float) -> None:
     boxes, scores, _ = crowd(seed)
     one_type = torch.zeros(len(boxes), dtype=torch.long)
     stays = kept(boxes[None], one_type[None], overlap)[0]

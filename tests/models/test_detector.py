@@ -40,7 +40,7 @@ class TinyBackbone(torch.nn.Module):
 @pytest.fixture
 def network() -> Network:
     torch.manual_seed(0)
-    made = Network(TinyBackbone(), hidden=8, members=3, dropout=0.5)  # type: ignore[arg-type]
+    made = Network(TinyBackbone(), hidden=8, ensemble_size=3, dropout=0.5)  # type: ignore[arg-type]
     made.heads.fit_standardisation(pool(made.backbone(torch.rand(20, 3, 32, 32))).detach())
     return made.eval()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models import params
+from models import param_names, params
 from models.errors import BadParams
 from models.params import MinParts
 
@@ -39,3 +39,44 @@ def test_a_key_that_stands_twice_is_an_error_with_its_line(tmp_path: Path) -> No
     path.write_text(text.replace("  labels: 300", "  labels: 200\n  labels: 300"))
     with pytest.raises(BadParams, match=r"'labels' stands there twice(.|\n)*line \d+"):
         params.load(path)
+
+
+def test_names_of_older_files_are_read_under_the_present_ones_and_named(tmp_path: Path, values: dict) -> None:
+    heads, boxes, anomaly = (values["model"][kind] for kind in ("classification", "detection", "anomaly"))
+    heads["members"] = heads.pop("ensemble_size") + 2
+    boxes["overlap"] = boxes.pop("nms_iou")
+    anomaly["method"] = "distilled"
+    values["validate"]["severity"]["looks"] = values["validate"]["severity"].pop("typical_range")
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    notices: list[str] = []
+    read = params.load(path, notices.append).model
+    assert read.classification.ensemble_size == 7
+    assert read.detection.nms_iou == 0.5
+    assert read.anomaly.method == "student_teacher"
+    assert sorted(notices) == [
+        "params.yaml: model.anomaly.method: distilled is called student_teacher now.",
+        "params.yaml: model.classification.members is called ensemble_size now.",
+        "params.yaml: model.detection.overlap is called nms_iou now.",
+        "params.yaml: validate.severity.looks is called typical_range now.",
+    ]
+
+
+def test_every_renamed_key_exists_under_its_present_name(tmp_path: Path, values: dict) -> None:
+    for place, name in param_names.RENAMED.items():
+        *sections, old = place.split(".")
+        section = values
+        for step in sections:
+            section = section[step]
+        section[old] = section.pop(name)
+    notices: list[str] = []
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert params.load(path, notices.append) == params.load(DEFAULTS)
+    assert len(notices) == len(param_names.RENAMED)
+
+
+def test_both_names_of_a_key_at_once_are_an_error(tmp_path: Path, values: dict) -> None:
+    values["model"]["anomaly"]["bank_size"] = 10
+    with pytest.raises(BadParams, match=r"model\.anomaly\.bank_size and memory_bank_size, which mean the same"):
+        loaded(tmp_path, values)

@@ -58,7 +58,7 @@ def held_against(asked: Validate, *changes: dict[str, Any], ranges: dict | None 
         ({"labelled_by": None}, "label_source", WARNING),
         ({"label_age_days": -400.0}, "label_age", WARNING),
         ({"label_age_days": None, "label_date_error": "last week"}, "label_age", WARNING),
-        ({"brightness": 0.0}, "looks", WARNING),
+        ({"brightness": 0.0}, "typical_range", WARNING),
     ],
 )
 def test_each_rule_finds_its_row_with_its_severity(change: dict, rule: str, severity: str) -> None:

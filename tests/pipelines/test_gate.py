@@ -17,7 +17,7 @@ RULES = Promote(
     max_escape_rate=0.2,
     max_overkill_rate=0.2,
     max_changed_verdicts=0.25,
-    max_turned_verdicts=0.01,
+    max_flipped_verdicts=0.01,
     max_f1_drop=0.03,
     min_probability_cheaper=0.95,
     min_parts=50,  # type: ignore[arg-type]  # as older files have it: of each kind
@@ -117,11 +117,11 @@ def test_a_slice_is_compared_at_the_lines_defect_rate() -> None:
 
 
 def test_a_challenger_whose_verdicts_hang_on_the_light_is_refused() -> None:
-    steady = {"10 % lighter": {"changed": 0.25, "turned": 0.01}}
-    assert decide(replace(contender("2"), steadiness=steady), None, None, RULES).promote
-    worse = steady | {"10 % darker": {"changed": 0.4, "turned": 0.0}, "moved": {"changed": 0.1, "turned": 0.1}}
-    refused = decide(replace(contender("2"), steadiness=worse), None, None, RULES)
+    robust = {"10 % lighter": {"changed": 0.25, "flipped": 0.01}}
+    assert decide(replace(contender("2"), robustness=robust), None, None, RULES).promote
+    worse = robust | {"10 % darker": {"changed": 0.4, "flipped": 0.0}, "moved": {"changed": 0.1, "flipped": 0.1}}
+    refused = decide(replace(contender("2"), robustness=worse), None, None, RULES)
     assert refused.reasons == (
         "40.0% of the verdicts change when images are 10 % darker, more than 25.0%",
-        "10.0% of the verdicts turn round when images are moved, more than 1.0%",
+        "10.0% of the verdicts flip when images are moved, more than 1.0%",
     )

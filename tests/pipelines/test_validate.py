@@ -9,7 +9,7 @@ import pytest
 
 from models import annotation_table, images
 from models.errors import BadData, BadInput, NotReady
-from models.usual import LOOKS
+from models.typical_range import RANGED
 from pipelines import quarantine, snapshot
 from pipelines.adapters import model_registry, tracking
 from pipelines.ingest import ingest, released
@@ -153,9 +153,9 @@ def test_a_rule_of_severity_critical_quarantines_and_one_that_is_off_says_nothin
 ) -> None:
     ingest.ingest(workspace, one_more(tmp_path / "odd", BLACK))
     severity = workspace.params().validate_.severity.model_dump()
-    change_params(workspace, {"validate": {"severity": severity | {"looks": "off"}}})
-    assert not any("usual in slice" in reason for reason in reasons(validate(workspace)))
-    change_params(workspace, {"validate": {"severity": severity | {"looks": "critical"}}})
+    change_params(workspace, {"validate": {"severity": severity | {"typical_range": "off"}}})
+    assert not any("typical of slice" in reason for reason in reasons(validate(workspace)))
+    change_params(workspace, {"validate": {"severity": severity | {"typical_range": "critical"}}})
     assert [entry.path for entry in validate(workspace).quarantined] == ["one/one.png"]
 
 
@@ -163,9 +163,9 @@ def test_looks_are_learned_from_the_champions_data(own_champion: Workspace, tmp_
     ingest.ingest(own_champion, str(write_parts(tmp_path / "brighter", 60, first=300, bright=True)), slice="matt")
     ingest.ingest(own_champion, str(write_parts(tmp_path / "new", 3, first=500)), slice="polished")
     report = validate(own_champion)
-    assert report.looks.origin.startswith("champion version 1, data/")
+    assert report.typical.origin.startswith("champion version 1, data/")
     assert max(warned.n_images for warned in report.warnings if "brightness" in warned.reason) >= 60
-    assert report.looks.without == ("polished",)
+    assert report.typical.without == ("polished",)
 
 
 def test_data_without_a_young_label_can_stop_the_flow_and_a_date_from_the_future_is_none(
@@ -226,10 +226,10 @@ def test_data_docs_are_kept_with_the_run_that_learned_from_the_data(champion_wor
 
 def test_an_image_that_was_never_measured_is_counted_not_judged(workspace: Workspace) -> None:
     table = annotation_table.load(workspace.annotations)
-    old = [row | dict.fromkeys(LOOKS) for row in table.to_pylist()]
+    old = [row | dict.fromkeys(RANGED) for row in table.to_pylist()]
     annotation_table.save(annotation_table.from_rows(old), workspace.annotations)
-    looks = validate(workspace).looks
-    assert (looks.unmeasured, looks.without, looks.ranges) == (60, ("matt",), {})
+    typical = validate(workspace).typical
+    assert (typical.unmeasured, typical.without, typical.ranges) == (60, ("matt",), {})
 
 
 def test_what_a_named_person_releases_is_not_quarantined_again(workspace: Workspace, tmp_path: Path) -> None:

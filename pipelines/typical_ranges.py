@@ -1,4 +1,6 @@
-"""How each slice usually looks: learned from the data the champion was trained on, or from the present data before that."""
+"""The typical range of each descriptor in each slice: learned from the champion's data, before a first
+champion from the present data.
+"""
 
 from __future__ import annotations
 
@@ -10,41 +12,45 @@ import pyarrow as pa
 from pyarrow import compute
 
 from models import annotation_table
-from models.usual import LOOKS, usual_range
+from models.typical_range import RANGED, typical_range
 from pipelines.adapters import dataset_versions
 from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
 from pipelines.workspace import Workspace
 
-MIN_IMAGES = 20  # of a slice, to say what is usual
+MIN_IMAGES = 20  # of a slice, to say what is typical
 
 
 @dataclass(frozen=True)
-class LearnedLooks:
+class TypicalRanges:
     origin: str  # in words
     ranges: Mapping[str, Mapping[str, tuple[float, float]]]  # slice → descriptor → lowest and highest
     without: tuple[str, ...]  # slices of the present data that nothing is known about
-    unmeasured: int  # images that were taken in before looks were measured: they can't be judged
+    unmeasured: int  # images that were taken in before descriptors were measured: they can't be judged
 
 
-def learned(workspace: Workspace, table: pa.Table, reach: float) -> LearnedLooks:
+def learned(workspace: Workspace, table: pa.Table, factor: float) -> TypicalRanges:
     """Ranges for the slices of `table`. A slice that the champion never saw has none: it is named, not judged."""
     origin, champions = _champions_data(workspace)
     source = table if champions is None else champions
-    ranges = {name: found for name in _slices(table) if (found := of_slice(source, name, reach))}
-    blank = compute.and_(compute.is_null(table[LOOKS[0]]), compute.is_null(table["decode_error"]))
+    ranges = {name: found for name in _slices(table) if (found := of_slice(source, name, factor))}
+    blank = compute.and_(compute.is_null(table[RANGED[0]]), compute.is_null(table["decode_error"]))
     without = tuple(name for name in _slices(table) if name not in ranges)
-    return LearnedLooks(origin, ranges, without, compute.sum(blank).as_py() or 0)
+    return TypicalRanges(origin, ranges, without, compute.sum(blank).as_py() or 0)
 
 
-def of_slice(table: pa.Table, name: str, reach: float) -> dict[str, tuple[float, float]]:
+def of_slice(table: pa.Table, name: str, factor: float) -> dict[str, tuple[float, float]]:
     """Ranges of one slice's photographed images; empty with too few of them, or when nothing was measured on them."""
     wanted = compute.and_(compute.equal(table["slice"], name), compute.invert(table["synthetic"]))
     rows = table.filter(wanted)
-    columns = {look: rows[look].to_numpy().astype(float) for look in LOOKS}
-    if (~np.isnan(columns[LOOKS[0]])).sum() < MIN_IMAGES:
+    columns = {descriptor: rows[descriptor].to_numpy().astype(float) for descriptor in RANGED}
+    if (~np.isnan(columns[RANGED[0]])).sum() < MIN_IMAGES:
         return {}
-    return {look: found for look, values in columns.items() if (found := usual_range(look, values, reach))}
+    return {
+        descriptor: found
+        for descriptor, values in columns.items()
+        if (found := typical_range(descriptor, values, factor))
+    }
 
 
 def _slices(table: pa.Table) -> list[str]:
@@ -63,6 +69,6 @@ def _champions_data(workspace: Workspace) -> tuple[str, pa.Table | None]:
     if path is None:
         return "the present data: the champion's is not on this machine", None
     table = annotation_table.load(path)
-    if table[LOOKS[0]].null_count == len(table):
+    if table[RANGED[0]].null_count == len(table):
         return "the present data: the champion's was never measured", None
     return f"champion version {decision.version}, {decision.numbers['snapshot']}", table

@@ -1,4 +1,4 @@
-"""Which defect it is, on real steel: X-SDD, seven types. Run: python -m benchmarks.types --data FOLDER
+"""Which defect it is, on real steel: X-SDD, seven types. Run: python -m benchmarks.defect_types --data FOLDER
 
 `FOLDER` holds a folder of images for each type. 70/30 split, stratified by type, near duplicates kept together; a tenth of
 the 70 is the validation split. Every image is decoded to pixels, so that PNG or JPEG tells nothing. There is no good

@@ -1,0 +1,48 @@
+"""Names in `params.yaml` that were others once: an older file is read under the present ones, and told so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.errors import BadParams
+
+# The old place to the present name in the same section.
+RENAMED = {
+    "validate.looks_reach": "typical_range_factor",
+    "validate.severity.looks": "typical_range",
+    "model.classification.members": "ensemble_size",
+    "model.detection.width": "head_channels",
+    "model.detection.boxes": "max_detections",
+    "model.detection.overlap": "nms_iou",
+    "model.anomaly.bank_size": "memory_bank_size",
+    "evaluate.steadiness": "robustness",
+    "promote.max_turned_verdicts": "max_flipped_verdicts",
+}
+RENAMED_VALUES = {"model.anomaly.method": {"distilled": "student_teacher"}}
+
+
+def with_present_names(tree: Any) -> tuple[Any, list[str]]:
+    """`tree` with every old name replaced, and one sentence for each that was. Raises BadParams for both names at once."""
+    return _renamed(tree, "")
+
+
+def _renamed(tree: Any, place: str) -> tuple[Any, list[str]]:
+    if not isinstance(tree, Mapping):
+        return tree, []
+    present, notices = {}, []
+    for key, value in tree.items():
+        here = f"{place}.{key}".removeprefix(".")
+        name = RENAMED.get(here, key)
+        if name != key:
+            if name in tree:
+                raise BadParams(
+                    f"params.yaml holds {here} and {name}, which mean the same.", next_step=f"Delete the line {here}."
+                )
+            notices.append(f"params.yaml: {here} is called {name} now.")
+        present[name], below = _renamed(value, here)
+        notices += below
+        if isinstance(value, str) and value in RENAMED_VALUES.get(here, {}):
+            present[name] = RENAMED_VALUES[here][value]
+            notices.append(f"params.yaml: {here}: {value} is called {present[name]} now.")
+    return present, notices
