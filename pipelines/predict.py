@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -26,7 +26,7 @@ from models.vocabulary import Prediction, Verdict
 from pipelines import part_names, part_verdicts
 from pipelines.adapters import model_registry
 from pipelines.image_store import ImageStore, open_store
-from pipelines.ingest.folder import image_files
+from pipelines.ingest import delivery_folder
 from pipelines.ledger import inspections
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, Rejection, now
@@ -106,6 +106,7 @@ class ReplayReport:
     copies: int  # the bytes of an earlier image of this replay under another name, for no part of their own
     rejected: int
     verdicts: dict[str, int]
+    linked_folders: tuple[str, ...] = ()  # links to folders, which are not followed
 
 
 class Inspector:
@@ -328,27 +329,32 @@ def part_verdict(inspector: Inspector, part: str, *, unread: int = 0) -> dict:
 
 
 def replay_folder(
-    workspace: Workspace, folder: Path, *, slice: str | None = None, part_from: str | None = None
+    workspace: Workspace,
+    folder: Path,
+    *,
+    slice: str | None = None,
+    part_from: str | None = None,
+    allow_outside: bool = False,
 ) -> ReplayReport:
     """Inspect every image below `folder` in the order of their names. Done again, it adds nothing: an image is known by
     its bytes, whatever its name.
 
-    Files with the same bytes are one request, unless their names state different parts or views.
+    Files with the same bytes are one request, unless their names state different parts or views. Links that lead out of the
+    folder are refused as in a delivery (`pipelines.ingest.delivery_folder`), unless `allow_outside`.
     """
     if not folder.is_dir():
         raise BadData(f"{folder} is no folder.", next_step="defectloop replay FOLDER")
     named = part_names.pattern(part_from, workspace.params().ingest.part_from)
-    files = image_files(folder)
-    items = [
-        from_file_name(partial(read_file, path), path.relative_to(folder).as_posix(), named, slice=slice)
-        for path in files
-    ]
+    place = delivery_folder.opened(folder, allow_outside=allow_outside)
+    files = place.images()
+    items = [from_file_name(partial(place.read, path), place.name_of(path), named, slice=slice) for path in files]
     if named and named.origin == part_names.OPTION and all(item.part is None for item in items):
         raise BadInput(
             f"{named.origin} {named.expression.pattern!r} finds a part in none of {len(files)} names (first: {files[0]}).",
             next_step="Its group `part`, or its first group, is the part.",
         )
-    return replay(workspace, items, folder.resolve().as_posix())
+    report = replay(workspace, items, place.root.as_posix())
+    return replace(report, linked_folders=tuple(place.name_of(path) for path in place.listing.linked_folders))
 
 
 def replay(workspace: Workspace, items: Iterable[Production], source: str) -> ReplayReport:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import JsonOption, PartFromOption, WorkspaceOption, answer, open_workspace, plain, track
+from flows.commands.options import (
+    AllowOutsideOption,
+    JsonOption,
+    PartFromOption,
+    WorkspaceOption,
+    answer,
+    open_workspace,
+    plain,
+    track,
+)
 
 if TYPE_CHECKING:
     from pipelines.ingest.formats import Recognised
@@ -48,12 +57,15 @@ def ingest(
         bool, typer.Option("--extract", help="The source is an archive: zip, or tar in any form.")
     ] = False,
     part_from: PartFromOption = None,
+    allow_outside: AllowOutsideOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was recognised and write nothing.")] = False,
     workspace: WorkspaceOption = None,
     slice: Annotated[str | None, typer.Option(help="A group worth measuring alone: material, light, camera.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take images with their ground truth into data/. A second ingest of the same source adds nothing.
+
+    Nothing outside the delivery's folder is read, whatever names it, unless --allow-outside.
 
     Example: defectloop ingest photos/ --slice brushed-steel
     """
@@ -76,7 +88,14 @@ def ingest(
     named = part_names.pattern(part_from, rules.part_from)
     delivery = context.with_resource(archives.extracted(place, Path(source))) if extract else None
     where = str(delivery.path) if delivery else source
-    chosen, opened = formats.read(where, rules.split, format=formats.Format(format), slice=slice, parts=named)
+    chosen, opened = formats.read(
+        where,
+        rules.split,
+        format=formats.Format(format),
+        slice=slice,
+        parts=named,
+        allow_outside=allow_outside,
+    )
     if delivery:
         opened = replace(opened, name=delivery.name)  # not of the temporary folder: a second ingest must know it again
         for inside in delivery.nested:
@@ -127,6 +146,12 @@ def _recognised(found: Recognised) -> str:
         text += f"; {found.without_part} images whose part nobody said, look-alikes among them will share one"
     lines = [text, "  classes: " + (", ".join(f"{n} {kind}" for kind, n in found.classes.items()) or "none")]
     lines += [f"  {len(names)} × {what} (first: {names[0]})" for what, names in found.remarks.items()]
+    if found.outside:
+        lines.append(f"  {len(found.outside)} files outside the delivery's folder are read:")
+        lines += [f"    {path}" for path in found.outside[:LISTED]]
+        lines += [f"    … and {len(found.outside) - LISTED} more (--json lists them all)"] * (
+            len(found.outside) > LISTED
+        )
     return "\n".join(lines)
 
 

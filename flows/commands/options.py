@@ -23,6 +23,9 @@ PartFromOption = Annotated[
     str | None,
     typer.Option(help="Regular expression that finds the part in a file's name; default: ingest.part_from."),
 ]
+AllowOutsideOption = Annotated[
+    bool, typer.Option("--allow-outside", help="Read files outside the folder too, where links or tables name them.")
+]
 
 
 def open_workspace(directory: Path | None) -> Workspace:

@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import JsonOption, PartFromOption, WorkspaceOption, answer, open_workspace, plain
+from flows.commands.options import (
+    AllowOutsideOption,
+    JsonOption,
+    PartFromOption,
+    WorkspaceOption,
+    answer,
+    open_workspace,
+    plain,
+)
 
 
 def inspect(
@@ -74,15 +82,20 @@ def replay(
     workspace: WorkspaceOption = None,
     slice: Annotated[str | None, typer.Option(help="What the line says about these parts: material, recipe.")] = None,
     part_from: PartFromOption = None,
+    allow_outside: AllowOutsideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Inspect a whole folder as if it came off the line. Replayed again, it adds nothing: images are known by their bytes.
+
+    A link to a file outside the folder is refused; links to folders are not followed.
 
     Example: defectloop replay night-shift/ --slice poly
     """
     from pipelines.predict import replay_folder
 
-    report = replay_folder(open_workspace(workspace), source, slice=slice, part_from=part_from)
+    report = replay_folder(
+        open_workspace(workspace), source, slice=slice, part_from=part_from, allow_outside=allow_outside
+    )
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
     parts = sum(report.verdicts.values())
     text = f"{report.inspected} images of {parts} parts inspected ({counts}), {report.already_known} known before"
@@ -90,7 +103,9 @@ def replay(
     refused = (
         f", {report.rejected} could not be read: kept in the image store and the ledger" if report.rejected else ""
     )
-    answer(report, text + refused, as_json=as_json)
+    linked = report.linked_folders
+    passed_over = f"; {len(linked)} links to folders are not followed (first: {linked[0]})" if linked else ""
+    answer(report, text + refused + passed_over, as_json=as_json)
 
 
 def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

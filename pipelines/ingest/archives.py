@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from models.errors import BadData, BadInput, DefectloopError
-from pipelines.ingest import coco
+from pipelines.ingest import coco, delivery_folder
 from pipelines.locks import line_lock
 from pipelines.workspace import Workspace
 
@@ -141,7 +141,11 @@ def _entrance(folder: Path, name: str) -> Path:
 
 def _tables(folder: Path) -> list[Path]:
     """Manifests and COCO files right in a folder."""
-    return [file for file in folder.iterdir() if file.suffix in (".csv", ".parquet") or coco.recognises(file)]
+    return [
+        file
+        for file in folder.iterdir()
+        if file.suffix in (".csv", ".parquet") or coco.recognises(delivery_folder.opened(file))
+    ]
 
 
 def _extract(path: Path, folder: Path) -> list[str]:

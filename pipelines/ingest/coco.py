@@ -17,6 +17,7 @@ from models.vocabulary import Label
 from pipelines.adapters import coco_masks
 from pipelines.ingest import shapes
 from pipelines.ingest.deliveries import Box, Delivery, Source
+from pipelines.ingest.delivery_folder import DeliveryFolder
 from pipelines.ingest.texts import json_files, only_json_file, read_json
 from pipelines.interchange import carried
 
@@ -32,18 +33,18 @@ def _holds(data: bytes) -> bool:
     return data.lstrip()[:1] == b"{" and b'"images"' in data and b'"categories"' in data
 
 
-def recognises(path: Path) -> bool:
+def recognises(folder: DeliveryFolder) -> bool:
     """A COCO file, or a folder with one at its top or in `annotations/`."""
-    return bool(json_files(path, _holds))
+    return bool(json_files(folder, _holds))
 
 
-def read(path: Path, slice: str | None = None) -> Source:
+def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     """Every image of the file, found beside it, in a folder `images` or one above; images without annotations are good.
 
     Raises BadData, naming the file and the annotation's or image's id, for anything that can't be read as it is meant.
     """
-    notes = only_json_file(path, _holds, "COCO")
-    content = read_json(notes)
+    notes = only_json_file(folder, _holds, "COCO")
+    content = read_json(folder, notes)
     names = {entry["id"]: _type(entry) for entry in _entries(notes, content, "categories", "name")}
     entries = _entries(notes, content, "images", "file_name")
     licences = {
@@ -62,7 +63,9 @@ def read(path: Path, slice: str | None = None) -> Source:
         if entry.get("iscrowd"):
             remarks["crowd annotation, taken as an ordinary one"].append(f"annotation {entry.get('id')}")
         found[entry["image_id"]].append(entry)
-    deliveries = [_delivery(notes, entry, found[entry["id"]], names, licences, slice, remarks) for entry in entries]
+    deliveries = [
+        _delivery(folder, notes, entry, found[entry["id"]], names, licences, slice, remarks) for entry in entries
+    ]
     return Source(notes.stem, deliveries, remarks)
 
 
@@ -99,6 +102,7 @@ def _type(category: dict[str, Any]) -> str | None:
 
 
 def _delivery(
+    folder: DeliveryFolder,
     notes: Path,
     entry: dict[str, Any],
     found: list[dict],
@@ -109,7 +113,7 @@ def _delivery(
 ) -> Delivery:
     name = entry["file_name"].replace("\\", "/")
     where = f"{notes}, image {entry['id']}"
-    file = _image(notes, name)
+    file = _image(folder, notes, name)
     size = (entry.get("width"), entry.get("height"))
     if None not in size and shapes.upright_size(file) not in (size, None):
         remarks["image of another size than the file says: its boxes may be off"].append(name)
@@ -118,7 +122,7 @@ def _delivery(
     sealed = carried.seal([[names[one["category_id"]], one.get("bbox"), one.get("segmentation")] for one in found])
     delivery = Delivery(
         name=name,
-        read=file.read_bytes,
+        read=partial(folder.read, file),
         slice=slice or "default",
         label=(Label.DEFECT if found else Label.GOOD).value,
         defect_types=tuple(dict.fromkeys(one.box.defect_type for one in read if one.box.defect_type)),
@@ -134,12 +138,13 @@ def _delivery(
     return replace(delivery, **fields)
 
 
-def _image(notes: Path, name: str) -> Path:
-    folders = (notes.parent, notes.parent / "images", notes.parent.parent, notes.parent.parent / "images")
-    for folder in folders:
-        for candidate in dict.fromkeys((name, PurePosixPath(name).name)):
-            if (folder / candidate).is_file():
-                return folder / candidate
+def _image(folder: DeliveryFolder, notes: Path, name: str) -> Path:
+    """The file of this name near the notes; of an absolute path, which the exporting machine had, the last part may do."""
+    places = (notes.parent, notes.parent / "images", notes.parent.parent, notes.parent.parent / "images")
+    names = dict.fromkeys((name, PurePosixPath(name).name))
+    candidates = (place / candidate for place in places for candidate in names)
+    if file := folder.first_of(candidates):
+        return file
     raise BadData(f"{notes}: image {name} does not exist.", next_step=f"Put it below {notes.parent}/images.")
 
 

@@ -42,12 +42,14 @@ class Delivery:
 class Source:
     """A whole delivery: its name, as it will stand in the annotations, and its images.
 
-    `remarks` names what was passed over or taken otherwise than it stands there: what it is, to whose it is.
+    `remarks` names what was passed over or taken otherwise than it stands there: what it is, to whose it is. `outside`
+    holds the absolute paths of what lies outside the delivery's folder and is read because a person allowed it.
     """
 
     name: str
     deliveries: Sequence[Delivery]
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    outside: Sequence[str] = ()
 
 
 Track = Callable[[Iterable, int], Iterable]  # shows progress over an iterable of known length

@@ -12,8 +12,21 @@ from models.errors import BadData, BadInput
 from models.params import SplitShares
 from models.vocabulary import Label
 from pipelines import part_names
-from pipelines.ingest import archives, coco, elpv, folder, label_studio, manifest, masks, mvtec, voc, yolo
+from pipelines.ingest import (
+    archives,
+    coco,
+    delivery_folder,
+    elpv,
+    folder,
+    label_studio,
+    manifest,
+    masks,
+    mvtec,
+    voc,
+    yolo,
+)
 from pipelines.ingest.deliveries import Delivery, Source
+from pipelines.ingest.delivery_folder import DeliveryFolder
 from pipelines.part_names import PartPattern
 
 
@@ -48,12 +61,17 @@ class Recognised:
     boxes: int
     classes: dict[str, int]
     remarks: dict[str, list[str]] = field(default_factory=dict)
+    outside: tuple[str, ...] = ()  # absolute paths of what is read outside the delivery's folder
 
 
 def recognise(source: str) -> Format:
-    """The format of a path. Raises BadData when there is nothing there, or an archive."""
-    path = Path(source)
-    tests: dict[Format, Callable[[Path], bool]] = {
+    """The format of what was named. Raises BadData when there is nothing there, or an archive."""
+    return _recognised(source, delivery_folder.opened(Path(source)))
+
+
+def _recognised(source: str, place: DeliveryFolder) -> Format:
+    path = place.named
+    tests: dict[Format, Callable[[DeliveryFolder], bool]] = {
         Format.MVTEC: mvtec.recognises,
         Format.YOLO: yolo.recognises,
         Format.VOC: voc.recognises,
@@ -63,14 +81,14 @@ def recognise(source: str) -> Format:
         return Format.ELPV
     if path.suffix.lower() in (".csv", ".parquet") and path.is_file():
         return Format.MANIFEST
-    if coco.recognises(path):
+    if coco.recognises(place):
         return Format.COCO
-    if label_studio.recognises(path):
+    if label_studio.recognises(place):
         return Format.LABEL_STUDIO
     if path.is_file() and archives.suffix(path):
         raise archives.refuse(path)
     if path.is_dir():
-        return next((name for name, test in tests.items() if test(path)), Format.FOLDER)
+        return next((name for name, test in tests.items() if test(place)), Format.FOLDER)
     raise BadData(
         f"{source} is no folder, no CSV or Parquet manifest, no COCO or Label Studio file, and not elpv.",
         next_step="defectloop ingest FOLDER, or defectloop ingest manifest.csv",
@@ -84,22 +102,28 @@ def read(
     format: Format = Format.AUTO,
     slice: str | None = None,
     parts: PartPattern | None = None,
+    allow_outside: bool = False,
 ) -> tuple[Format, Source]:
-    """Open a delivery. `parts` finds the part in the names of images for which the delivery itself states none."""
-    chosen = recognise(source) if format is Format.AUTO else format
-    path = Path(source)
+    """Open a delivery. `parts` finds the part in the names of images for which the delivery itself states none.
+
+    Nothing outside the delivery's folder (`pipelines.ingest.delivery_folder`) is read, unless `allow_outside`.
+    """
+    place = delivery_folder.opened(Path(source), allow_outside=allow_outside)
+    chosen = _recognised(source, place) if format is Format.AUTO else format
     readers: dict[Format, Callable[[], Source]] = {
         Format.ELPV: lambda: elpv.read(shares, slices=(slice,) if slice else elpv.SLICES),
-        Format.MANIFEST: lambda: manifest.read(path, slice),
-        Format.COCO: lambda: coco.read(path, slice),
-        Format.LABEL_STUDIO: lambda: label_studio.read(path, slice),
-        Format.MVTEC: lambda: mvtec.read(path, shares, slice),
-        Format.YOLO: lambda: yolo.read(path, slice),
-        Format.VOC: lambda: voc.read(path, slice),
-        Format.MASKS: lambda: masks.read(path, slice),
-        Format.FOLDER: lambda: folder.read(path, slice),
+        Format.MANIFEST: lambda: manifest.read(place, slice),
+        Format.COCO: lambda: coco.read(place, slice),
+        Format.LABEL_STUDIO: lambda: label_studio.read(place, slice),
+        Format.MVTEC: lambda: mvtec.read(place, shares, slice),
+        Format.YOLO: lambda: yolo.read(place, slice),
+        Format.VOC: lambda: voc.read(place, slice),
+        Format.MASKS: lambda: masks.read(place, slice),
+        Format.FOLDER: lambda: folder.read(place, slice),
     }
     opened = readers[chosen]()
+    if chosen is not Format.ELPV:
+        opened = replace(opened, remarks={**opened.remarks, **place.remarks()}, outside=tuple(place.outside))
     return chosen, opened if parts is None else _with_parts(opened, parts)
 
 
@@ -117,6 +141,7 @@ def count(format: Format, source: Source) -> Recognised:
         boxes=sum(len(item.boxes or ()) for item in items),
         classes={name: found.pop(name) for name in first} | dict(found.most_common()),
         remarks={what: list(names) for what, names in source.remarks.items() if names},
+        outside=tuple(source.outside),
     )
 
 

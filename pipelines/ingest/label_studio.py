@@ -21,7 +21,8 @@ from models.errors import BadData
 from models.vocabulary import Label
 from pipelines.ingest import shapes
 from pipelines.ingest.deliveries import Delivery, Source
-from pipelines.ingest.folder import DEFECTIVE, SUFFIXES, is_good
+from pipelines.ingest.delivery_folder import IMAGE_SUFFIXES, DeliveryFolder
+from pipelines.ingest.folder import DEFECTIVE, is_good
 from pipelines.ingest.label_studio_results import Result, from_full, from_min, mask_png, regions, short
 from pipelines.ingest.texts import json_files, only_json_file, read_json
 from pipelines.interchange import carried
@@ -48,19 +49,19 @@ def _holds(data: bytes) -> bool:
     return data.lstrip()[:1] == b"[" and (full or b'"annotation_id"' in data)
 
 
-def recognises(path: Path) -> bool:
+def recognises(folder: DeliveryFolder) -> bool:
     """An export, or a folder with one at its top."""
-    return bool(json_files(path, _holds))
+    return bool(json_files(folder, _holds))
 
 
-def read(path: Path, slice: str | None = None) -> Source:
+def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     """Every image of the export with the annotation that counts: the one marked as ground truth, or else the latest.
 
     Cancelled and further annotations are passed over and named; a task without annotation is an image without a label.
     Raises BadData, naming the file and the task's or annotation's id, for what can't be read as it is meant.
     """
-    notes = only_json_file(path, _holds, "Label Studio")
-    tasks = read_json(notes)
+    notes = only_json_file(folder, _holds, "Label Studio")
+    tasks = read_json(folder, notes)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks) or not tasks:
         raise _bad(f"{notes} is no list of tasks")
     remarks: Remarks = defaultdict(list)
@@ -71,7 +72,7 @@ def read(path: Path, slice: str | None = None) -> Source:
         where = f"{notes}, task {task.get('id', f'number {number}')}"
         data = task["data"] if isinstance(task.get("data"), dict) else task
         address = _address(data, where)
-        file = _image(notes.parent, address)
+        file = _image(folder, notes.parent, address)
         if file is None:
             missing.append(f"{address}, task {task.get('id', number)}")
             continue
@@ -86,7 +87,7 @@ def read(path: Path, slice: str | None = None) -> Source:
     by_choice = any(result.kind == "choices" for one in chosen.values() if one for result in one.results)
     return Source(
         notes.stem,
-        [_delivery(notes, file, one, data_of[file], by_choice, slice, remarks) for file, one in chosen.items()],
+        [_delivery(folder, notes, file, one, data_of[file], by_choice, slice, remarks) for file, one in chosen.items()],
         remarks,
     )
 
@@ -100,9 +101,9 @@ def _address(data: dict[str, Any], where: str) -> str:
     keys = [*(key for key in _FIRST_KEYS if key in data), *data]
     for key in keys:
         value = data[key]
-        if isinstance(value, str) and Path(_plain(value)).suffix.lower() in SUFFIXES:
+        if isinstance(value, str) and Path(_plain(value)).suffix.lower() in IMAGE_SUFFIXES:
             return value
-    raise _bad(f"{where} names no image ({', '.join(sorted(SUFFIXES))})")
+    raise _bad(f"{where} names no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
 
 
 def _plain(address: str) -> str:
@@ -113,17 +114,17 @@ def _plain(address: str) -> str:
     return unquote(parts.path if parts.scheme in ("http", "https", "s3", "gs", "azure-blob", "file") else address)
 
 
-def _image(folder: Path, address: str) -> Path | None:
+def _image(delivered: DeliveryFolder, folder: Path, address: str) -> Path | None:
     """The file that fits the longest end of the path, below `folder` or its `images`."""
     names = [part for part in PurePosixPath(_plain(address).replace("\\", "/")).parts if part not in ("/", ".", "..")]
     ends = [names[-1], unquote(names[-1])] if names else []
-    for start in range(len(names)):
-        for last in dict.fromkeys([*ends, *(_UPLOADED.sub("", end) for end in ends)]):
-            for place in (folder, folder / "images"):
-                file = place.joinpath(*names[start:-1], last)
-                if file.is_file():
-                    return file
-    return None
+    lasts = dict.fromkeys([*ends, *(_UPLOADED.sub("", end) for end in ends)])
+    return delivered.first_of(
+        place.joinpath(*names[start:-1], last)
+        for start in range(len(names))
+        for last in lasts
+        for place in (folder, folder / "images")
+    )
 
 
 def _annotations(task: dict[str, Any], where: str, remarks: Remarks) -> Iterator[_Annotation]:
@@ -174,6 +175,7 @@ def _chosen(found: list[_Annotation], remarks: Remarks) -> _Annotation | None:
 
 
 def _delivery(
+    folder: DeliveryFolder,
     notes: Path,
     file: Path,
     said: _Annotation | None,
@@ -183,7 +185,7 @@ def _delivery(
     remarks: Remarks,
 ) -> Delivery:
     name = file.relative_to(notes.parent).as_posix()
-    delivery = Delivery(name=name, read=file.read_bytes, slice=slice or "default")
+    delivery = Delivery(name=name, read=partial(folder.read, file), slice=slice or "default")
     where, own = held[0], _own(*held)
     if said is None:
         remarks["image without an annotation, taken without a label"].append(name)

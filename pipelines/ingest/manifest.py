@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from models.errors import BadData
 from models.vocabulary import Label
 from pipelines.ingest import shapes, splits
 from pipelines.ingest.deliveries import Box, Delivery, Source
+from pipelines.ingest.delivery_folder import DeliveryFolder
 from pipelines.ingest.texts import read_text
 
 COLUMNS = (
@@ -35,9 +37,10 @@ _TRUE = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no":
 Row = dict[str, Any]
 
 
-def read(manifest: Path, slice: str | None = None) -> Source:
+def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     """Images that the table names, relative to its directory. Raises BadData with the line, or the row of a Parquet file."""
-    rows = _parquet(manifest) if manifest.suffix.lower() == ".parquet" else _csv(manifest)
+    manifest = folder.named
+    rows = (_parquet if manifest.suffix.lower() == ".parquet" else _csv)(folder, manifest)
     columns = rows[0][1] if rows else {}
     unknown = sorted(set(columns) - set(COLUMNS))
     if unknown or "path" not in columns:
@@ -58,18 +61,18 @@ def read(manifest: Path, slice: str | None = None) -> Source:
             )
         seen[row["path"]] = where.rsplit(", ", 1)[-1]
         files = [row[name] for name in ("path", "mask") if row.get(name)]
-        missing += [f"{file}, {seen[row['path']]}" for file in files if not (manifest.parent / file).is_file()]
+        missing += [f"{file}, {seen[row['path']]}" for file in files if not folder.file(manifest.parent / file)]
     if missing:
         raise BadData(
             f"{manifest}: {len(missing)} files don't exist (first: {missing[0]}).",
             next_step=f"Paths are relative to {manifest.parent}.",
         )
-    return Source(manifest.resolve().stem, [_delivery(manifest.parent, row, slice, where) for where, row in rows])
+    return Source(manifest.resolve().stem, [_delivery(folder, row, slice, where) for where, row in rows])
 
 
-def _csv(manifest: Path) -> list[tuple[str, Row]]:
+def _csv(folder: DeliveryFolder, manifest: Path) -> list[tuple[str, Row]]:
     """Rows with the line that each begins on; an empty field is one that is not there."""
-    text = read_text(manifest)
+    text = read_text(folder, manifest)
     head = text.split("\n", 1)[0]
     delimiter = ";" if ";" in head and "," not in head else ","  # spreadsheets where the comma is the decimal point
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -95,18 +98,18 @@ def _csv(manifest: Path) -> list[tuple[str, Row]]:
     return rows
 
 
-def _parquet(manifest: Path) -> list[tuple[str, Row]]:
+def _parquet(folder: DeliveryFolder, manifest: Path) -> list[tuple[str, Row]]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        rows = parquet.read_table(manifest).to_pylist()
+        rows = parquet.read_table(pa.BufferReader(folder.read(manifest))).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise BadData(f"{manifest} is no Parquet file: {error}", next_step="Write it again.") from error
     return [(f"{manifest}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
-def _delivery(folder: Path, row: Row, slice: str | None, where: str) -> Delivery:
+def _delivery(folder: DeliveryFolder, row: Row, slice: str | None, where: str) -> Delivery:
     split = row.get("split")
     if split is not None and split not in splits.NAMED:
         raise BadData(f"{where}: there is no split {split!r}.", next_step="Splits: train, validation, test.")
@@ -117,9 +120,10 @@ def _delivery(folder: Path, row: Row, slice: str | None, where: str) -> Delivery
             next_step=f"Labels: {', '.join(Label)}; what kind of defect goes into defect_types.",
         )
     types = row.get("defect_types") or ()
+    beside = folder.named.parent
     return Delivery(
         name=row["path"],
-        read=(folder / row["path"]).read_bytes,
+        read=partial(folder.read, beside / row["path"]),
         part=_text(row.get("part")),
         slice=_text(row.get("slice")) or slice or "default",
         label=label,
@@ -128,7 +132,7 @@ def _delivery(folder: Path, row: Row, slice: str | None, where: str) -> Delivery
             filter(None, map(str.strip, types.split(";") if isinstance(types, str) else map(str, types)))
         ),
         defect_probability=_probability(row.get("defect_probability"), where),
-        mask=(folder / row["mask"]).read_bytes if row.get("mask") else None,
+        mask=partial(folder.read, beside / row["mask"]) if row.get("mask") else None,
         boxes=_boxes(row.get("boxes"), where),
         labelled_by=_text(row.get("labelled_by")),
         labelled_at=_text(row.get("labelled_at")),

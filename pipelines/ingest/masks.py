@@ -5,6 +5,7 @@ any."""
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -13,7 +14,8 @@ from models import images
 from models.vocabulary import Label
 from pipelines.ingest import splits
 from pipelines.ingest.deliveries import Delivery, Source
-from pipelines.ingest.folder import SUFFIXES, image_files, is_good
+from pipelines.ingest.delivery_folder import IMAGE_SUFFIXES, DeliveryFolder
+from pipelines.ingest.folder import is_good
 
 IMAGE_FOLDERS = {"imgs", "images", "img", "image"}
 MASK_FOLDERS = {"masks", "mask", "ground_truth", "gt", "annotations", "labels"}
@@ -38,18 +40,18 @@ def pairs(files: list[Path], folder: Path) -> dict[Path, Path]:
     return found
 
 
-def recognises(folder: Path) -> bool:
-    files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
-    return bool(files) and len(pairs(files, folder)) * 2 >= 0.9 * len(files)
+def recognises(folder: DeliveryFolder) -> bool:
+    files = folder.found(IMAGE_SUFFIXES)
+    return bool(files) and len(pairs(files, folder.path)) * 2 >= 0.9 * len(files)
 
 
-def read(folder: Path, slice: str | None = None) -> Source:
+def read(delivered: DeliveryFolder, slice: str | None = None) -> Source:
     """A folder that is called good makes its images good; every other one names a type of defect. Only where no image lies
     in such a folder do masks say what is good.
 
     An image without a mask is taken without one, a mask without an image is passed over; both are named.
     """
-    files = image_files(folder)
+    files, folder = delivered.images(), delivered.path
     mask_of = pairs(files, folder)
     used = set(mask_of.values())
     with_pngs_as_masks = {image.parent for image, mask in mask_of.items() if image.with_suffix(".png") == mask}
@@ -69,8 +71,8 @@ def read(folder: Path, slice: str | None = None) -> Source:
             remarks["image without a mask, taken without one"].append(name)
         if typed and _kind(path.relative_to(folder)) is None:
             remarks["image in no type's folder, taken without a label"].append(name)
-        deliveries.append(_delivery(path, mask, folder, slice, typed=typed))
-    return Source(folder.resolve().name, deliveries, remarks)
+        deliveries.append(_delivery(path, mask, delivered, slice, typed=typed))
+    return Source(delivered.root.name, deliveries, remarks)
 
 
 def _key(path: Path, folder: Path) -> tuple[tuple[str, ...], str]:
@@ -94,8 +96,8 @@ def _kind(relative: Path) -> str | None:
     return next((name for name in reversed(relative.parts[:-1]) if name.lower() not in plain), None)
 
 
-def _delivery(path: Path, mask: Path | None, folder: Path, slice: str | None, *, typed: bool) -> Delivery:
-    relative = path.relative_to(folder)
+def _delivery(path: Path, mask: Path | None, delivered: DeliveryFolder, slice: str | None, *, typed: bool) -> Delivery:
+    relative = path.relative_to(delivered.path)
     kind = _kind(relative)
     split = next(
         (splits.NAMED[name.lower()].value for name in relative.parts[:-1] if name.lower() in splits.NAMED), None
@@ -109,12 +111,12 @@ def _delivery(path: Path, mask: Path | None, folder: Path, slice: str | None, *,
         label, by = _label(mask), "mask beside the image"
     return Delivery(
         name=relative.as_posix(),
-        read=path.read_bytes,
+        read=partial(delivered.read, path),
         slice=slice or "default",
         label=label,
         split=split,
         defect_types=(kind,) if kind and label == Label.DEFECT else (),
-        mask=mask.read_bytes if mask else None,
+        mask=partial(delivered.read, mask) if mask else None,
         labelled_by=by,
     )
 

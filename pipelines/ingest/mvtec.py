@@ -4,48 +4,55 @@ category or of several side by side."""
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 from models.params import SplitShares
 from models.vocabulary import Label, Split
 from pipelines.ingest.deliveries import Delivery, Source
-from pipelines.ingest.folder import image_files
+from pipelines.ingest.delivery_folder import DeliveryFolder
 from pipelines.ingest.splits import assign
 
 _SIDES = ("train", "test")
 
 
-def recognises(folder: Path) -> bool:
-    return bool(_categories(folder))
+def recognises(folder: DeliveryFolder) -> bool:
+    return bool(_categories(folder.path))
 
 
 def _categories(folder: Path) -> list[Path]:
     """The folder itself, or those of its sub-folders that have the layout."""
-    candidates = [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir())] if folder.is_dir() else []
+    candidates = (
+        [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink())]
+        if folder.is_dir()
+        else []
+    )
     found = [path for path in candidates if (path / "train" / "good").is_dir() and (path / "test").is_dir()]
     return found[:1] if found[:1] == [folder] else found
 
 
-def read(folder: Path, shares: SplitShares, slice: str | None = None) -> Source:
+def read(delivered: DeliveryFolder, shares: SplitShares, slice: str | None = None) -> Source:
     """The official test list stays the test split; the training images are shared out among training and validation.
 
     A category is a slice. Masks without image, defective test images without mask and images elsewhere are named.
     """
+    folder = delivered.path
     deliveries: list[Delivery] = []
     remarks: dict[str, list[str]] = defaultdict(list)
     categories = _categories(folder) or [folder]
     for category in categories:
-        deliveries += _category(category, folder, shares, slice, remarks)
-    for path in image_files(folder):
+        deliveries += _category(category, delivered, shares, slice, remarks)
+    for path in delivered.images():
         if not any(path.is_relative_to(category) for category in categories):
             remarks["image outside every category, passed over"].append(path.relative_to(folder).as_posix())
-    return Source(folder.resolve().name, deliveries, remarks)
+    return Source(delivered.root.name, deliveries, remarks)
 
 
 def _category(
-    category: Path, folder: Path, shares: SplitShares, slice: str | None, remarks: dict[str, list[str]]
+    category: Path, delivered: DeliveryFolder, shares: SplitShares, slice: str | None, remarks: dict[str, list[str]]
 ) -> list[Delivery]:
-    everything = image_files(category)
+    folder = delivered.path
+    everything = delivered.images(category)
     files = [path for path in everything if path.relative_to(category).parts[0] in _SIDES]
     name = slice or category.resolve().name
     learned = [path for path in files if path.relative_to(category).parts[0] == "train"]
@@ -62,19 +69,19 @@ def _category(
             remarks["image in no type's folder, taken without a label"].append(path.relative_to(folder).as_posix())
             kind = ""
         mask = category / "ground_truth" / kind / f"{path.stem}_mask.png"
-        there = side == "test" and mask.is_file()
+        there = side == "test" and delivered.file(mask) is not None
         masks |= {mask} if there else set()
         if not there and kind not in ("good", ""):
             remarks["defective image without a mask"].append(path.relative_to(folder).as_posix())
         deliveries.append(
             Delivery(
                 name=path.relative_to(folder).as_posix(),
-                read=path.read_bytes,
+                read=partial(delivered.read, path),
                 slice=name,
                 label=(Label.GOOD if kind == "good" else Label.DEFECT).value if kind else None,
                 split=split_of.get(_name(path, folder), Split.TEST.value),
                 defect_types=() if kind in ("good", "") else (kind,),
-                mask=mask.read_bytes if there else None,
+                mask=partial(delivered.read, mask) if there else None,
                 labelled_by=f"folder {kind}" if kind else None,
             )
         )

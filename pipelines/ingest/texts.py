@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import BadData
+from pipelines.ingest.delivery_folder import DeliveryFolder
 
 _MOST_JSON_FILES = 100  # in one folder; more are one file per image, which no format that is read here has
 
 
-def read_text(path: Path) -> str:
+def read_text(folder: DeliveryFolder, path: Path) -> str:
     """UTF-8, with or without a byte order mark. Raises BadData with the line of the first byte that is none."""
-    data = path.read_bytes()
+    data = folder.read(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -24,9 +25,9 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(folder: DeliveryFolder, path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(folder, path))
     except json.JSONDecodeError as error:
         raise BadData(
             f"{path}, line {error.lineno}: {error.msg}.", next_step="Correct the file, or export it again."
@@ -35,11 +36,11 @@ def read_json(path: Path) -> Any:
         raise BadData(f"{path} is nested too deep.", next_step="Export it again.") from error
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(folder: DeliveryFolder, path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(read_text(path))
+        return yaml.safe_load(read_text(folder, path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -47,21 +48,23 @@ def read_yaml(path: Path) -> Any:
         raise BadData(f"{path}{where}: {reason}.", next_step="Correct the file.") from error
 
 
-def json_files(path: Path, holds: Callable[[bytes], bool]) -> list[Path]:
+def json_files(folder: DeliveryFolder, holds: Callable[[bytes], bool]) -> list[Path]:
     """The JSON file itself, or those in a folder and its `annotations/`, whose bytes pass a test."""
+    path = folder.named
     if path.is_dir():
-        found = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
+        found = [file for place in (path, path / "annotations") for file in sorted(place.glob("*.json"))]
         found = found if len(found) <= _MOST_JSON_FILES else []
     else:
         found = [path] if path.suffix.lower() == ".json" else []
-    return [file for file in found if file.is_file() and holds(file.read_bytes())]
+    return [file for file in found if folder.file(file) and holds(folder.read(file))]
 
 
-def only_json_file(path: Path, holds: Callable[[bytes], bool], kind: str) -> Path:
+def only_json_file(folder: DeliveryFolder, holds: Callable[[bytes], bool], kind: str) -> Path:
     """The one file of a kind that a path means. Raises BadData when a folder has none or several."""
+    path = folder.named
     if path.is_file():
         return path
-    found = json_files(path, holds)
+    found = json_files(folder, holds)
     if len(found) != 1:
         names = ", ".join(file.relative_to(path).as_posix() for file in found) or "none"
         raise BadData(

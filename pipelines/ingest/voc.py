@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,25 +12,28 @@ from models.errors import BadData
 from models.vocabulary import Label
 from pipelines.ingest import shapes
 from pipelines.ingest.deliveries import Box, Delivery, Source
-from pipelines.ingest.folder import image_files
+from pipelines.ingest.delivery_folder import DeliveryFolder
+
+SUFFIX = (".xml",)
 
 
-def recognises(folder: Path) -> bool:
-    first = next(iter(sorted(folder.rglob("*.xml"))), None)
-    return first is not None and b"<annotation" in first.read_bytes()[:500]
+def recognises(folder: DeliveryFolder) -> bool:
+    first = next(iter(folder.found(SUFFIX)), None)
+    return first is not None and b"<annotation" in folder.read(first)[:500]
 
 
-def read(folder: Path, slice: str | None = None) -> Source:
+def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     """Every image with its boxes; images without an XML file come without a label. Raises BadData for broken XML."""
-    files = image_files(folder)
-    notes = pairs(files, sorted(folder.rglob("*.xml")))
+    files = folder.images()
+    xml_files = folder.found(SUFFIX)
+    notes = pairs(files, xml_files)
     used = set(notes.values())
     remarks: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(folder.rglob("*.xml")):
+    for path in xml_files:
         if path not in used:
-            remarks["XML file without image"].append(path.relative_to(folder).as_posix())
+            remarks["XML file without image"].append(folder.name_of(path))
     return Source(
-        folder.resolve().name, [_delivery(path, notes.get(path), folder, slice, remarks) for path in files], remarks
+        folder.root.name, [_delivery(path, notes.get(path), folder, slice, remarks) for path in files], remarks
     )
 
 
@@ -65,10 +70,10 @@ def _distance(image: Path, notes: Path) -> int:
     return len(here) + len(there) - 2 * common
 
 
-def boxes(path: Path) -> tuple[list[Box], tuple[int, int] | None]:
+def boxes(folder: DeliveryFolder, path: Path) -> tuple[list[Box], tuple[int, int] | None]:
     """The boxes of a file and the size that it states for its image."""
     try:
-        tree = ElementTree.parse(path)
+        tree = ElementTree.parse(io.BytesIO(folder.read(path)))
     except ElementTree.ParseError as error:
         line, column = error.position
         raise BadData(f"{path}, line {line}, column {column}: {error.msg}.", next_step="Correct the file.") from error
@@ -89,10 +94,10 @@ def boxes(path: Path) -> tuple[list[Box], tuple[int, int] | None]:
 
 
 def _delivery(
-    path: Path, notes: Path | None, folder: Path, slice: str | None, remarks: dict[str, list[str]]
+    path: Path, notes: Path | None, folder: DeliveryFolder, slice: str | None, remarks: dict[str, list[str]]
 ) -> Delivery:
-    name = path.relative_to(folder).as_posix()
-    found, stated = boxes(notes) if notes else (None, None)
+    name = folder.name_of(path)
+    found, stated = boxes(folder, notes) if notes else (None, None)
     if notes is None:
         remarks["image without an XML file, taken without a label"].append(name)
     if stated and shapes.upright_size(path) not in (stated, None):
@@ -100,7 +105,7 @@ def _delivery(
     label = None if found is None else (Label.DEFECT if found else Label.GOOD).value
     return Delivery(
         name=name,
-        read=path.read_bytes,
+        read=partial(folder.read, path),
         slice=slice or "default",
         label=label,
         defect_types=tuple(dict.fromkeys(box.defect_type or "defect" for box in found or ())),

@@ -11,7 +11,7 @@ from models.errors import BadData
 from models.vocabulary import Label
 from pipelines.ingest import shapes, splits
 from pipelines.ingest.deliveries import Box, Delivery, Source
-from pipelines.ingest.folder import image_files
+from pipelines.ingest.delivery_folder import DeliveryFolder
 from pipelines.ingest.texts import read_text, read_yaml
 from pipelines.interchange import carried
 
@@ -20,43 +20,42 @@ NAME_LISTS = ("classes.txt", "obj.names")
 Polygons = list[list[float]]
 
 
-def recognises(folder: Path) -> bool:
-    labelled = (folder / "labels").is_dir()
-    return any((folder / name).is_file() for name in DATA_FILES) or (
-        labelled and any((folder / name).is_file() for name in NAME_LISTS)
-    )
+def recognises(folder: DeliveryFolder) -> bool:
+    labelled = (folder.path / "labels").is_dir()
+    named = (*DATA_FILES, *NAME_LISTS) if labelled else DATA_FILES
+    return any((folder.path / name).is_file() for name in named)
 
 
-def read(folder: Path, slice: str | None = None) -> Source:
+def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     """Images with boxes; polygons become a mask too. A folder train, val or test on the way to an image is its split.
 
     An image without a label file comes without a label, one with an empty file is good. Raises BadData with file and line.
     """
     names = _class_names(folder)
-    files = image_files(folder)
+    files = folder.images()
     remarks: dict[str, list[str]] = defaultdict(list)
-    notes = {path: _label_file(path, folder) for path in files}
+    notes = {path: _label_file(path, folder.path) for path in files}
     known = set(notes.values())
-    for path in sorted(folder.rglob("*.txt")):
-        inside = "labels" in path.relative_to(folder).parts[:-1]
+    for path in folder.found((".txt",)):
+        inside = "labels" in path.relative_to(folder.path).parts[:-1]
         if path not in known and inside and path.name not in NAME_LISTS:
-            remarks["label file without image"].append(path.relative_to(folder).as_posix())
+            remarks["label file without image"].append(folder.name_of(path))
     return Source(
-        folder.resolve().name, [_delivery(path, notes[path], folder, names, slice, remarks) for path in files], remarks
+        folder.root.name, [_delivery(path, notes[path], folder, names, slice, remarks) for path in files], remarks
     )
 
 
-def _class_names(folder: Path) -> dict[int, str | None]:
+def _class_names(folder: DeliveryFolder) -> dict[int, str | None]:
     """Class number to type of defect; None for the class that a handover made for boxes without one."""
-    path = next(
-        (folder / name for name in (*DATA_FILES, *NAME_LISTS) if (folder / name).exists()), folder / "data.yaml"
-    )
-    if not path.exists():
+    places = [folder.path / name for name in (*DATA_FILES, *NAME_LISTS)]
+    path = next((place for place in places if folder.file(place)), None)
+    if path is None:
+        path = folder.path / "data.yaml"
         raise BadData(f"{path} is missing.", next_step="Write the classes into it, under `names:`.")
     if path.name in NAME_LISTS:
-        lines = [line.strip() for line in read_text(path).splitlines()]
+        lines = [line.strip() for line in read_text(folder, path).splitlines()]
         return dict(enumerate(line for line in lines if line))
-    content = read_yaml(path)
+    content = read_yaml(folder, path)
     names = content.get("names") if isinstance(content, dict) else None
     if not names or not isinstance(names, list | dict):
         raise BadData(f"{path} has no names.", next_step="List the classes under `names:`.")
@@ -79,18 +78,18 @@ def _label_file(path: Path, folder: Path) -> Path:
 def _delivery(
     path: Path,
     notes: Path,
-    folder: Path,
+    folder: DeliveryFolder,
     names: dict[int, str | None],
     slice: str | None,
     remarks: dict[str, list[str]],
 ) -> Delivery:
-    relative = path.relative_to(folder)
+    relative = path.relative_to(folder.path)
     split = next((splits.NAMED[part].value for part in relative.parts[:-1] if part in splits.NAMED), None)
     said: dict = {}
-    if notes.is_file():
+    if folder.file(notes):
         size = shapes.upright_size(path)
         # An image that can't be read is taken in nevertheless, for the contract to name; only its pixels are unknown.
-        found, polygons = _parse(notes, names, *(size or (1, 1)))
+        found, polygons = _parse(read_text(folder, notes), notes, names, *(size or (1, 1)))
         said = {
             "label": (Label.DEFECT if found else Label.GOOD).value,
             "defect_types": tuple(dict.fromkeys(box.defect_type for box in found if box.defect_type)),
@@ -100,13 +99,17 @@ def _delivery(
         }
     else:
         remarks["image without a label file, taken without a label"].append(relative.as_posix())
-    return Delivery(name=relative.as_posix(), read=path.read_bytes, slice=slice or "default", split=split, **said)
+    return Delivery(
+        name=relative.as_posix(), read=partial(folder.read, path), slice=slice or "default", split=split, **said
+    )
 
 
-def _parse(notes: Path, names: dict[int, str | None], width: int, height: int) -> tuple[list[Box], Polygons]:
+def _parse(
+    lines: str, notes: Path, names: dict[int, str | None], width: int, height: int
+) -> tuple[list[Box], Polygons]:
     found: list[Box] = []
     polygons: Polygons = []
-    for number, text in enumerate(read_text(notes).splitlines(), start=1):
+    for number, text in enumerate(lines.splitlines(), start=1):
         if not text.strip():
             continue
         where = f"{notes}, line {number}"
