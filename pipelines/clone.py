@@ -73,7 +73,7 @@ def _join(clone: Workspace, theirs: str, line: str) -> None:
     """One commit with both histories: their tree, and the data of both."""
     dataset_versions.add_data(clone.root)  # also what a killed retraining took in and did not commit
     git.run(clone.root, "checkout", "--quiet", "HEAD", "--", "data.dvc")
-    git.run(clone.root, "merge", "--quiet", "--strategy", "ours", "--no-commit", theirs)
+    git.merge(clone.root, "--strategy", "ours", "--no-commit", theirs)
     git.run(clone.root, "checkout", "--quiet", theirs, "--", ".")
     merge.join_data(clone, theirs)
     git.run(clone.root, "add", "--all")

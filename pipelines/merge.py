@@ -88,7 +88,7 @@ def _set_right(workspace: Workspace) -> Merged:
 def _begin(workspace: Workspace, theirs: str) -> None:
     root = workspace.root
     try:
-        git.run(root, "merge", "--quiet", "--no-ff", "--no-commit", theirs)
+        git.merge(root, "--no-ff", "--no-commit", theirs)
     except DefectloopError:
         if git.unfinished(root) != "merge":
             raise  # nothing began: it says why

@@ -22,7 +22,7 @@ import yaml
 
 from models.errors import BadData, BadInput, Busy, DefectloopError, NotReady, Refused, Unreachable
 from models.files import write_whole
-from pipelines.adapters import dataset_delta, dataset_remote
+from pipelines.adapters import dataset_delta, dataset_remote, git_locks
 from pipelines.workspace import Workspace
 
 UNFINISHED = "defectloop-checkout"  # in .dvc/tmp: the version that data/ is being brought to
@@ -61,6 +61,7 @@ def initialise(root: Path, remote_url: str) -> None:
     remote = _remote(remote_url, root)
     public = {key: _without_credentials(value) for key, value in remote.items()}
     secret = {key: value for key, value in remote.items() if value != public[key]}
+    git_locks.remove_stale(root)  # DVC stages its files with a git of its own, which may have been killed at it
     with _quiet(), contextlib.closing(Repo.init(str(root), force=True)) as repo:
         with repo.config.edit("repo") as config:
             config["core"] = {"analytics": False, "autostage": False, "check_update": False, "remote": "storage"}

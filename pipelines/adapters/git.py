@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.errors import DefectloopError, NotReady
+from pipelines.adapters import git_locks
 
 UNFINISHED = {
     "MERGE_HEAD": "merge",
@@ -19,9 +21,24 @@ IDENTITY = ("-c", "user.name=defectloop", "-c", "user.email=defectloop@localhost
 
 
 def run(root: Path, *arguments: str, check: bool = True) -> str:
-    """Standard output of `git ARGUMENTS` in `root`, stripped. Raises DefectloopError with git's own words."""
+    """Standard output of `git ARGUMENTS` in `root`, stripped. Raises DefectloopError with git's own words.
+
+    A lock that a killed git left is removed on the way (`pipelines.adapters.git_locks`).
+    """
+    done = _run(root, arguments)
+    if done.returncode and "lock" in done.stderr and git_locks.remove_stale(root):
+        done = _run(root, arguments)
+    if check and done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise DefectloopError(
+            f"git {arguments[0]} failed in {root}: {' '.join(said[-3:])}.", next_step=_advice(done.stderr)
+        )
+    return done.stdout.strip()
+
+
+def _run(root: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             ["git", *arguments],
             cwd=root,
             env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},  # a remote that asks for a password must not wait for ever
@@ -32,12 +49,6 @@ def run(root: Path, *arguments: str, check: bool = True) -> str:
         )
     except FileNotFoundError as error:
         raise NotReady("git is not installed.", next_step="Install git.") from error
-    if check and done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise DefectloopError(
-            f"git {arguments[0]} failed in {root}: {' '.join(said[-3:])}.", next_step=_advice(done.stderr)
-        )
-    return done.stdout.strip()
 
 
 def commit(root: Path, paths: list[str], message: str) -> str:
@@ -87,6 +98,11 @@ def is_ancestor(root: Path, earlier: str, later: str) -> bool:
     return done.returncode == 0
 
 
+def merge(root: Path, *arguments: str) -> None:
+    """`git merge ARGUMENTS`; it wants to know who merges, even where it is told not to commit."""
+    run(root, *_identity(root), "merge", "--quiet", *arguments)
+
+
 def conclude_merge(root: Path, message: str) -> None:
     run(root, *_identity(root), "commit", "--quiet", "--message", message)
 
@@ -102,5 +118,5 @@ def _identity(root: Path) -> tuple[str, ...]:
 
 def _advice(stderr: str) -> str:
     if "index.lock" in stderr:
-        return "Another git is at work there, or one was killed: when none runs, remove the index.lock it names."
+        return "Another git is at work there: wait for it to end. When none runs, remove the index.lock it names."
     return ""

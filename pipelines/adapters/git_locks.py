@@ -1,0 +1,59 @@
+"""Locks that a killed git left in a repository: git itself never removes one, and every later command would stop at it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+
+def remove_stale(root: Path) -> list[Path]:
+    """Remove the lock files of the repository that `root` is in, unless somebody may hold them; returns those removed.
+
+    Somebody may where a git of this machine works in the repository, or another process has the file open. Nothing of this
+    machine shows a git of another one that shares the files (docs/reliability.md).
+    """
+    folders = _folders(root)
+    found = [path for folder in folders for path in _locks(folder)]
+    if not found or _somebody_works_in(folders, set(found)):
+        return []
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
+
+
+def _folders(root: Path) -> list[Path]:
+    """The working tree, its git directory, and the one that linked working trees share."""
+    asked = ["git", "rev-parse", "--show-toplevel", "--absolute-git-dir", "--git-common-dir"]
+    answer = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout.splitlines()
+    return list(dict.fromkeys((root / line).resolve() for line in answer))
+
+
+def _locks(folder: Path) -> Iterator[Path]:
+    if not (folder / "objects").is_dir():
+        return  # the working tree: a file there that ends in .lock is a person's
+    yield from folder.glob("*.lock")
+    yield from folder.glob("refs/**/*.lock")
+    yield from folder.glob("objects/*/*.lock")
+
+
+def _somebody_works_in(folders: list[Path], locks: set[Path]) -> bool:
+    mine = os.getpid()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.pid == mine or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            try:
+                here = Path(process.cwd())
+                if process.name().startswith("git") and any(here.is_relative_to(folder) for folder in folders):
+                    return True
+                if any(Path(file.path) in locks for file in process.open_files()):
+                    return True
+            except psutil.AccessDenied:
+                if process.name().startswith("git"):
+                    return True  # of somebody else, who knows where
+    return False
