@@ -38,7 +38,7 @@ def waiting(workspace: Workspace) -> WaitingParts:
     params = workspace.params()
     with Ledger.open(workspace.ledger_url) as ledger:
         expired = campaign.end_expired(ledger, params.line, params.retrain)
-        found = WaitingParts(
+        parts = WaitingParts(
             [
                 OpenCampaign(item, campaigns.progress(ledger, item.id))
                 for item in campaigns.open_ones(ledger, params.line)
@@ -48,7 +48,7 @@ def waiting(workspace: Workspace) -> WaitingParts:
         )
     if expired:
         _announce(workspace)
-    return found
+    return parts
 
 
 def answer(

@@ -51,7 +51,7 @@ def compare(network: Any, sealed: Detector, held: Examples, finish: Finish, imag
     """Every image of `held` through PyTorch and through the file. `network` is a `models.kinds.Network`."""
     ours = _network_answers(network, held, finish, image_size_px)
     theirs = sealed.predict_many(map(images.read, held.files))
-    found = [
+    answers = [
         Answered(
             image=image,
             trained=score,
@@ -61,12 +61,14 @@ def compare(network: Any, sealed: Detector, held: Examples, finish: Finish, imag
         )
         for image, (score, heatmap), answer in zip(held.images, ours, theirs, strict=True)
     ]
-    worst = sorted(found, key=lambda one: (one.same_verdict, min(one.heatmaps, SMALLEST_CORRELATION), -one.difference))
+    worst = sorted(
+        answers, key=lambda one: (one.same_verdict, min(one.heatmaps, SMALLEST_CORRELATION), -one.difference)
+    )
     return Agreement(
-        n=len(found),
-        max_score_difference=max(one.difference for one in found),
-        verdict_agreement=float(np.mean([one.same_verdict for one in found])),
-        min_heatmap_correlation=min(one.heatmaps for one in found),
+        n=len(answers),
+        max_score_difference=max(one.difference for one in answers),
+        verdict_agreement=float(np.mean([one.same_verdict for one in answers])),
+        min_heatmap_correlation=min(one.heatmaps for one in answers),
         worst=tuple(worst[:NAMED]),
     )
 

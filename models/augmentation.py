@@ -47,7 +47,7 @@ def view_at(train: Train, number: int) -> View:
     return View(f"{flips[at % len(flips)]}-varied-{key}-{at}", flips[at % len(flips)], train.augment)
 
 
-def seen(image: np.ndarray, view: View, name: str) -> np.ndarray:
+def augmented(image: np.ndarray, view: View, name: str) -> np.ndarray:
     """The view of an H×W×C image, of its size and type; `name` is the image's own, so that no two images vary alike."""
     flipped = np.ascontiguousarray(np.flip(image, AXES[view.flip]))
     if view.random is None:
@@ -55,8 +55,8 @@ def seen(image: np.ndarray, view: View, name: str) -> np.ndarray:
     return vary(flipped, view.random, _random(view, name))
 
 
-def boxes_seen(boxes: np.ndarray, view: View, name: str, *, height_px: int, width_px: int) -> np.ndarray:
-    """Where `seen` puts boxes: left, top, right, bottom in shares of the sides [m, 4 or more], the rest as it was.
+def augmented_boxes(boxes: np.ndarray, view: View, name: str, *, height_px: int, width_px: int) -> np.ndarray:
+    """Where `augmented` puts boxes: left, top, right, bottom in shares of the sides [m, 4 or more], the rest as it was.
 
     A box that is turned becomes the one around the places of its sides' middles, which a defect hardly leaves; one that
     mostly leaves the image is left out.
@@ -71,16 +71,16 @@ def boxes_seen(boxes: np.ndarray, view: View, name: str, *, height_px: int, widt
         x, y = (left + right) / 2, (top + bottom) / 2
         # scipy counts from the middle of the first pixel, rows first.
         sides = np.stack([[top, y, bottom, y], [x, right, x, left]], axis=2) * [height_px, width_px] - 0.5
-        found = (sides - offset) @ np.linalg.inv(matrix).T
-        rows, columns = np.moveaxis((found + 0.5) / [height_px, width_px], 2, 0)
+        sources = (sides - offset) @ np.linalg.inv(matrix).T
+        rows, columns = np.moveaxis((sources + 0.5) / [height_px, width_px], 2, 0)
         moved[:, :4] = np.stack([columns.min(0), rows.min(0), columns.max(0), rows.max(0)], axis=1)
     inside = moved.copy()
     inside[:, :4] = inside[:, :4].clip(0, 1)
     return inside[_area(inside) > MUST_STAY * _area(moved)].astype(boxes.dtype)
 
 
-def mask_seen(mask: np.ndarray, view: View, name: str) -> np.ndarray:
-    """Where `seen` puts the pixels of a mask, bool [height, width] of the image's size."""
+def augmented_mask(mask: np.ndarray, view: View, name: str) -> np.ndarray:
+    """Where `augmented` puts the pixels of a mask, bool [height, width] of the image's size."""
     flipped = np.flip(mask, AXES[view.flip])
     if view.random is None or not _moves(view.random):
         return flipped

@@ -29,7 +29,7 @@ class BoxQuality:
 
 
 def average_precision(
-    found: Sequence[np.ndarray], truth: Sequence[np.ndarray], defect_types: Sequence[str]
+    predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray], defect_types: Sequence[str]
 ) -> BoxQuality:
     """By torchmetrics with COCO's own code; types without a true box don't count. Imports torch."""
     import torch
@@ -44,7 +44,7 @@ def average_precision(
                 "scores": torch.from_numpy(rows[:, 4]).float(),
                 "labels": torch.from_numpy(rows[:, 5]).long(),
             }
-            for rows in (each[each[:, 4] > 0] for each in found)
+            for rows in (each[each[:, 4] > 0] for each in predicted)
         ],
         [
             {"boxes": torch.from_numpy(rows[:, :4]).float(), "labels": torch.from_numpy(rows[:, 4]).long()}
@@ -67,14 +67,18 @@ def average_precision(
     )
 
 
-def best_threshold(found: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float | None:
+def best_threshold(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float | None:
     """The score from which boxes have the best F1; None where there are no true boxes, or none is found.
 
     It lies half way to the next lower score, so that a rounding error of a score moves no box.
     """
     n_true = sum(map(len, truth))
-    scores = np.concatenate([rows[rows[:, 4] > 0, 4] for rows in found]) if len(found) else np.zeros(0)
-    right = np.concatenate([_right(*pair) for pair in zip(found, truth, strict=True)]) if len(found) else np.zeros(0)
+    scores = np.concatenate([rows[rows[:, 4] > 0, 4] for rows in predicted]) if len(predicted) else np.zeros(0)
+    right = (
+        np.concatenate([_right(*pair) for pair in zip(predicted, truth, strict=True)])
+        if len(predicted)
+        else np.zeros(0)
+    )
     if not n_true or not right.any():
         return None
     order = np.argsort(-scores, kind="stable")
@@ -85,13 +89,13 @@ def best_threshold(found: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> 
     return float((scores[best] + (below[0] if len(below) else 0.0)) / 2)
 
 
-def _right(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _right(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """bool [m] of the found rows, best first: each true box counts for the best of its type that lies on it."""
-    found = found[found[:, 4] > 0]
+    predicted = predicted[predicted[:, 4] > 0]
     free = np.ones(len(truth), dtype=bool)
-    right = np.zeros(len(found), dtype=bool)
-    for place in np.argsort(-found[:, 4], kind="stable"):
-        overlap = np.where(free & (truth[:, 4] == found[place, 5]), _overlap(found[place], truth), 0.0)
+    right = np.zeros(len(predicted), dtype=bool)
+    for place in np.argsort(-predicted[:, 4], kind="stable"):
+        overlap = np.where(free & (truth[:, 4] == predicted[place, 5]), _overlap(predicted[place], truth), 0.0)
         if len(overlap) and overlap.max() >= SAME:
             free[overlap.argmax()] = False
             right[place] = True

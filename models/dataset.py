@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from models import images
-from models.augmentation import PLAIN, View, seen
+from models.augmentation import PLAIN, View, augmented
 from models.preprocessing import preprocessor
 
 
@@ -45,6 +45,6 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         view, number = divmod(index, len(self.paths))
         path = self.paths[number]
-        pixels = self.preprocess(seen(images.read(path), self.views(view), path.stem))[0]
+        pixels = self.preprocess(augmented(images.read(path), self.views(view), path.stem))[0]
         answer = torch.from_numpy(pixels), self.targets[number]
         return answer if self.types is None else (*answer, self.types[number])

@@ -43,8 +43,8 @@ def png_significant_bits(data: bytes) -> int:
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"sBIT":
-            said = max(data[position + 8 : position + 8 + min(length, 3)], default=16)
-            return said if 8 < said < 16 else 16
+            significant = max(data[position + 8 : position + 8 + min(length, 3)], default=16)
+            return significant if 8 < significant < 16 else 16
         if kind in (b"IDAT", b"PLTE"):  # it has to come before these
             break
         position += 12 + length
@@ -144,8 +144,8 @@ def _declared_bits(tags: Any, bits: int) -> int:
     which the TIFF specification allows too.
     """
     for tag in _MAX_SAMPLE_VALUES:
-        said = tags.valueof(tag, None)
-        largest = max(said) if isinstance(said, tuple) else said
+        declared = tags.valueof(tag, None)
+        largest = max(declared) if isinstance(declared, tuple) else declared
         for fewer in range(9, bits):
             if largest == (1 << fewer) - 1:
                 return fewer

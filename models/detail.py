@@ -33,8 +33,8 @@ class Detail:
 
     def to_dict(self) -> dict[str, Any]:
         named = {"boxes": self.boxes, "types": self.types, "pixels": self.pixels}
-        there = {name: quality.to_dict() for name, quality in named.items() if quality}
-        return there | ({"recall_at_false_alarm_rate": self.recall_at} if self.recall_at else {})
+        measured = {name: quality.to_dict() for name, quality in named.items() if quality}
+        return measured | ({"recall_at_false_alarm_rate": self.recall_at} if self.recall_at else {})
 
     def headlines(self) -> Iterator[tuple[str, float]]:
         """What is said in one line, and what versions are compared by."""
@@ -95,17 +95,17 @@ def box_quality(detector: Detector, table: pa.Table, data_dir: Path, split: Spli
     if not detector.finds_boxes or not any(row["boxes"] for row in rows):
         return None
     types = detector.metadata.classes
-    found, truth = [], []
+    predicted, truth = [], []
     for row in rows:
         image = images.read(data_dir / row["file"])
         regions = detector.predict(image, region_threshold=LEAST_SURE).regions
-        found.append(
+        predicted.append(
             _box_rows(
                 [(r.x, r.y, r.width, r.height, r.score, types.index(r.defect_type or types[0])) for r in regions], 6
             )
         )
         truth.append(_true_boxes(row, types))
-    return box_metrics.average_precision(found, truth, types) if any(map(len, truth)) else None
+    return box_metrics.average_precision(predicted, truth, types) if any(map(len, truth)) else None
 
 
 def type_quality(predictions: pa.Table, types: Sequence[str]) -> TypeQuality | None:

@@ -39,12 +39,12 @@ def predict(
     table: pa.Table,
     data_dir: Path,
     split: Split,
-    seen: Callable[[int, dict, Prediction], None] = lambda done, row, answer: None,
+    on_prediction: Callable[[int, dict, Prediction], None] = lambda done, row, answer: None,
 ) -> pa.Table:
     """One row per labelled image of `split`: image, file, part, slice, label, score, raw_score, verdict, and what its
     types are and how probable each is, in the order of the detector's classes.
 
-    `seen` is told of every image: how many were seen with it, its row of `table`, and the whole answer.
+    `on_prediction` is called for every image with the number of images so far, its row of `table`, and the whole answer.
     """
     rows = [row for row in table.to_pylist() if row["split"] == split and row["label"]]
     answers = detector.predict_many(images.read(data_dir / row["file"]) for row in rows)
@@ -61,7 +61,7 @@ def predict(
                 "class_probabilities": [answer.class_probabilities[name] for name in detector.metadata.classes],
             }
         )
-        seen(done, row, answer)
+        on_prediction(done, row, answer)
     return pa.Table.from_pylist(predicted)
 
 

@@ -68,23 +68,23 @@ def of_split(table: pa.Table, data_dir: Path, split: Split, needs: Collection[La
 
 def chosen_from(examples: Examples, wanted: Sequence[bool]) -> Examples:
     """Those that are wanted, in their order."""
-    there = np.flatnonzero(wanted)
+    places = np.flatnonzero(wanted)
 
     def some(column: Any) -> Any:
-        return column[there] if isinstance(column, np.ndarray) else [column[place] for place in there]
+        return column[places] if isinstance(column, np.ndarray) else [column[place] for place in places]
 
     columns = [field.name for field in fields(examples) if field.name != "defect_types"]
     return replace(examples, **{name: some(getattr(examples, name)) for name in columns})
 
 
-def types_said(examples: Examples) -> np.ndarray:
+def type_targets(examples: Examples) -> np.ndarray:
     """float32 [n, k]: 1 for an image's defect types, 0 for others, −1 where it is defective and nobody said how."""
-    said = np.zeros((len(examples), len(examples.defect_types)), dtype=np.float32)
+    target_types = np.zeros((len(examples), len(examples.defect_types)), dtype=np.float32)
     for row, (target, types) in enumerate(zip(examples.targets, examples.types, strict=True)):
-        said[row, list(types)] = 1
+        target_types[row, list(types)] = 1
         if target and not types:
-            said[row] = -1
-    return said
+            target_types[row] = -1
+    return target_types
 
 
 def _defect_types(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def _boxes(row: dict[str, Any], place: dict[str, int]) -> np.ndarray:
     """Boxes of a type that training has not seen, or of none, take the image's only type, else the first."""
     width, height = row["width_px"] or 1, row["height_px"] or 1
     only = next(iter(_types(row)), None)
-    found = [
+    rows = [
         (
             box["x"] / width,
             box["y"] / height,
@@ -113,4 +113,4 @@ def _boxes(row: dict[str, Any], place: dict[str, int]) -> np.ndarray:
         )
         for box in row["boxes"] or ()
     ]
-    return np.array(found, dtype=np.float32).reshape(-1, 5)
+    return np.array(rows, dtype=np.float32).reshape(-1, 5)

@@ -78,29 +78,29 @@ class FeatureCache:
         """
         done = 0
         wanted = self.missing(names)
-        found: np.ndarray | None = None
+        features: np.ndarray | None = None
         while True:
             for start in range(0, len(wanted), BLOCK):
                 block = wanted[start : start + BLOCK]
                 self.keep(block, np.stack(features_of(block)))
                 done += len(block)
                 show(done)
-            found, wanted = self.there(names)
+            features, wanted = self.present(names)
             if not wanted:
-                return found
+                return features
         raise DefectloopError(
             f"What was just written to {self.directory} can't be read back ({len(wanted)} rows, first: {wanted[0]}).",
             next_step=f"Check the disk. {self.folder} may be deleted: it is computed again.",
         )
 
-    def there(self, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    def present(self, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
         """[len(names), …] of the rows that are kept, zeros for the others; and the names of these."""
         by_block: dict[Path, list[tuple[int, int]]] = defaultdict(list)
         for number, name in enumerate(names):
             if name in self._places:
                 path, row = self._places[name]
                 by_block[path].append((number, row))
-        found: np.ndarray | None = None
+        result: np.ndarray | None = None
         for path, members in by_block.items():
             try:
                 with path.open("rb") as source, np.load(source) as block:
@@ -108,12 +108,12 @@ class FeatureCache:
             except DAMAGED:  # or dropped by a newer version meanwhile
                 self._forget(path)
                 continue
-            if found is None:
-                found = np.zeros((len(names), *features.shape[1:]), self.dtype)
+            if result is None:
+                result = np.zeros((len(names), *features.shape[1:]), self.dtype)
             numbers, rows = zip(*members, strict=True)
-            found[list(numbers)] = features[list(rows)]
+            result[list(numbers)] = features[list(rows)]
         absent = self.missing(names)
-        return np.zeros((len(names), 0), self.dtype) if found is None else found, absent
+        return np.zeros((len(names), 0), self.dtype) if result is None else result, absent
 
     def keep(self, names: Sequence[str], rows: np.ndarray) -> None:
         """Write one block of rows; memory holds none of them afterwards."""
@@ -153,6 +153,6 @@ def features_kept(
 
     `network` is the module of the frozen network. Rows are IMAGE/VIEW.
     """
-    known = weights.fingerprint(params.model.backbone, params.model.weights, params.train.seed)
-    named = [known, f"{params.model.image_size_px}px", *([kind] if kind else [])]
+    weights_version = weights.fingerprint(params.model.backbone, params.model.weights, params.train.seed)
+    named = [weights_version, f"{params.model.image_size_px}px", *([kind] if kind else [])]
     return FeatureCache(cache / "-".join(named), code_version([*FEATURE_CODE, network], FEATURE_LIBRARIES), dtype)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from models import images
-from models.augmentation import View, seen
+from models.augmentation import View, augmented
 from models.feature_cache import features_kept
 from models.fitting import Progress
 from models.onnx_graphs import export, with_preprocessing
@@ -48,7 +48,7 @@ def frozen_features(
 
         def compute(name: str) -> np.ndarray:
             path, view = by_name[name]
-            return sessions[0].run(None, {INPUT: as_input(seen(images.read(path), view, path.stem))})[0][0]
+            return sessions[0].run(None, {INPUT: as_input(augmented(images.read(path), view, path.stem))})[0][0]
 
         def computed(block: Sequence[str]) -> list[np.ndarray]:
             if not sessions:

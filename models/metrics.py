@@ -167,18 +167,18 @@ class _Ranked:
 
 def _exact(bad: VerdictCounts, good: VerdictCounts, rate: float | None) -> dict[str, Interval]:
     """Intervals of shares of parts; with a rate, those of mixed kinds from both kinds' own."""
-    found = {
+    spans = {
         "recall": bad.span(Verdict.FAIL),
         "escape_rate": bad.span(Verdict.PASS),
         "overkill_rate": good.span(Verdict.FAIL),
     }
     if rate is None:
         failed, reviewed = (bad.of[verdict] + good.of[verdict] for verdict in (Verdict.FAIL, Verdict.REVIEW))
-        return found | {
+        return spans | {
             "precision": intervals.exact(bad.of[Verdict.FAIL], failed),
             "review_rate": intervals.exact(reviewed, bad.n + good.n),
         }
-    return found | {
+    return spans | {
         "precision": verdict_counts.ratio_span((rate, bad, Verdict.FAIL), (1 - rate, good, Verdict.FAIL)),
         "review_rate": verdict_counts.total_span([(rate, bad, Verdict.REVIEW), (1 - rate, good, Verdict.REVIEW)]),
     }

@@ -20,13 +20,13 @@ def from_heatmap(heatmap: np.ndarray, threshold: float, *, width_px: int, height
         return ()
     labels, _ = ndimage.label(hot, structure=np.ones((3, 3)))
     down, right = height_px / heatmap.shape[0], width_px / heatmap.shape[1]
-    found = []
+    regions = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         peak = float(heatmap[rows, columns][labels[rows, columns] == number].max())
         top, left = math.floor(rows.start * down), math.floor(columns.start * right)
         height, width = math.ceil(rows.stop * down) - top, math.ceil(columns.stop * right) - left
-        found.append(Region(x=left, y=top, width=width, height=height, score=peak))
-    return tuple(sorted(found, key=lambda region: -region.score)[:_MOST])
+        regions.append(Region(x=left, y=top, width=width, height=height, score=peak))
+    return tuple(sorted(regions, key=lambda region: -region.score)[:_MOST])
 
 
 def from_boxes(
@@ -36,10 +36,10 @@ def from_boxes(
 
     All of them: how many there are at most, the network decides.
     """
-    found = []
+    regions = []
     for left, top, right, bottom, score, number in boxes[boxes[:, 4] >= threshold].astype(float):
         x, y = max(round(left * width_px), 0), max(round(top * height_px), 0)
         width, height = min(round(right * width_px), width_px) - x, min(round(bottom * height_px), height_px) - y
         if width > 0 and height > 0:
-            found.append(Region(x, y, width, height, score=score, defect_type=defect_types[int(number)]))
-    return tuple(sorted(found, key=lambda region: -region.score))
+            regions.append(Region(x, y, width, height, score=score, defect_type=defect_types[int(number)]))
+    return tuple(sorted(regions, key=lambda region: -region.score))

@@ -44,7 +44,7 @@ def measure(detector: Detector, images: Iterable[np.ndarray], show: Callable[[in
     """Robustness by change, empty without images. `show` is told after each image how many are done."""
     scores: list[list[float]] = []
     for done, image in enumerate(images, start=1):
-        scores.append([detector.predict(seen).score for seen in (image, *changes(image).values())])
+        scores.append([detector.predict(variant).score for variant in (image, *changes(image).values())])
         show(done)
     if not scores:
         return {}

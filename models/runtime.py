@@ -89,8 +89,8 @@ class Detector:
 
     @cached_property
     def _outputs(self) -> tuple[str, ...]:
-        there = {output.name for output in self.session.get_outputs()}
-        return (*OUTPUTS, BOXES) if BOXES in there else OUTPUTS
+        names = {output.name for output in self.session.get_outputs()}
+        return (*OUTPUTS, BOXES) if BOXES in names else OUTPUTS
 
     @cached_property
     def sha256(self) -> str:
@@ -119,8 +119,8 @@ class Detector:
         whole = joined(answers, width, height, own_boxes=self.finds_boxes)
         if self.finds_boxes:
             return whole
-        found = from_heatmap(whole.heatmap, threshold, width_px=width, height_px=height)
-        return replace(whole, regions=found)
+        regions = from_heatmap(whole.heatmap, threshold, width_px=width, height_px=height)
+        return replace(whole, regions=regions)
 
     def _predict(self, image: np.ndarray, threshold: float) -> Prediction:
         outputs = self.session.run(self._outputs, {INPUT: as_input(image)})

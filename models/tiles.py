@@ -48,22 +48,22 @@ def cut(examples: Examples, tile_px: int, cache: Path, *, learning: bool) -> Exa
     Without it (validation: verdicts are about parts) its tiles are all called defective.
     """
     places: list[int] = []
-    found: list[_Tile] = []
+    tiles: list[_Tile] = []
     kept = cache / code_version(CODE)
     if not kept.exists():
         shutil.rmtree(cache, ignore_errors=True)  # what other versions of the code cut
     for number in range(len(examples)):
         for tile in _tiles(examples, number, tile_px, kept, learning=learning):
             places.append(number)
-            found.append(tile)
+            tiles.append(tile)
     return Examples(
-        images=[tile.name for tile in found],
+        images=[tile.name for tile in tiles],
         parts=[examples.parts[place] for place in places],
-        files=[tile.file for tile in found],
-        targets=np.array([tile.target for tile in found], dtype=np.float32),
-        types=[tile.types for tile in found],
-        masks=[tile.mask for tile in found],
-        boxes=[tile.boxes for tile in found],
+        files=[tile.file for tile in tiles],
+        targets=np.array([tile.target for tile in tiles], dtype=np.float32),
+        types=[tile.types for tile in tiles],
+        masks=[tile.mask for tile in tiles],
+        boxes=[tile.boxes for tile in tiles],
         synthetic=examples.synthetic[places] if places else examples.synthetic[:0],
         defect_types=examples.defect_types,
     )
@@ -85,15 +85,15 @@ def _tiles(examples: Examples, number: int, tile_px: int, cache: Path, *, learni
     where = _defective(mask, boxes, height, width) if target else None
     drawn = "" if mask is None else hashlib.sha256(mask.read_bytes()).hexdigest()[:32]
     for window in windows(width, height, tile_px):
-        said = Label.DEFECT if target else Label.GOOD
+        label = Label.DEFECT if target else Label.GOOD
         if where is not None and where.any():
             inside = int(window.of(where).sum())
             if inside >= min(SEEN * window.width * window.height, MOSTLY * int(where.sum())) and inside:
-                said = Label.DEFECT
+                label = Label.DEFECT
             elif inside and learning:
                 continue
             else:
-                said = Label.GOOD
+                label = Label.GOOD
         tile = f"{name}-{window.x}-{window.y}-{tile_px}"
         yield _Tile(
             name=tile,
@@ -102,8 +102,8 @@ def _tiles(examples: Examples, number: int, tile_px: int, cache: Path, *, learni
             if mask is not None and where is not None
             else None,
             boxes=_within(boxes, window, width, height),
-            target=float(said == Label.DEFECT),
-            types=types if said == Label.DEFECT else (),
+            target=float(label == Label.DEFECT),
+            types=types if label == Label.DEFECT else (),
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-SAID = 0.5  # probability from which a type is said, where images carry several
+THRESHOLD = 0.5  # probability from which a type counts as predicted, where images have several
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def measure(truth: np.ndarray, probability: np.ndarray, names: Sequence[str]) ->
         return None
     best = probability.argmax(axis=1)
     single = bool((truth.sum(axis=1) == 1).all())
-    said = np.eye(len(names), dtype=bool)[best] if single else probability >= SAID
-    precision, recall, f1, _ = precision_recall_fscore_support(truth, said, average=None, zero_division=0.0)
-    there = np.atleast_1d(truth.any(axis=0))
+    predicted = np.eye(len(names), dtype=bool)[best] if single else probability >= THRESHOLD
+    precision, recall, f1, _ = precision_recall_fscore_support(truth, predicted, average=None, zero_division=0.0)
+    has_examples = np.atleast_1d(truth.any(axis=0))
     by_type = {}
     for at, name in enumerate(names):
         both = 0 < truth[:, at].sum() < len(truth)
         by_type[name] = OneType(
             n=int(truth[:, at].sum()),
             precision=float(precision[at]),
-            recall=float(recall[at]) if there[at] else math.nan,
-            f1=float(f1[at]) if there[at] else math.nan,
+            recall=float(recall[at]) if has_examples[at] else math.nan,
+            f1=float(f1[at]) if has_examples[at] else math.nan,
             auroc=float(roc_auc_score(truth[:, at], probability[:, at])) if both else math.nan,
             average_precision=float(average_precision_score(truth[:, at], probability[:, at])) if both else math.nan,
         )
@@ -71,8 +71,8 @@ def measure(truth: np.ndarray, probability: np.ndarray, names: Sequence[str]) ->
     ]
     return TypeQuality(
         n_images=len(truth),
-        macro_f1=float(f1[there].mean()),
-        accuracy=float((truth == said).all(axis=1).mean()),
+        macro_f1=float(f1[has_examples].mean()),
+        accuracy=float((truth == predicted).all(axis=1).mean()),
         by_type=by_type,
         confusion=tuple(map(tuple, confusion)),
     )

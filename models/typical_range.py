@@ -39,11 +39,11 @@ def distances(descriptor: str, values: np.ndarray) -> np.ndarray:
 
 def _sides(descriptor: str, values: np.ndarray) -> tuple[float, float, float] | None:
     """Median, and the distance to the 5 % and the 95 % quantile, on the descriptor's own scale."""
-    known = np.asarray(values, dtype=float)
-    known = known[~np.isnan(known)]
-    if not len(known):
+    measured = np.asarray(values, dtype=float)
+    measured = measured[~np.isnan(measured)]
+    if not len(measured):
         return None
-    low, middle, high = np.quantile(_scaled(descriptor, known), [0.05, 0.5, 0.95])
+    low, middle, high = np.quantile(_scaled(descriptor, measured), [0.05, 0.5, 0.95])
     return float(middle), float(max(middle - low, SMALLEST)), float(max(high - middle, SMALLEST))
 
 

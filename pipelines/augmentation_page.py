@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models import annotation_table, images
-from models.augmentation import PLAIN, seen, views
+from models.augmentation import PLAIN, augmented, views
 from models.errors import NotReady
 from models.files import write_whole
 from models.vocabulary import Split
@@ -32,7 +32,7 @@ def write(workspace: Workspace, out: Path) -> Path:
     tiles = []
     for row in shown:
         image = images.read(workspace.data / row["file"])
-        pictures = [data_uri(seen(image, view, row["image"])) for view in angles]
+        pictures = [data_uri(augmented(image, view, row["image"])) for view in angles]
         tiles.append({"name": f"{row['source']}/{row['source_path']}: {row['label']}", "pictures": pictures})
     template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
     html = template.get_template("pictures.html").render(

@@ -69,7 +69,7 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
     differing = disagreements(*answers)
     right = [(_right(one.label, one.verdicts[0]), _right(one.label, one.verdicts[1])) for one in differing]
     page = workspace.artifacts / "compare" / f"{first}-{second}.html"
-    found = Comparison(
+    comparison = Comparison(
         versions=(first, second),
         evaluations={
             number: evaluation.summarise(table, point, params.evaluate.bootstrap)
@@ -86,14 +86,14 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
         disagreements=differing,
         page=page,
     )
-    write_whole(page, _render(workspace, found, detectors).encode())
-    return found
+    write_whole(page, _render(workspace, comparison, detectors).encode())
+    return comparison
 
 
 def disagreements(first: pa.Table, second: pa.Table) -> tuple[Disagreement, ...]:
     """Images with different verdicts, the largest differences of score first. Both tables hold the same images."""
     other = {row["image"]: row for row in second.to_pylist()}
-    found = [
+    differing = [
         Disagreement(
             part=row["part"],
             slice=row["slice"],
@@ -105,24 +105,26 @@ def disagreements(first: pa.Table, second: pa.Table) -> tuple[Disagreement, ...]
         for row in first.to_pylist()
         if row["verdict"] != other[row["image"]]["verdict"]
     ]
-    return tuple(sorted(found, key=lambda one: -abs(one.scores[1] - one.scores[0])))
+    return tuple(sorted(differing, key=lambda one: -abs(one.scores[1] - one.scores[0])))
 
 
-def text(found: Comparison) -> str:
+def text(comparison: Comparison) -> str:
     """For a terminal."""
-    first, second = found.versions
-    names = ["all", *(name for name in found.evaluations[first].slices)]
+    first, second = comparison.versions
+    names = ["all", *(name for name in comparison.evaluations[first].slices)]
     lines = [f"{'':<14}{'slice':<10}{'v' + first:<22}{'v' + second}"]
     for key, title in COLUMNS:
         for name in names:
-            pair = [cell(one.overall if name == "all" else one.slices[name], key) for one in found.evaluations.values()]
+            pair = [
+                cell(one.overall if name == "all" else one.slices[name], key) for one in comparison.evaluations.values()
+            ]
             lines.append(f"{title if name == 'all' else '':<14}{name:<10}{pair[0]:<22}{pair[1]}")
-    lines += [f"With {percent(found.expected[0].defect_rate)} of the parts defective:"]
-    lines += [f"{title:<24}{before:<22}{after}" for title, before, after in expected_rows(found.expected)]
+    lines += [f"With {percent(comparison.expected[0].defect_rate)} of the parts defective:"]
+    lines += [f"{title:<24}{before:<22}{after}" for title, before, after in expected_rows(comparison.expected)]
     lines += [
-        f"v{second} is cheaper with probability {found.probability_second_cheaper:.3f}; "
-        f"other verdicts on {len(found.disagreements)} images: {found.better} better, {found.worse} worse",
-        f"Pictures: {found.page}",
+        f"v{second} is cheaper with probability {comparison.probability_second_cheaper:.3f}; "
+        f"other verdicts on {len(comparison.disagreements)} images: {comparison.better} better, {comparison.worse} worse",
+        f"Pictures: {comparison.page}",
     ]
     return "\n".join(lines)
 
@@ -131,18 +133,18 @@ def _right(label: str, verdict: str) -> bool:
     return verdict == (Verdict.FAIL if label == Label.DEFECT else Verdict.PASS)
 
 
-def _render(workspace: Workspace, found: Comparison, detectors: Sequence[Detector]) -> str:
+def _render(workspace: Workspace, comparison: Comparison, detectors: Sequence[Detector]) -> str:
     kinds = {
-        f"Defective, only v{found.versions[1]} fails them": (Label.DEFECT, 1),
-        f"Defective, only v{found.versions[0]} fails them": (Label.DEFECT, 0),
-        f"Good, only v{found.versions[1]} passes them": (Label.GOOD, 1),
-        f"Good, only v{found.versions[0]} passes them": (Label.GOOD, 0),
+        f"Defective, only v{comparison.versions[1]} fails them": (Label.DEFECT, 1),
+        f"Defective, only v{comparison.versions[0]} fails them": (Label.DEFECT, 0),
+        f"Good, only v{comparison.versions[1]} passes them": (Label.GOOD, 1),
+        f"Good, only v{comparison.versions[0]} passes them": (Label.GOOD, 0),
     }
     gallery = {
         title: [
             _tile(workspace, one, detectors)
             for one in islice(
-                (d for d in found.disagreements if d.label == label and _right(label, d.verdicts[at])), SHOWN
+                (d for d in comparison.disagreements if d.label == label and _right(label, d.verdicts[at])), SHOWN
             )
         ]
         for title, (label, at) in kinds.items()
@@ -150,10 +152,10 @@ def _render(workspace: Workspace, found: Comparison, detectors: Sequence[Detecto
     environment = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("compare.html").render(
         line=workspace.params().line,
-        found=found,
+        comparison=comparison,
         columns=COLUMNS,
         cell=cell,
-        expected=expected_rows(found.expected),
+        expected=expected_rows(comparison.expected),
         gallery=gallery,
     )
 

@@ -54,16 +54,16 @@ def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[
 
 def _made(made: pa.Table) -> str:
     """Defects that were drawn or pasted; how, and from which images, is in each row's `labelled_by`."""
-    how = [(said or "not said").split(",")[0] for said in made["labelled_by"].to_pylist()]
-    return _counts(Counter(f"{name}: {said}" for name, said in zip(made["slice"].to_pylist(), how, strict=True)))
+    how = [(origin or "not said").split(",")[0] for origin in made["labelled_by"].to_pylist()]
+    return _counts(Counter(f"{name}: {origin}" for name, origin in zip(made["slice"].to_pylist(), how, strict=True)))
 
 
 def _values(column: pa.ChunkedArray) -> Counter[str]:
     counted = pc.value_counts(column).to_pylist()
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for row in counted:
-        found[row["values"] or "not said"] += row["counts"]
-    return found
+        counts[row["values"] or "not said"] += row["counts"]
+    return counts
 
 
 def _counts(counts: Counter[str]) -> str:

@@ -81,11 +81,11 @@ def shown(outcomes: Sequence[Outcome], names: Mapping[str, str]) -> list[dict[st
 def _row(one: Outcome, names: Mapping[str, str]) -> dict[str, Any]:
     n = len(one.rows)
     went = "in quarantine" if one.severity == "critical" else "reported"
-    found = f"{n} image{'' if n == 1 else 's'}, {went}" if n else one.reason
+    outcome = f"{n} image{'' if n == 1 else 's'}, {went}" if n else one.reason
     return {
         "severity": one.severity,
         "asks": one.asks,
         "holds": one.holds,
-        "said": "holds" if one.holds else found,
+        "said": "holds" if one.holds else outcome,
         "examples": [names[image] for image in one.rows[:EXAMPLES]],
     }

@@ -45,8 +45,8 @@ def comparable(
     columns = {name: values for name, values in reference.items() if name not in NO_DESCRIPTORS}
     n = len(next(iter(columns.values())))
     slices, counts = np.array(reference.get("slice", [None] * n), dtype=object), Counter(reported)
-    known = all(name is not None and (slices == name).any() for name in counts)
-    if not counts or not known or sum(name in counts for name in slices) < FEWEST:
+    all_known = all(name is not None and (slices == name).any() for name in counts)
+    if not counts or not all_known or sum(name in counts for name in slices) < FEWEST:
         chosen = _at_rate(reference, np.arange(n), rate)
     else:
         of_slice = {name: _at_rate(reference, np.flatnonzero(slices == name), rate) for name in counts}

@@ -50,11 +50,11 @@ def main(workspace: Workspace) -> None:
     pixels = detail.Pixels(workspace.data)
     with progress.bar("test parts", n_test) as show:
 
-        def seen(done: int, row: dict, answer: Prediction) -> None:
+        def on_prediction(done: int, row: dict, answer: Prediction) -> None:
             show(done)
             pixels.see(row, answer)
 
-        predictions = evaluation.predict(detector, table, workspace.data, Split.TEST, seen)
+        predictions = evaluation.predict(detector, table, workspace.data, Split.TEST, on_prediction)
     point, rate = detector.metadata.operating_point, line_rate(workspace)
     result = evaluation.summarise(predictions, point, params.evaluate.bootstrap)
     line = None if rate is None else evaluation.summarise(predictions, point, params.evaluate.bootstrap, rate)
@@ -142,8 +142,8 @@ def measured_robustness(
     files = predictions["file"].to_pylist()
     chosen = [files[int(place)] for place in np.linspace(0, len(files) - 1, min(most, len(files)))]
     with progress.bar("robustness", len(chosen)) as show:
-        found = robustness.measure(detector, (images.read(data_dir / file) for file in chosen), show)
-    return {change: shares.to_dict() for change, shares in found.items()}
+        by_change = robustness.measure(detector, (images.read(data_dir / file) for file in chosen), show)
+    return {change: shares.to_dict() for change, shares in by_change.items()}
 
 
 def flat(result: Evaluation) -> dict:

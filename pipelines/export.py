@@ -96,8 +96,8 @@ def answers(graph: onnx.ModelProto, files: Sequence[Path], *more: str) -> dict[s
     """What the exported network says before it is finished, by output, one row per file: raw scores, its own boxes where
     it finds any, and `more`."""
     session = session_of(graph, threads=1)
-    there = {output.name.removeprefix(NETWORK) for output in session.get_outputs()}
-    wanted = [name for name in ("raw_score", "boxes", *more) if name in there]
+    available = {output.name.removeprefix(NETWORK) for output in session.get_outputs()}
+    wanted = [name for name in ("raw_score", "boxes", *more) if name in available]
     named = [NETWORK + name for name in wanted]
     with ThreadPoolExecutor(READERS) as pool:
         rows = list(pool.map(lambda path: session.run(named, {INPUT: as_input(images.read(path))}), files))
@@ -146,11 +146,11 @@ def promised(params: Params) -> str:
     most = params.cost.max_escape_rate
     if most is None:
         return ""
-    seen = (
+    caveat = (
         "; early stopping (train.patience) chose the epoch on the same parts, so the bound is optimistic: the test parts "
         "say what it is worth"
     )
-    return f", and an escape rate of at most {most:g}" + ("" if params.train.patience is None else seen)
+    return f", and an escape rate of at most {most:g}" + ("" if params.train.patience is None else caveat)
 
 
 def assumed(judging: Judging, why: str) -> str:
@@ -173,9 +173,9 @@ def region_threshold(boxes: np.ndarray | None, validation: Examples) -> float:
     """From where on something is a region: of the network's own boxes where their F1 is best, else of the heatmap."""
     if boxes is None:
         return heat_scale.BEGINS
-    told = [len(true) > 0 or not target for true, target in zip(validation.boxes, validation.targets, strict=True)]
-    known = [true for true, known in zip(validation.boxes, told, strict=True) if known]
-    return box_metrics.best_threshold(list(boxes[told]), known) or heat_scale.BEGINS
+    is_marked = [len(true) > 0 or not target for true, target in zip(validation.boxes, validation.targets, strict=True)]
+    marked = [true for true, kept in zip(validation.boxes, is_marked, strict=True) if kept]
+    return box_metrics.best_threshold(list(boxes[is_marked]), marked) or heat_scale.BEGINS
 
 
 def heat_scale_of(

@@ -51,10 +51,10 @@ def decide(
     if champion is not None:
         against += lost_slices(challenger, champion, rules.max_f1_drop)
         probability = probability_cheaper if probability_cheaper is not None else 0.0
-        said = f"cheaper verdicts than version {champion.version} with probability {probability:.3f}"
+        argument = f"cheaper verdicts than version {champion.version} with probability {probability:.3f}"
         if probability < rules.min_probability_cheaper:
-            against.append(f"{said} < {rules.min_probability_cheaper:g}")
-        praise.append(said)
+            against.append(f"{argument} < {rules.min_probability_cheaper:g}")
+        praise.append(argument)
     numbers = {
         "versions": {
             contender.version: contender.evaluation.to_dict() for contender in (champion, challenger) if contender
@@ -70,15 +70,15 @@ def floors(measured: Metrics, rules: Promote) -> list[str]:
     Without a single test part of one kind, what would need it is judged only if `min_parts` asks for that kind: then the
     reason says what is missing, and not that a number is undefined.
     """
-    found = too_few(measured, rules)
+    missed = too_few(measured, rules)
     defective, good = measured.n_defective > 0, measured.n_good > 0
     if defective and good and not measured.auroc >= rules.min_auroc:
-        found.append(f"AUROC {measured.auroc:.3f} < {rules.min_auroc:.3f}")
+        missed.append(f"AUROC {measured.auroc:.3f} < {rules.min_auroc:.3f}")
     if defective and not measured.escape_rate <= rules.max_escape_rate:
-        found.append(f"escape rate {measured.escape_rate:.3f} > {rules.max_escape_rate:.3f}")
+        missed.append(f"escape rate {measured.escape_rate:.3f} > {rules.max_escape_rate:.3f}")
     if good and not measured.overkill_rate <= rules.max_overkill_rate:
-        found.append(f"overkill rate {measured.overkill_rate:.3f} > {rules.max_overkill_rate:.3f}")
-    return found
+        missed.append(f"overkill rate {measured.overkill_rate:.3f} > {rules.max_overkill_rate:.3f}")
+    return missed
 
 
 def too_few(measured: Metrics, rules: Promote) -> list[str]:
@@ -88,16 +88,16 @@ def too_few(measured: Metrics, rules: Promote) -> list[str]:
         ("defective", measured.n_defective, needed.defective, "what escapes"),
         ("good", measured.n_good, needed.good, "what is failed wrongly"),
     )
-    found = []
+    reasons = []
     for kind, n, least, unknown in kinds:
         if n == 0 and least:
-            found.append(
+            reasons.append(
                 f"the test split holds no {kind} part, so nobody knows {unknown}: {least} are needed; "
                 f"promote.min_parts with {kind}: 0 promotes without knowing it"
             )
         elif n < least:
-            found.append(f"only {n} {kind} test parts, {least} are needed (promote.min_parts)")
-    return found if measured.n else found or ["the test split holds no part"]
+            reasons.append(f"only {n} {kind} test parts, {least} are needed (promote.min_parts)")
+    return reasons if measured.n else reasons or ["the test split holds no part"]
 
 
 def not_robust(robustness: Mapping[str, Mapping[str, float]], rules: Promote) -> list[str]:
@@ -117,18 +117,18 @@ def lost_slices(challenger: Contender, champion: Contender, max_f1_drop: float) 
     At the line's defect rate where there is one: F1 in the dataset's mix favours thresholds that are wrong on the line.
     """
     old, new = (one.on_the_line or one.evaluation for one in (champion, challenger))
-    found = []
+    lost = []
     for name in sorted(champion.learned_slices):
         before, after = old.slices.get(name), new.slices.get(name)
         if before is None or after is None or math.isnan(before.f1):
             continue
         if not after.f1 >= before.f1 - max_f1_drop:
-            found.append(f"F1 on {name} falls from {before.f1:.3f} to {after.f1:.3f}, more than {max_f1_drop:g}")
-    return found
+            lost.append(f"F1 on {name} falls from {before.f1:.3f} to {after.f1:.3f}, more than {max_f1_drop:g}")
+    return lost
 
 
 def _summary(measured: Metrics) -> str:
-    said = [
+    numbers = [
         f"{title} {value:.3f}"
         for title, value in (
             ("AUROC", measured.auroc),
@@ -138,4 +138,4 @@ def _summary(measured: Metrics) -> str:
         if not math.isnan(value)
     ]
     missing = [] if measured.n_defective and measured.n_good else ["one kind of part is absent, so the rest is unknown"]
-    return f"{', '.join(said)} on {measured.n} test parts" + "".join(f"; {text}" for text in missing)
+    return f"{', '.join(numbers)} on {measured.n} test parts" + "".join(f"; {text}" for text in missing)

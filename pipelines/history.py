@@ -15,7 +15,7 @@ from pipelines.locks import line_lock
 from pipelines.snapshot import Snapshot
 from pipelines.workspace import Workspace
 
-SAID = ("label", "defect_types", "defect_probability", "mask", "boxes", "split", "slice", "part")
+COMPARED = ("label", "defect_types", "defect_probability", "mask", "boxes", "split", "slice", "part")
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Difference:
 
 def named(workspace: Workspace, name: str) -> Snapshot:
     """A snapshot by tag, number, or the beginning of its hash. Raises BadInput for none or several."""
-    found = [
+    matching = [
         taken
         for taken in snapshot.snapshots(workspace)
         if name in (taken.tag, str(taken.number)) or (len(name) >= 6 and taken.data_hash.startswith(name))
     ]
-    if len(found) != 1:
-        raise BadInput(f"{len(found) or 'No'} snapshots are called {name}.", next_step="defectloop snapshots")
-    return found[0]
+    if len(matching) != 1:
+        raise BadInput(f"{len(matching) or 'No'} snapshots are called {name}.", next_step="defectloop snapshots")
+    return matching[0]
 
 
 def diff(workspace: Workspace, before: str, after: str) -> Difference:
@@ -63,10 +63,10 @@ def compare(before: str, first: pa.Table, after: str, second: pa.Table) -> Diffe
     old, new = ({row["image"]: row for row in table.to_pylist()} for table in (first, second))
     changes = []
     for image in sorted(old.keys() & new.keys()):
-        differing = [name for name in SAID if old[image][name] != new[image][name]]
+        differing = [name for name in COMPARED if old[image][name] != new[image][name]]
         if differing:
-            said = ({name: row[image][name] for name in differing} for row in (old, new))
-            changes.append(Change(_path(new[image]), *said))
+            versions = ({name: row[image][name] for name in differing} for row in (old, new))
+            changes.append(Change(_path(new[image]), *versions))
     return Difference(
         before=before,
         after=after,

@@ -54,16 +54,18 @@ class Earlier:
 
     def __init__(self, tables: Iterable[tuple[int, pa.Table]] = ()) -> None:
         """`tables` are snapshots' numbers and annotations: columns image, part and split."""
-        found = pa.table(
+        known_uses = pa.table(
             {"image": pa.array([], pa.string()), "part": pa.array([], pa.string()), "use": pa.array([], pa.int64())}
         )
         for number, table in tables:
             rank = compute.cast(compute.index_in(table["split"], pa.array(_SPLITS)), pa.int64())
             use = compute.add(compute.multiply(rank, _PER_SPLIT), number)
-            both = pa.concat_tables([found, pa.table({"image": table["image"], "part": table["part"], "use": use})])
+            both = pa.concat_tables(
+                [known_uses, pa.table({"image": table["image"], "part": table["part"], "use": use})]
+            )
             least = both.filter(both["use"].is_valid()).group_by(["image", "part"]).aggregate([("use", "min")])
-            found = least.rename_columns(["image", "part", "use"])
-        columns = (found[name].to_pylist() for name in ("image", "part", "use"))
+            known_uses = least.rename_columns(["image", "part", "use"])
+        columns = (known_uses[name].to_pylist() for name in ("image", "part", "use"))
         self._of_image: dict[str, int] = {}
         self._of_part: dict[str, int] = {}
         for image, part, use in zip(*columns, strict=True):
@@ -160,9 +162,9 @@ def _said(a: Row, b: Row, before: Row | None) -> Row:
 
 
 def _moved(ours: dict[str, Row], rows: Iterable[Row]) -> Iterator[Moved]:
-    told: set[str] = set()
+    reported: set[str] = set()
     for row in rows:
         before = ours[row["image"]]["split"] if row["image"] in ours else None
-        if before is not None and before != row["split"] and row["part"] not in told:
-            told.add(row["part"])
+        if before is not None and before != row["split"] and row["part"] not in reported:
+            reported.add(row["part"])
             yield Moved(row["part"], before, row["split"])

@@ -39,8 +39,8 @@ def monitor(workspace: Workspace) -> DriftCheck:
         artefact = champion.tags["artefact_sha256"]
         window = inspections.of_latest_parts(ledger, params.line, rules.window, artefact_sha256=artefact)
         last = window[-1].id if window else None
-        if last is not None and (there := drift_checks.of_window(ledger, params.line, champion.version, last)):
-            return there
+        if last is not None and (kept := drift_checks.of_window(ledger, params.line, champion.version, last)):
+            return kept
         parts = drift_windows.parts_of(window)
         accepted_on, rate = (
             _reference(model_registry.reference(workspace, champion)),
@@ -82,7 +82,7 @@ def _judge(check: DriftCheck, current: Columns, reference: Columns, rules: Monit
     from pipelines.adapters import drift
 
     varying = [name for name in reference if len({*reference[name], *current[name]}) > 1]
-    found = drift.compare(
+    compared = drift.compare(
         {name: current[name] for name in varying},
         {name: reference[name] for name in varying},
         significance=rules.significance,
@@ -92,10 +92,10 @@ def _judge(check: DriftCheck, current: Columns, reference: Columns, rules: Monit
     check.columns = {
         column.name: described(current[column.name], reference[column.name])
         | {"p_value": column.p_value, "drifted": column.drifted}
-        for column in found
+        for column in compared
     }
     check.judged = True
-    check.share_drifted = sum(column.drifted for column in found) / len(found)
+    check.share_drifted = sum(column.drifted for column in compared) / len(compared)
     check.drifted = check.share_drifted >= rules.drift_share
     by_size = sorted(check.columns, key=lambda name: -abs(check.columns[name]["shift"]))
     check.top_descriptors = [name for name in by_size if check.columns[name]["drifted"]][:TOP]

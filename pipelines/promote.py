@@ -53,10 +53,10 @@ def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> D
         before = model_registry.alias(workspace, line, CHAMPION)
         rate = line_defect_rate.of_line(workspace).rate
         judged_under = f"withdrawal {withdrawal.id}" if withdrawal else _judged_under(workspace, params, rate)
-        known = promotions.last(ledger, line, version=number)
-        if known is not None and known.state == "done" and _still_holds(known, before, judged_under):
-            champions.carry_out(workspace, ledger, known)
-            return Decision(known.kind != "refuse", tuple(known.reasons), known.numbers)
+        earlier = promotions.last(ledger, line, version=number)
+        if earlier is not None and earlier.state == "done" and _still_holds(earlier, before, judged_under):
+            champions.carry_out(workspace, ledger, earlier)
+            return Decision(earlier.kind != "refuse", tuple(earlier.reasons), earlier.numbers)
         decision = _refusal(withdrawal, number) if withdrawal else _decide(workspace, params, version, before, rate)
         record = promotions.add(
             ledger,
@@ -103,13 +103,13 @@ def rollback(
             raise Refused(
                 f"Version {target} of line {line} is {champions.in_words(withdrawal)}.", next_step=_how_to_lift(target)
             )
-        said = f"rolled back from version {champion.version} to {target}" + (f": {reason}" if reason else "")
+        sentence = f"rolled back from version {champion.version} to {target}" + (f": {reason}" if reason else "")
         record = Promotion(
             line=line,
             kind="rollback",
             version=target,
             champion_before=champion.version,
-            reasons=[said],
+            reasons=[sentence],
             numbers={},
             state="pending",
             decided_at=now(),
@@ -127,7 +127,7 @@ def rollback(
             ),
         )
         champions.carry_out(workspace, ledger, record)
-    return Decision(True, (said,), {})
+    return Decision(True, (sentence,), {})
 
 
 def finish_interrupted(workspace: Workspace) -> list[Promotion]:
@@ -177,19 +177,19 @@ def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
     return {change: {"changed": shares["changed"], "flipped": shares["turned"]} for change, shares in older.items()}
 
 
-def _still_holds(known: Promotion, champion: str | None, judged_under: str) -> bool:
+def _still_holds(decision: Promotion, champion: str | None, judged_under: str) -> bool:
     """A decision stands as long as the champion is the one it left behind, and a refusal only as long as rules, test
     parts and withdrawals are the same."""
-    if known.kind == "refuse":
-        return champion == known.champion_before and known.numbers.get("judged_under") == judged_under
-    return champion == known.version
+    if decision.kind == "refuse":
+        return champion == decision.champion_before and decision.numbers.get("judged_under") == judged_under
+    return champion == decision.version
 
 
 def _judged_under(workspace: Workspace, params: Params, rate: float | None) -> str:
     """A rate counts with two digits: an estimate that hardly moves reopens nothing."""
     rules = params.model_dump_json(include={"promote", "cost", "evaluate"})
-    said = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}")
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    text = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _learned_from(version: ModelVersion) -> dict[str, str]:

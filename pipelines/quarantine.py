@@ -48,29 +48,29 @@ def named(workspace: Workspace, paths: Sequence[str], reason: str | None = None)
     """
     if not paths and not reason:
         raise BadInput("No entry is named.", next_step="Name paths, or --reason TEXT: defectloop quarantine list")
-    there = entries(workspace)
-    by_path = {entry.path: entry for entry in there}
+    present = entries(workspace)
+    by_path = {entry.path: entry for entry in present}
     unknown = [path for path in paths if path not in by_path]
     if unknown:
         raise BadInput(f"Quarantine has no {unknown[0]}.", next_step="defectloop quarantine list")
-    found = because([by_path[path] for path in dict.fromkeys(paths)] if paths else there, reason)
-    if not found:
+    chosen = because([by_path[path] for path in dict.fromkeys(paths)] if paths else present, reason)
+    if not chosen:
         raise BadInput(
-            f"Of {len(paths) or len(there)} entries none was refused for {reason!r}.",
+            f"Of {len(paths) or len(present)} entries none was refused for {reason!r}.",
             next_step="defectloop quarantine list",
         )
-    return found
+    return chosen
 
 
-def because(found: Sequence[Quarantined], text: str | None) -> list[Quarantined]:
+def because(entries: Sequence[Quarantined], text: str | None) -> list[Quarantined]:
     """Those whose reason holds the text, whatever the case of its letters."""
-    return [entry for entry in found if (text or "").casefold() in entry.reason.casefold()]
+    return [entry for entry in entries if (text or "").casefold() in entry.reason.casefold()]
 
 
-def by_reason(found: Sequence[Quarantined]) -> dict[str, list[Quarantined]]:
+def by_reason(entries: Sequence[Quarantined]) -> dict[str, list[Quarantined]]:
     """The entries by reason without what differs from image to image, the most frequent first."""
     groups: dict[str, list[Quarantined]] = {}
-    for entry in found:
+    for entry in entries:
         kinds = (part.split(" (")[0].split(": the same")[0] for part in entry.reason.split("; "))
         groups.setdefault("; ".join(dict.fromkeys(kinds)), []).append(entry)
     return dict(sorted(groups.items(), key=lambda item: -len(item[1])))

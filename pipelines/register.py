@@ -115,17 +115,17 @@ def beyond_verdicts(evaluated: dict[str, Any]) -> dict[str, float]:
         for name in names
     }
     recall = evaluated.get("recall_at_false_alarm_rate", {})
-    return numbers | {f"test_recall_at_false_alarm_rate_{rate}": found for rate, found in recall.items()}
+    return numbers | {f"test_recall_at_false_alarm_rate_{rate}": share for rate, share in recall.items()}
 
 
 def robustness_shares(robustness: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """What the gate asks for, short enough for a tag. Older evaluations say `turned` where later ones say `flipped`."""
     return {
         change: {
-            "changed": round(found["changed"], 4),
-            "flipped": round(found["flipped"] if "flipped" in found else found["turned"], 4),
+            "changed": round(shares["changed"], 4),
+            "flipped": round(shares["flipped"] if "flipped" in shares else shares["turned"], 4),
         }
-        for change, found in robustness.items()
+        for change, shares in robustness.items()
     }
 
 

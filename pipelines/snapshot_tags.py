@@ -28,9 +28,9 @@ def snapshots(workspace: Workspace) -> list[Snapshot]:
         f"refs/tags/data/{line}",
         "--format=%(refname:strip=2) %(*objectname) %(contents:subject)",
     )
-    found = []
+    numbered = []
     for row in listing.splitlines():
         tag, commit, data_hash, n_images = row.split()
         number = int(tag.rsplit("/", 1)[1])
-        found.append(Snapshot(line, number, tag, data_hash, commit, int(n_images), created=False))
-    return sorted(found, key=lambda taken: taken.number)
+        numbered.append(Snapshot(line, number, tag, data_hash, commit, int(n_images), created=False))
+    return sorted(numbered, key=lambda taken: taken.number)

@@ -87,9 +87,9 @@ def synthesize(
     Raises BadInput for an unknown kind, NotReady without good training images, or without real defects to cut out.
     """
     table = annotation_table.load(workspace.annotations)
-    there = set(table.filter(compute.equal(table["source"], SOURCE))["source_path"].to_pylist())
+    existing = set(table.filter(compute.equal(table["source"], SOURCE))["source_path"].to_pylist())
     items = plan(table, kinds, count, seed, slice)
-    wanted = [item for item in items if item.name not in there]
+    wanted = [item for item in items if item.name not in existing]
     work = workspace.state / "work"
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="synthesize-", dir=work) as folder:
@@ -139,9 +139,9 @@ def make(data_dir: Path, item: Synthetic) -> Made | None:
     """The image; None when none of its tries gives one where the defect lies on the part and is seen."""
     random = _random(item.kind, item.number, item.seed, item.slice, 1)
     for donor, goods in item.tries:
-        found = _drawn(data_dir, item.kind, goods, random) if donor is None else _pasted(data_dir, donor, goods, random)
-        if found is not None:
-            (image, mask), good = found
+        drawn = _drawn(data_dir, item.kind, goods, random) if donor is None else _pasted(data_dir, donor, goods, random)
+        if drawn is not None:
+            (image, mask), good = drawn
             kept = images.read(data_dir / good["file"])
             white = np.float32(np.iinfo(kept.dtype).max)
             changed = np.round(image * white).astype(kept.dtype)
@@ -172,7 +172,7 @@ def _pasted(data_dir: Path, donor: Row, goods: Sequence[Row], random: np.random.
             places.append((place, good))
     if not places:
         return None
-    best, good = min(places, key=lambda found: found[0].mismatch)
+    best, good = min(places, key=lambda pair: pair[0].mismatch)
     return pasted.paste(_unit(data_dir, good), best), good
 
 

@@ -45,13 +45,13 @@ def trace(workspace: Workspace, part: str) -> Trace:
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
         part = inspections.part_called(ledger, line, part)
-        seen = inspections.of_part(ledger, line, part)
-        said = reviews.of_part(ledger, line, part)
+        inspected = inspections.of_part(ledger, line, part)
+        reviewed = reviews.of_part(ledger, line, part)
         origins = {
             number: _origin(workspace, line, number, promotions.last(ledger, line, version=number))
-            for number in dict.fromkeys(item.model_version for item in seen)
+            for number in dict.fromkeys(item.model_version for item in inspected)
         }
-    return Trace(part, part_verdicts.of(seen), seen, said, origins)
+    return Trace(part, part_verdicts.of(inspected), inspected, reviewed, origins)
 
 
 def render(traced: Trace) -> str:

@@ -18,7 +18,7 @@ from pipelines.adapters import tracking
 from pipelines.amounts import of_them
 from pipelines.workspace import Workspace
 
-SAID = {
+SUMMARISED = {
     "val_auroc": "validation AUROC",
     "val_iou": "IoU of pixels",
     "val_map50": "validation mAP50",
@@ -58,7 +58,7 @@ def main(workspace: Workspace) -> None:
         (out / "run.json").write_text(json.dumps({"mlflow_run_id": run_id, "train_key": key, "snapshot": snapshot}))
     shutil.rmtree(work, ignore_errors=True)
     last = trained.history[-1] if trained.history else {}
-    reached = [f"{title} {last[name]:.3f}" for name, title in SAID.items() if name in last]
+    reached = [f"{title} {last[name]:.3f}" for name, title in SUMMARISED.items() if name in last]
     epochs = [f"{len(trained.history)} epochs"] if "epoch" in last else []
     counted = of_them(len(training), int(training.synthetic.sum()))
     progress.say(", ".join([f"train: {counted}", *trained.noted, *epochs, *reached]))
@@ -66,8 +66,8 @@ def main(workspace: Workspace) -> None:
 
 def train_key(params: Params, snapshot: str) -> str:
     """What makes two trainings the same one: line, data, and the sections model and train."""
-    said = params.model_dump(mode="json", include={"line", "model", "train"}) | {"snapshot": snapshot}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    values = params.model_dump(mode="json", include={"line", "model", "train"}) | {"snapshot": snapshot}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _write_history(history: list[dict[str, float]], path: Path) -> None:

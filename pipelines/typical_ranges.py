@@ -33,7 +33,7 @@ def learned(workspace: Workspace, table: pa.Table, factor: float) -> TypicalRang
     """Ranges for the slices of `table`. A slice that the champion never saw has none: it is named, not judged."""
     origin, champions = _champions_data(workspace)
     source = table if champions is None else champions
-    ranges = {name: found for name in _slices(table) if (found := of_slice(source, name, factor))}
+    ranges = {name: of_one for name in _slices(table) if (of_one := of_slice(source, name, factor))}
     blank = compute.and_(compute.is_null(table[RANGED[0]]), compute.is_null(table["decode_error"]))
     without = tuple(name for name in _slices(table) if name not in ranges)
     return TypicalRanges(origin, ranges, without, compute.sum(blank).as_py() or 0)
@@ -47,9 +47,9 @@ def of_slice(table: pa.Table, name: str, factor: float) -> dict[str, tuple[float
     if (~np.isnan(columns[RANGED[0]])).sum() < MIN_IMAGES:
         return {}
     return {
-        descriptor: found
+        descriptor: limits
         for descriptor, values in columns.items()
-        if (found := typical_range(descriptor, values, factor))
+        if (limits := typical_range(descriptor, values, factor))
     }
 
 

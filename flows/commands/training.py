@@ -118,5 +118,5 @@ def compare(
     """
     from pipelines.compare import compare, text
 
-    found = compare(open_workspace(workspace), first, second)
-    answer(found, text(found), as_json=as_json)
+    comparison = compare(open_workspace(workspace), first, second)
+    answer(comparison, text(comparison), as_json=as_json)

@@ -188,8 +188,8 @@ def _answer_campaign(place: Workspace, ledger: Ledger, request_id: int) -> int:
         if time.monotonic() > deadline:
             raise DefectloopError("The retraining flow asked for no labels.", next_step="Read deploy.log.")
         time.sleep(POLL_S)
-    known = cells.truth(place)
+    truth = cells.truth(place)
     asked = [item.inspection.part for item in reviewing.waiting(place).asked]
     for part in asked:
-        reviewing.answer(place, part, known[part], cells.REVIEWER)
+        reviewing.answer(place, part, truth[part], cells.REVIEWER)
     return len(asked)

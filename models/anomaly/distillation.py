@@ -108,7 +108,7 @@ def _standardise(teacher: Teacher, lessons: Lessons) -> None:
 def _measure_usual(network: Network, lessons: DataLoader) -> None:
     sums, n = torch.zeros_like(network.usual), 0
     for pixels, *taught in lessons:
-        found = errors(tuple(taught), network.student(pixels))
-        sums += torch.stack([error.mean() for error in found]) * len(pixels)
+        level_errors = errors(tuple(taught), network.student(pixels))
+        sums += torch.stack([error.mean() for error in level_errors]) * len(pixels)
         n += len(pixels)
     network.usual.copy_((sums / n).clamp_min(1e-6))

@@ -38,5 +38,5 @@ class Distillation(lightning.LightningModule):
 
     def _loss(self, batch: list[torch.Tensor]) -> torch.Tensor:
         pixels, *taught = batch
-        said = self.student(pixels.contiguous(memory_format=torch.channels_last))
-        return torch.stack([error.mean() for error in errors(tuple(taught), said)]).sum()
+        imitated = self.student(pixels.contiguous(memory_format=torch.channels_last))
+        return torch.stack([error.mean() for error in errors(tuple(taught), imitated)]).sum()

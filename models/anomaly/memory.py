@@ -17,7 +17,7 @@ import torch
 from models import backbones, images
 from models.anomaly.coreset import greedy
 from models.anomaly.network import Network, Patches
-from models.augmentation import View, seen, views
+from models.augmentation import View, augmented, views
 from models.examples import Examples, chosen_from
 from models.fitting import Progress, Trained
 from models.onnx_graphs import export, with_preprocessing
@@ -55,12 +55,12 @@ def train(
     every = max(1, size // LOGGED)
     with progress("bank", size) as show:
 
-        def told(done: int, reach: float) -> None:
+        def log_reach(done: int, reach: float) -> None:
             if done % every == 0:
                 show(done)
                 history.append({"patches": float(done), "farthest_patch": reach})
 
-        chosen = greedy(pool, size, params.train.seed, told)
+        chosen = greedy(pool, size, params.train.seed, log_reach)
     places = torch.arange(size) % len(chosen)  # fewer patches than places: some are remembered twice
     network.bank.copy_(pool[chosen][places])
     if logger:
@@ -87,7 +87,7 @@ def sampled(
 
     def some(item: tuple[bytes, Path, View]) -> np.ndarray:
         name, file, view = item
-        maps = session.run(None, {INPUT: as_input(seen(images.read(file), view, file.stem))})[0][0]
+        maps = session.run(None, {INPUT: as_input(augmented(images.read(file), view, file.stem))})[0][0]
         rows = maps.reshape(len(maps), -1).T
         random = np.random.default_rng(int.from_bytes(name[:8]))
         return rows[np.sort(random.permutation(len(rows))[:each])]

@@ -81,23 +81,23 @@ class Network(nn.Module):
         relevance = self.smooth(self.disagreement(taught, self.student(pixels)))
         return relevance.flatten(1).amax(1), described(list(taught)), relevance
 
-    def disagreement(self, taught: tuple[torch.Tensor, ...], said: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def disagreement(self, taught: tuple[torch.Tensor, ...], imitated: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """[n, h, w] at the finest level's resolution."""
         finest = taught[0].shape[-2:]
         total = torch.zeros_like(taught[0][:, :1])
-        for level, error in enumerate(errors(taught, said)):
+        for level, error in enumerate(errors(taught, imitated)):
             here = error / self.usual[level]
             total = total + functional.interpolate(here, size=finest, mode="bilinear", align_corners=False)
         return total[:, 0] / len(taught)
 
 
-def errors(taught: tuple[torch.Tensor, ...], said: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+def errors(taught: tuple[torch.Tensor, ...], imitated: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
     """Mean squared difference over the channels of each level: [n, 1, h, w], of the teacher's resolution."""
     return [
         (one - functional.interpolate(other, size=one.shape[-2:], mode="bilinear", align_corners=False))
         .square()
         .mean(1, keepdim=True)
-        for one, other in zip(taught, said, strict=True)
+        for one, other in zip(taught, imitated, strict=True)
     ]
 
 

@@ -119,9 +119,9 @@ def loss(heads: Heads, batch: list[torch.Tensor], positive_weight: float) -> tup
     weight = torch.tensor(positive_weight, device=logits.device)
     apart = functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
     if types:
-        known = types[0] >= 0
+        is_labelled = types[0] >= 0
         of_types = functional.binary_cross_entropy_with_logits(
             heads.type_logits(features), types[0].clamp_min(0), reduction="none"
         )
-        apart = apart + (of_types * known).sum() / known.sum().clamp_min(1)
+        apart = apart + (of_types * is_labelled).sum() / is_labelled.sum().clamp_min(1)
     return apart, logits

@@ -16,7 +16,7 @@ from models.augmentation import PLAIN, View, view_at, views
 from models.classification.lightning_module import FromPixels, HeadsAlone
 from models.classification.network import Network, Pooled
 from models.dataset import ImageDataset
-from models.examples import Examples, types_said
+from models.examples import Examples, type_targets
 from models.fitting import EpochOrder, Progress, Trained, fit
 from models.frozen_features import frozen_features
 from models.params import Params
@@ -112,4 +112,4 @@ def _tensors(features: np.ndarray, examples: Examples, views: int) -> TensorData
 
 def _types(examples: Examples) -> np.ndarray | None:
     """None where there are not several types to tell apart."""
-    return types_said(examples) if len(examples.defect_types) > 1 else None
+    return type_targets(examples) if len(examples.defect_types) > 1 else None

@@ -37,10 +37,10 @@ class Detection(FineTuning):
     averaged: Learning
 
     def __init__(
-        self, learner: Learning, params: Train, found: Callable[..., torch.Tensor], defect_types: Sequence[str]
+        self, learner: Learning, params: Train, detections: Callable[..., torch.Tensor], defect_types: Sequence[str]
     ) -> None:
         super().__init__(learner, learner.maps, params)
-        self.found, self.defect_types = found, defect_types
+        self.detections, self.defect_types = detections, defect_types
         self._validation: list[tuple[np.ndarray, np.ndarray]] = []
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
@@ -55,13 +55,13 @@ class Detection(FineTuning):
         logits, boxes, middles, nearest = self.averaged(inputs)
         apart = loss(logits, boxes, middles, nearest, truth)
         self.log("val_loss", apart, batch_size=len(truth), sync_dist=True)
-        rows = self.found(*candidates(logits.float(), boxes.float())).cpu().numpy()
+        rows = self.detections(*candidates(logits.float(), boxes.float())).cpu().numpy()
         real = [each[each[:, 4] > NOTHING] for each in truth.cpu().numpy()]
         self._validation.extend(zip(rows, real, strict=True))
 
     def on_validation_epoch_end(self) -> None:
-        found, truth = zip(*self._validation, strict=True)
+        predicted, truth = zip(*self._validation, strict=True)
         self._validation.clear()
         if any(map(len, truth)):
-            quality = average_precision(found, truth, self.defect_types)
+            quality = average_precision(predicted, truth, self.defect_types)
             self.log("val_map50", quality.map50, sync_dist=True)

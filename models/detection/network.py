@@ -86,9 +86,9 @@ class Network(nn.Module):
         embedding = torch.cat([level.mean((2, 3)) for level in maps], dim=1)
         score, kind, places = candidates(logits, boxes)
         relevance = _painted(score, places, maps[0].shape[-2:])
-        return type_logits.amax(1), type_logits, embedding, relevance, self.found(score, kind, places)
+        return type_logits.amax(1), type_logits, embedding, relevance, self.detections(score, kind, places)
 
-    def found(self, score: torch.Tensor, kind: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    def detections(self, score: torch.Tensor, kind: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         """Candidates to boxes [n, max_detections, 6] as `models.kinds.Network` says."""
         score = score * kept(boxes, kind, self.nms_iou)
         best, order = score.topk(min(self.max_detections, score.shape[1]))

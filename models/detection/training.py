@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from models import backbones, images, masks
-from models.augmentation import PLAIN, View, boxes_seen, view_at, views
+from models.augmentation import PLAIN, View, augmented_boxes, view_at, views
 from models.dataset import ImageDataset
 from models.detection.lightning_module import Detection, Learning
 from models.detection.losses import NOTHING
@@ -57,7 +57,7 @@ def train(
     `cache` keeps frozen maps by image, for every later training. Defective images without boxes and masks are left out:
     as background they would teach that their defects are none. Raises BadData when no training image has a box.
     """
-    training, validation = told(training), told(validation)
+    training, validation = with_usable_boxes(training), with_usable_boxes(validation)
     if not training.targets.any():
         raise BadData(
             "No defective image of the training split has boxes or a mask; model.kind: detection learns from nothing else.",
@@ -70,7 +70,7 @@ def train(
     learn, check = inputs(training, True), inputs(validation, False)
     del inputs  # and with it the cache's own copy of what is kept
     order = EpochOrder(len(training), len(views(chosen)), chosen.seed, fresh=fresh)
-    module = Detection(Learning(maps, network.head), chosen, network.found, training.defect_types)
+    module = Detection(Learning(maps, network.head), chosen, network.detections, training.defect_types)
     history = fit(
         module,
         DataLoader(learn, chosen.batch_size, sampler=order, collate_fn=batch),
@@ -84,7 +84,7 @@ def train(
     return Trained(network.cpu().eval(), history)
 
 
-def told(examples: Examples) -> Examples:
+def with_usable_boxes(examples: Examples) -> Examples:
     """With boxes around masks where there are no boxes; without defective images where nobody marked the defect."""
     boxes = [
         _around(mask, types) if mask and target and not len(given) else given
@@ -92,8 +92,8 @@ def told(examples: Examples) -> Examples:
             examples.masks, examples.targets, examples.boxes, examples.types, strict=True
         )
     ]
-    known = [not target or len(given) > 0 for target, given in zip(examples.targets, boxes, strict=True)]
-    return chosen_from(replace(examples, boxes=boxes), known)
+    usable = [not target or len(given) > 0 for target, given in zip(examples.targets, boxes, strict=True)]
+    return chosen_from(replace(examples, boxes=boxes), usable)
 
 
 def _around(mask: Path, types: tuple[int, ...]) -> np.ndarray:
@@ -134,7 +134,7 @@ class WithBoxes(Dataset):
         if len(boxes) and view.random and image not in self._shapes:
             self._shapes[image] = images.read(file).shape
         shape = self._shapes.get(image, (1, 1))
-        return self.inputs(index), boxes_seen(boxes, view, file.stem, height_px=shape[0], width_px=shape[1])
+        return self.inputs(index), augmented_boxes(boxes, view, file.stem, height_px=shape[0], width_px=shape[1])
 
 
 def _learning_maps(

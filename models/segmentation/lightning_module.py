@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from models.fine_tuning import FineTuning
 from models.params import Train
-from models.segmentation.network import Network, Said, score
+from models.segmentation.network import Network, UNetOutput, score
 
 OF_IMAGES = (
     0.3  # of the loss, beside 1 for pixels: it says which places of an image must be found, not how far they reach
@@ -40,12 +40,12 @@ class Segmentation(FineTuning):
         return apart
 
     def validation_step(self, batch: list[torch.Tensor], _: int) -> None:
-        apart, said = self._loss(self.averaged, batch)
+        apart, outputs = self._loss(self.averaged, batch)
         self.log("val_loss", apart, batch_size=len(batch[0]), sync_dist=True)
-        self._validation.append((score(said).float().cpu().numpy(), batch[1].cpu().numpy()))
-        known = batch[4] > 0
-        found, true = (_as_fine_as(batch[3], said[0].logits) > 0)[known], batch[3][known] > 0.5
-        self._overlap += float((found & true).sum()), float((found | true).sum())
+        self._validation.append((score(outputs).float().cpu().numpy(), batch[1].cpu().numpy()))
+        has_mask = batch[4] > 0
+        predicted, true = (_as_fine_as(batch[3], outputs[0].logits) > 0)[has_mask], batch[3][has_mask] > 0.5
+        self._overlap += float((predicted & true).sum()), float((predicted | true).sum())
 
     def on_validation_epoch_end(self) -> None:
         raw, target = (np.concatenate(parts) for parts in zip(*self._validation, strict=True))
@@ -56,25 +56,25 @@ class Segmentation(FineTuning):
             self.log("val_iou", float(self._overlap[0] / self._overlap[1]), sync_dist=True)
         self._overlap[:] = 0
 
-    def _loss(self, network: Network, batch: list[torch.Tensor]) -> tuple[torch.Tensor, list[Said]]:
+    def _loss(self, network: Network, batch: list[torch.Tensor]) -> tuple[torch.Tensor, list[UNetOutput]]:
         """The batch's loss, and what each U-Net says."""
-        pixels, target, types, mask, known = batch
-        said, type_logits = network.learned(pixels.contiguous(memory_format=torch.channels_last))
-        loss = torch.stack([_of_one(one, target, mask, known) for one in said]).sum()
+        pixels, target, types, mask, has_mask = batch
+        outputs, type_logits = network.learned(pixels.contiguous(memory_format=torch.channels_last))
+        loss = torch.stack([_of_one(one, target, mask, has_mask) for one in outputs]).sum()
         if type_logits is not None:
-            told = types >= 0
+            is_labelled = types >= 0
             of_types = functional.binary_cross_entropy_with_logits(type_logits, types.clamp_min(0), reduction="none")
-            loss = loss + (of_types * told).sum() / told.sum().clamp_min(1)
-        return loss, said
+            loss = loss + (of_types * is_labelled).sum() / is_labelled.sum().clamp_min(1)
+        return loss, outputs
 
 
-def _of_one(said: Said, target: torch.Tensor, mask: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+def _of_one(output: UNetOutput, target: torch.Tensor, mask: torch.Tensor, has_mask: torch.Tensor) -> torch.Tensor:
     """Images' and pixels' loss of one U-Net."""
-    logits = _as_fine_as(mask, said.logits)
-    weight = known.view(-1, 1, 1).expand_as(mask)
+    logits = _as_fine_as(mask, output.logits)
+    weight = has_mask.view(-1, 1, 1).expand_as(mask)
     of_pixels = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
     return (
-        OF_IMAGES * functional.binary_cross_entropy_with_logits(said.raw, target)
+        OF_IMAGES * functional.binary_cross_entropy_with_logits(output.raw, target)
         + (of_pixels * weight).sum() / weight.sum().clamp_min(1)
         + _dice(logits.sigmoid() * weight, mask * weight)
     )

@@ -23,8 +23,8 @@ CELLS = 8  # the most suspicious ones, whose mean speaks for the image
 CONTEXT = 3  # of the coarsest levels: what tells types apart, and what drift is measured on
 
 
-class Said(NamedTuple):
-    """What one U-Net says: the image's raw score [n], the places' logits [n, h, w], its backbone's maps."""
+class UNetOutput(NamedTuple):
+    """What one U-Net answers: the image's raw score [n], the places' logits [n, h, w], its backbone's maps."""
 
     raw: torch.Tensor
     logits: torch.Tensor
@@ -46,17 +46,17 @@ class UNet(nn.Module):
         nn.init.constant_(self.pixel.bias, -3.0)  # few pixels are defective
         self.cell = CELL_PX >> (LEVELS - len(widths))
 
-    def forward(self, pixels: torch.Tensor) -> Said:
+    def forward(self, pixels: torch.Tensor) -> UNetOutput:
         maps = self.backbone(pixels)
         logits = self.pixel(self.decoder([pixels, *maps]))
         suspicious = functional.avg_pool2d(logits, self.cell).flatten(1)
         raw = suspicious.topk(min(CELLS, suspicious.shape[1])).values.mean(1)
-        return Said(raw, logits[:, 0], maps)
+        return UNetOutput(raw, logits[:, 0], maps)
 
 
-def score(said: Sequence[Said]) -> torch.Tensor:
+def score(outputs: Sequence[UNetOutput]) -> torch.Tensor:
     """The raw score [n] of all of them."""
-    return torch.stack([one.raw for one in said]).mean(0)
+    return torch.stack([one.raw for one in outputs]).mean(0)
 
 
 class Network(nn.Module):
@@ -80,22 +80,22 @@ class Network(nn.Module):
             self.outputs = (*self.outputs, "type_logits")
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        said, types = self.learned(pixels)
-        answers = score(said), described(said[-1].maps[-CONTEXT:]), said[0].logits.sigmoid()
+        outputs, types = self.learned(pixels)
+        answers = score(outputs), described(outputs[-1].maps[-CONTEXT:]), outputs[0].logits.sigmoid()
         return answers if types is None else (*answers, types)
 
-    def learned(self, pixels: torch.Tensor) -> tuple[list[Said], torch.Tensor | None]:
+    def learned(self, pixels: torch.Tensor) -> tuple[list[UNetOutput], torch.Tensor | None]:
         """What each U-Net says, the tuned one first, and type logits [n, k]."""
-        said = [one(pixels) for one in (self.tuned, self.unchanged) if one is not None]
-        types = None if self.types is None else self.types(self._where_defective(said[0]))
-        return said, types
+        outputs = [one(pixels) for one in (self.tuned, self.unchanged) if one is not None]
+        types = None if self.types is None else self.types(self._where_defective(outputs[0]))
+        return outputs, types
 
-    def _where_defective(self, said: Said) -> torch.Tensor:
+    def _where_defective(self, output: UNetOutput) -> torch.Tensor:
         """The mean of each level's channels [n, Σ channels], every place weighted by the likeliest defect in it."""
-        found = []
-        for level in said.maps[-CONTEXT:]:
-            times = max(said.logits.shape[-1] // level.shape[-1], 1)
-            likeliest = functional.max_pool2d(said.logits[:, None], times, ceil_mode=True)
+        pooled = []
+        for level in output.maps[-CONTEXT:]:
+            times = max(output.logits.shape[-1] // level.shape[-1], 1)
+            likeliest = functional.max_pool2d(output.logits[:, None], times, ceil_mode=True)
             weight = functional.interpolate(likeliest, size=level.shape[-2:], mode="nearest").sigmoid().detach()
-            found.append((level * weight).sum((2, 3)) / weight.sum((2, 3)).clamp_min(1e-6))
-        return functional.dropout(torch.cat(found, dim=1), 0.3, self.training)
+            pooled.append((level * weight).sum((2, 3)) / weight.sum((2, 3)).clamp_min(1e-6))
+        return functional.dropout(torch.cat(pooled, dim=1), 0.3, self.training)

@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from models import backbones, images, masks
-from models.augmentation import PLAIN, View, mask_seen, seen, view_at, views
+from models.augmentation import PLAIN, View, augmented, augmented_mask, view_at, views
 from models.errors import BadData
-from models.examples import Examples, types_said
+from models.examples import Examples, type_targets
 from models.fitting import EpochOrder, Progress, Trained, fit
 from models.params import Params
 from models.preprocessing import preprocessor
@@ -82,7 +82,7 @@ class WithMasks(Dataset):
 
     def __init__(self, examples: Examples, image_size_px: int, view: Callable[[int], View] = lambda _: PLAIN) -> None:
         self.examples, self.view = examples, view
-        self.types = torch.from_numpy(types_said(examples))
+        self.types = torch.from_numpy(type_targets(examples))
         self.preprocess = preprocessor(image_size_px)
         self.known = [
             not target or (mask is not None and bool(masks.read(mask).any()))
@@ -103,10 +103,10 @@ class WithMasks(Dataset):
         image, turned = images.read(path), self.view(view)
         where = np.zeros(image.shape[:2], dtype=bool)
         if target and mask is not None:
-            where = mask_seen(masks.read(mask, image.shape[:2]), turned, path.stem)
+            where = augmented_mask(masks.read(mask, image.shape[:2]), turned, path.stem)
         white = np.ascontiguousarray(where[..., None]).astype(np.uint8) * 255
         return (
-            torch.from_numpy(self.preprocess(seen(image, turned, path.stem))[0]),
+            torch.from_numpy(self.preprocess(augmented(image, turned, path.stem))[0]),
             torch.tensor(target),
             self.types[number],
             torch.from_numpy(self.preprocess(white)[0, 0]),

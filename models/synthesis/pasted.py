@@ -60,7 +60,7 @@ def find_place(target: np.ndarray, defect: Cut, part: np.ndarray, random: np.ran
 
     A defect that touched the border of its picture, a broken edge say, goes to the border again.
     """
-    found: list[Place] = []
+    candidates: list[Place] = []
     height, width = defect.mask.shape
     if height >= target.shape[0] or width >= target.shape[1] or height * width > MOST_SHARE * part.size:
         return None
@@ -72,8 +72,8 @@ def find_place(target: np.ndarray, defect: Cut, part: np.ndarray, random: np.ran
             _along(width, target.shape[1], left, right, random),
         )
         if any(flipped.at_border) or part[window][flipped.mask].all():
-            found.append(Place(flipped, window, _mismatch(target[window], flipped)))
-    best = min(found, key=lambda place: place.mismatch, default=None)
+            candidates.append(Place(flipped, window, _mismatch(target[window], flipped)))
+    best = min(candidates, key=lambda place: place.mismatch, default=None)
     return best if best is not None and best.mismatch < WORST else None
 
 
@@ -100,18 +100,18 @@ def blend(below: np.ndarray, above: np.ndarray, inside: np.ndarray) -> np.ndarra
         return below
     number = np.full(inside.shape, -1)
     number[rows, columns] = np.arange(len(rows))
-    known = (below - above).astype(np.float64)
+    difference = (below - above).astype(np.float64)
     right = np.zeros((len(rows), below.shape[2]))
     neighbours = np.zeros(len(rows))
     entries: list[tuple[np.ndarray, np.ndarray]] = []
     for down, across in ((0, 1), (0, -1), (1, 0), (-1, 0)):
         near = (rows + down, columns + across)
-        there = (near[0] >= 0) & (near[0] < inside.shape[0]) & (near[1] >= 0) & (near[1] < inside.shape[1])
-        neighbours += there
-        of = np.flatnonzero(there)
+        inside_image = (near[0] >= 0) & (near[0] < inside.shape[0]) & (near[1] >= 0) & (near[1] < inside.shape[1])
+        neighbours += inside_image
+        of = np.flatnonzero(inside_image)
         at = number[near[0][of], near[1][of]]
         entries.append((of[at >= 0], at[at >= 0]))
-        right[of[at < 0]] += known[near[0][of[at < 0]], near[1][of[at < 0]]]
+        right[of[at < 0]] += difference[near[0][of[at < 0]], near[1][of[at < 0]]]
     first, second = (np.concatenate(ends) for ends in zip(*entries, strict=True))
     matrix = sparse.coo_matrix((-np.ones(len(first)), (first, second)), shape=(len(rows), len(rows)))
     field = spsolve((matrix + sparse.diags(neighbours)).tocsc(), right).reshape(len(rows), -1)
@@ -141,9 +141,9 @@ def _mismatch(below: np.ndarray, defect: Cut) -> float:
     around = ~defect.mask
     if not around.any():
         return 1.0
-    there, here = below[around].mean(axis=1), defect.pixels[around].mean(axis=1)
-    scaled = here * (there.mean() / max(float(here.mean()), 0.02))
-    return float(np.abs(there - scaled).mean() + 0.25 * abs(there.mean() - here.mean()))
+    surroundings, here = below[around].mean(axis=1), defect.pixels[around].mean(axis=1)
+    scaled = here * (surroundings.mean() / max(float(here.mean()), 0.02))
+    return float(np.abs(surroundings - scaled).mean() + 0.25 * abs(surroundings.mean() - here.mean()))
 
 
 def _inner(inside: np.ndarray, at_border: tuple[bool, bool, bool, bool]) -> np.ndarray:

@@ -73,12 +73,12 @@ class Contract:
 
         wanted = self.rules.min_parts_per_class
         asks = f"every class has {wanted.train} parts to train, {wanted.validation} to validate, {wanted.test} to test"
-        found = []
+        outcomes = []
         if rule := self._rule("parts_per_class", asks, "too few parts"):
-            found += self._check("parts", counts, [self._between(rule, "missing", None, 0)], key="key")
+            outcomes += self._check("parts", counts, [self._between(rule, "missing", None, 0)], key="key")
         oldest = self.rules.max_label_age_days
         if oldest is None or self.rules.severity.label_age == "off":
-            return found
+            return outcomes
         asks = f"the newest label is at most {oldest:g} days old"
         newest = pd.DataFrame({"key": ["newest label"], "age_days": [label_age_days]}, index=["newest label"])
         newest["age_days"] = newest["age_days"].astype(float)
@@ -88,7 +88,7 @@ class Contract:
             gxe.ExpectColumnValuesToNotBeNull(column="age_days", **dated),
             self._between(young, "age_days", None, oldest),
         ]
-        return found + self._check("freshness", newest, fresh, key="key")
+        return outcomes + self._check("freshness", newest, fresh, key="key")
 
     def write_docs(self, folder: Path) -> None:
         """Data Docs of everything checked so far, in place of what `folder` held."""
@@ -109,8 +109,8 @@ class Contract:
         yield gxe.ExpectColumnValuesToBeNull(column="decode_error", **readable)
         labelled = self._rule("label", "every image has a label", "no label")
         yield gxe.ExpectColumnValuesToNotBeNull(column="label", **labelled)
-        known = self._rule("label", f"labels are {classes}", f"label is none of {classes}")
-        yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(rules.classes), **known)
+        known_label = self._rule("label", f"labels are {classes}", f"label is none of {classes}")
+        yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(rules.classes), **known_label)
         if rule := self._rule("label_source", "it is said who labelled", "nobody is named who labelled it"):
             yield gxe.ExpectColumnValuesToNotBeNull(column="labelled_by", row_condition=judged, **rule)
         pattern = rules.label_source
@@ -183,18 +183,18 @@ def inert(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: texts[name].map(escaped) for name in texts}).set_axis(frame.index.map(escaped))
 
 
-def _outcome(found: Any, keys: pd.Series) -> Outcome:
-    config = found.expectation_config
+def _outcome(result: Any, keys: pd.Series) -> Outcome:
+    config = result.expectation_config
     rule, asks, reason = (config.meta[name] for name in ("rule", "asks", "reason"))
     column = config.kwargs["column"]
-    errors = [info for info in _exceptions(found.exception_info) if info.get("raised_exception")]
+    errors = [info for info in _exceptions(result.exception_info) if info.get("raised_exception")]
     if errors:
         message = str(errors[0].get("exception_message")).splitlines()[0]
-        said = f"could not be checked ({message}): {reason}"
-        return Outcome(rule, CRITICAL, asks, said, column, holds=False, checked=False)
-    at_fault = [] if found.success else list(found.result.get("unexpected_index_list") or [])
+        reason_not_checked = f"could not be checked ({message}): {reason}"
+        return Outcome(rule, CRITICAL, asks, reason_not_checked, column, holds=False, checked=False)
+    at_fault = [] if result.success else list(result.result.get("unexpected_index_list") or [])
     rows = tuple(keys.loc[at_fault].astype(str)) if at_fault else ()
-    return Outcome(rule, str(config.severity.value), asks, reason, column, bool(found.success), rows)
+    return Outcome(rule, str(config.severity.value), asks, reason, column, bool(result.success), rows)
 
 
 def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:

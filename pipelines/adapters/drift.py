@@ -54,8 +54,8 @@ def compare(
         partial = report.with_name(f".{report.name}.{os.getpid()}.partial")
         snapshot.save_html(str(partial))
         partial.replace(report)
-    found = {}
+    p_values = {}
     for metric in snapshot.dict()["metrics"]:
         if metric["config"]["type"].endswith("ValueDrift"):
-            found[metric["config"]["column"]] = float(metric["value"])
-    return [ColumnDrift(name, found[name], found[name] < threshold) for name in names]
+            p_values[metric["config"]["column"]] = float(metric["value"])
+    return [ColumnDrift(name, p_values[name], p_values[name] < threshold) for name in names]

@@ -29,9 +29,9 @@ def run(root: Path, *arguments: str, check: bool = True) -> str:
     if done.returncode and "lock" in done.stderr and git_locks.remove_stale(root):
         done = _run(root, arguments)
     if check and done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
+        output = (done.stderr or done.stdout).strip().splitlines()
         raise DefectloopError(
-            f"git {arguments[0]} failed in {root}: {' '.join(said[-3:])}.", next_step=_advice(done.stderr)
+            f"git {arguments[0]} failed in {root}: {' '.join(output[-3:])}.", next_step=_advice(done.stderr)
         )
     return done.stdout.strip()
 

@@ -23,9 +23,9 @@ def findings(frame: pd.DataFrame, wanted: PartsPerClass) -> list[Finding]:
             have, need = int(parts.get((truth, split.value), 0)), int(getattr(wanted, split))
             if have < need:
                 small.append(f"{truth}: {need - have} more {split} parts ({have} of {need})")
-    found = []
+    results = []
     if small:
-        found.append(
+        results.append(
             finding(
                 "small-classes",
                 Severity.WARNING,
@@ -35,7 +35,7 @@ def findings(frame: pd.DataFrame, wanted: PartsPerClass) -> list[Finding]:
                 [Case((), line) for line in small],
             )
         )
-    return found + _unproven(real) + _slices(real)
+    return results + _unproven(real) + _slices(real)
 
 
 def _unproven(real: pd.DataFrame) -> list[Finding]:

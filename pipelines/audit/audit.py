@@ -72,7 +72,7 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     readable = _with_file_facts(workspace, readable)
     photographed = readable[~readable["synthetic"]].reset_index(drop=True)
     judged = labelled.iloc[places]
-    found = [
+    results = [
         *set_aside.findings(frame, quarantine.entries(workspace)),
         *duplicates.findings(photographed, _near_duplicates(workspace, photographed)),
         *ground_truth.findings(readable, _masks(workspace, readable)),
@@ -81,8 +81,8 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
         *amounts.findings(photographed, workspace.params().validate_.min_parts_per_class),
         *outliers.findings(photographed),
     ]
-    found.sort(key=lambda item: ORDER.index(item.severity))
-    report = AuditReport(sha256, len(frame), len(places), tuple(found), "artifacts/audit/report.html")
+    results.sort(key=lambda item: ORDER.index(item.severity))
+    report = AuditReport(sha256, len(frame), len(places), tuple(results), "artifacts/audit/report.html")
     _write(workspace, report, key, dict(zip(frame["image"], frame["file"], strict=True)), frame)
     return report
 
@@ -159,8 +159,8 @@ def _last(workspace: Workspace, key: str) -> AuditReport | None:
     report = content["report"]
     if content["key"] != key or not (workspace.root / report["page"]).exists():
         return None
-    found = tuple(_finding(item) for item in report["findings"])
-    return AuditReport(**report | {"findings": found})
+    results = tuple(_finding(item) for item in report["findings"])
+    return AuditReport(**report | {"findings": results})
 
 
 def _finding(item: dict[str, Any]) -> Finding:

@@ -18,7 +18,7 @@ def kept(workspace: Workspace, images: Sequence[str]) -> tuple[list[int], np.nda
     """Places in `images` whose features are there already, and float32 [that many, d]. Imports no torch."""
     store = features_kept(workspace.params(), _cache(workspace), "models.classification.network")
     names = [f"{image}/{PLAIN.name}" for image in images]
-    rows, missing = store.there(names)
+    rows, missing = store.present(names)
     lacking = set(missing)
     places = [place for place, name in enumerate(names) if name not in lacking]
     return places, rows[places]

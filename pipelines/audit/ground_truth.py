@@ -39,7 +39,7 @@ def findings(frame: pd.DataFrame, masks: dict[str, MaskFacts]) -> list[Finding]:
     rows = frame.to_dict("records")
 
     def cases(wrong: Callable[[dict], str | None]) -> list[Case]:
-        return [Case((row["image"],), said) for row in rows if (said := wrong(row))]
+        return [Case((row["image"],), caption) for row in rows if (caption := wrong(row))]
 
     kinds: Iterable[tuple[str, tuple[str, str], str, Callable[[dict], str | None]]] = (
         ("empty-masks", ("mask is empty, though the label says defect",
@@ -65,10 +65,15 @@ def findings(frame: pd.DataFrame, masks: dict[str, MaskFacts]) -> list[Finding]:
     )  # fmt: skip
     return [
         finding(
-            kind, Severity.WARNING, counted(len(found), *what), why, "Correct the delivery and ingest it again.", found
+            kind,
+            Severity.WARNING,
+            counted(len(wrong_cases), *what),
+            why,
+            "Correct the delivery and ingest it again.",
+            wrong_cases,
         )
         for kind, what, why, wrong in kinds
-        if (found := cases(wrong))
+        if (wrong_cases := cases(wrong))
     ]
 
 
@@ -102,6 +107,6 @@ def _types_differ(row: dict) -> str | None:
     if not _boxes(row):
         return None
     boxed = {box["defect_type"] for box in row["boxes"] if box["defect_type"]}
-    said = set(row["defect_types"])
-    odd = boxed ^ said if boxed and said else set()
-    return f"label: {', '.join(sorted(said))}; boxes: {', '.join(sorted(boxed))}" if odd else None
+    named = set(row["defect_types"])
+    odd = boxed ^ named if boxed and named else set()
+    return f"label: {', '.join(sorted(named))}; boxes: {', '.join(sorted(boxed))}" if odd else None

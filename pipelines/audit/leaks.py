@@ -28,42 +28,44 @@ PICTURE_FACTS = {"size_bytes": "file size", "brightness": "brightness", "noise":
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
     """`frame` has the columns named above where they are known, and `truth`: the defect type, or the label."""
-    known = frame[frame["truth"].notna() & ~frame["synthetic"]]
-    if known["truth"].nunique() < 2:
+    labelled = frame[frame["truth"].notna() & ~frame["synthetic"]]
+    if labelled["truth"].nunique() < 2:
         return []
-    found = []
-    seen: list[frozenset[str]] = []  # one and the same images need no second finding: PNG by format and by compression
+    results = []
+    reported: list[
+        frozenset[str]
+    ] = []  # one and the same images need no second finding: PNG by format and by compression
     for column, name in FILE_FACTS.items():
-        if column in known:
-            told = [
+        if column in labelled:
+            telling = [
                 (text, members)
-                for text, members in _telling_values(known, column)
-                if frozenset(known.loc[members, "image"]) not in seen
+                for text, members in _telling_values(labelled, column)
+                if frozenset(labelled.loc[members, "image"]) not in reported
             ]
-            seen += [frozenset(known.loc[members, "image"]) for _, members in told]
-            if told:
-                found.append(_leak(f"{name} tells the label", column, Severity.WARNING, told, known))
+            reported += [frozenset(labelled.loc[members, "image"]) for _, members in telling]
+            if telling:
+                results.append(_leak(f"{name} tells the label", column, Severity.WARNING, telling, labelled))
     for column, name in PICTURE_FACTS.items():
-        told = list(_separated_classes(known, column))
-        if told:
-            found.append(_leak(f"{name} alone separates a class", column, Severity.NOTE, told, known))
-    return found
+        telling = list(_separated_classes(labelled, column))
+        if telling:
+            results.append(_leak(f"{name} alone separates a class", column, Severity.NOTE, telling, labelled))
+    return results
 
 
-def _telling_values(known: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.Series]]:
+def _telling_values(labelled: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.Series]]:
     """Values whose images are nearly all of one class, though that class is not the usual one."""
-    values = known[column].fillna("not said").astype(str)
+    values = labelled[column].fillna("not said").astype(str)
     if values.nunique() < 2 or values.nunique() > len(values) / 2:
         return
-    base = known["truth"].value_counts()
-    if column == "folder" and _names_the_classes(values, known["truth"]):
+    base = labelled["truth"].value_counts()
+    if column == "folder" and _names_the_classes(values, labelled["truth"]):
         return  # class folders are how the label was said
     tried = values.nunique() * len(base)
-    for value, members in known.groupby(values)["truth"]:
+    for value, members in labelled.groupby(values)["truth"]:
         truth, n = members.mode()[0], len(members)
         hits = int((members == truth).sum())
-        usual = base[truth] / len(known)
-        chance = stats.hypergeom.sf(hits - 1, len(known), int(base[truth]), n) * tried
+        usual = base[truth] / len(labelled)
+        chance = stats.hypergeom.sf(hits - 1, len(labelled), int(base[truth]), n) * tried
         if n >= MIN_IMAGES and hits / n >= PURE and hits / n >= LIFT * usual and chance < SIGNIFICANT:
             of_class = hits / base[truth]
             text = f"{value}: {hits} of {n} images are {truth}, {of_class:.0%} of that class; of all images {usual:.0%} are"
@@ -74,11 +76,11 @@ def _names_the_classes(values: pd.Series, truth: pd.Series) -> bool:
     return bool((truth.groupby(values).nunique() == 1).all())
 
 
-def _separated_classes(known: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.Series]]:
-    numbers = known[column].astype(float)
+def _separated_classes(labelled: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.Series]]:
+    numbers = labelled[column].astype(float)
     usable = numbers.notna()
     ranks = numbers[usable].rank()
-    truth = known["truth"][usable]
+    truth = labelled["truth"][usable]
     for name, n in truth.value_counts().items():
         rest = len(truth) - n
         if n < MIN_IMAGES or rest < MIN_IMAGES:
@@ -86,15 +88,15 @@ def _separated_classes(known: pd.DataFrame, column: str) -> Iterator[tuple[str, 
         area = (ranks[truth == name].sum() - n * (n + 1) / 2) / (n * rest)
         if max(area, 1 - area) >= SEPARATES:
             side = "higher" if area > 0.5 else "lower"
-            yield f"{name}: {side} than elsewhere (AUROC {max(area, 1 - area):.2f})", (known["truth"] == name)
+            yield f"{name}: {side} than elsewhere (AUROC {max(area, 1 - area):.2f})", (labelled["truth"] == name)
 
 
 def _leak(
-    title: str, column: str, severity: Severity, told: list[tuple[str, pd.Series]], known: pd.DataFrame
+    title: str, column: str, severity: Severity, telling: list[tuple[str, pd.Series]], labelled: pd.DataFrame
 ) -> Finding:
     cases = []
-    for text, members in told:
-        images = known.loc[members, "image"].to_numpy()
+    for text, members in telling:
+        images = labelled.loc[members, "image"].to_numpy()
         cases.append(Case(tuple(images[np.linspace(0, len(images) - 1, 4).astype(int)]), text))
     why = (
         "A detector can learn it instead of the defect, and production will not have it."

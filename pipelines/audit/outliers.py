@@ -13,11 +13,11 @@ FAR = 3.0  # times as far from the slice's median as the 5 % of images that are 
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
-    found = []
+    results = []
     for column, name in (("size_px", "size"), ("bit_depth", "bit depth"), ("channels", "number of channels")):
         odd = _rare(frame, column)
         if odd:
-            found.append(
+            results.append(
                 finding(
                     f"odd-{column.replace('_', '-')}",
                     Severity.WARNING,
@@ -29,7 +29,7 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
             )
     looks = _far(frame)
     if looks:
-        found.append(
+        results.append(
             finding(
                 "odd-looks",
                 Severity.WARNING,
@@ -39,7 +39,7 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
                 looks,
             )
         )
-    return found
+    return results
 
 
 def _rare(frame: pd.DataFrame, column: str) -> list[Case]:

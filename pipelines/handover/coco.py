@@ -23,9 +23,9 @@ def content(rows: list[dict[str, Any]], data_dir: Path) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
     listed: list[dict[str, Any]] = []
     for number, row in enumerate(rows, start=1):
-        found, empty = _annotations(row, data_dir)
-        sealed = carried.seal([kind, entry.get("bbox"), entry.get("segmentation")] for kind, entry in found)
-        for kind, entry in found:
+        entries, empty = _annotations(row, data_dir)
+        sealed = carried.seal([kind, entry.get("bbox"), entry.get("segmentation")] for kind, entry in entries)
+        for kind, entry in entries:
             head = {"id": len(annotations) + 1, "image_id": number, "category_id": category[kind], "iscrowd": 0}
             annotations.append(head | entry)
         image = {"id": number, "file_name": name(row), "width": row["width_px"], "height": row["height_px"]}
@@ -54,14 +54,14 @@ def _annotations(row: dict[str, Any], data_dir: Path) -> tuple[list[tuple[str | 
     if mask is not None and mask.any():
         boxes = boxes or [_around(mask) | {"defect_type": next(iter(row["defect_types"] or ()), None)}]
     shares = _shares(mask, boxes) if mask is not None else [None] * len(boxes)
-    found = []
+    entries = []
     for box, share in zip(boxes, shares, strict=True):
         entry: dict[str, Any] = {"bbox": [box["x"], box["y"], box["width"], box["height"]]}
         entry["area"] = box["width"] * box["height"]
         if share is not None and share.any():
             entry |= {"area": int(share.sum()), "segmentation": coco_masks.to_runs(share)}
-        found.append((box["defect_type"], entry))
-    return found, mask is not None and not mask.any()
+        entries.append((box["defect_type"], entry))
+    return entries, mask is not None and not mask.any()
 
 
 def _around(mask: np.ndarray) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def _shares(mask: np.ndarray, boxes: list[dict[str, Any]]) -> list[np.ndarray]:
     )
     by_size = sorted(range(len(boxes)), key=lambda number: boxes[number]["width"] * boxes[number]["height"])
     nearest = np.array(by_size)[far[by_size].argmin(axis=0)] if boxes else np.zeros(0)
-    found = []
+    shares = []
     for number in range(len(boxes)):
         share = np.zeros_like(mask)
         mine = nearest == number
         share[rows[mine], columns[mine]] = True
-        found.append(share)
-    return found
+        shares.append(share)
+    return shares

@@ -89,12 +89,12 @@ def _label_studio(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int
 
 
 def _yolo(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
-    found = yolo.classes(rows)
-    write_whole(out / "data.yaml", yolo.data_file(found).encode())
+    classes = yolo.classes(rows)
+    write_whole(out / "data.yaml", yolo.data_file(classes).encode())
     left_out: Counter[str] = Counter()
     for row in rows:
         _copy(data / row["file"], out / yolo.image_path(row))
-        lines, lost = yolo.lines(row, data, found)
+        lines, lost = yolo.lines(row, data, classes)
         left_out.update(lost)
         if lines is not None:
             write_whole(out / yolo.label_path(row), "".join(f"{line}\n" for line in lines).encode(), durable=False)
@@ -140,8 +140,8 @@ def _no_columns(rows: Rows, *columns: str) -> dict[str, Rows]:
     return {column: [row for row in rows if row[column] is not None] for column in columns}
 
 
-def _counted(found: dict[str, Rows]) -> dict[str, int]:
-    return {what: len(rows) for what, rows in found.items() if rows}
+def _counted(left_out: dict[str, Rows]) -> dict[str, int]:
+    return {what: len(rows) for what, rows in left_out.items() if rows}
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -29,14 +29,14 @@ def tasks(rows: list[dict[str, Any]], data_dir: Path, directory: Path) -> list[d
 
 def _task(row: dict[str, Any], data_dir: Path, folder: str, untyped: str) -> dict[str, Any]:
     results = _results(row, data_dir, untyped)
-    said = bool(results) or row["boxes"] is not None
-    sealed = carried.seal(_content(result) for result in results) if said else carried.UNANNOTATED
+    is_annotated = bool(results) or row["boxes"] is not None
+    sealed = carried.seal(_content(result) for result in results) if is_annotated else carried.UNANNOTATED
     return {
         "data": {
             "image": f"/data/local-files/?d={quote(f'{folder}/images/{name(row)}')}",
             carried.KEY: carried.carried(row, sealed) | {"untyped": untyped},
         },
-        "annotations": [{"result": results}] if said else [],
+        "annotations": [{"result": results}] if is_annotated else [],
     }
 
 
@@ -46,11 +46,11 @@ def _content(result: dict[str, Any]) -> list[Any]:
 
 
 def _results(row: dict[str, Any], data_dir: Path, untyped: str) -> list[dict[str, Any]]:
-    found: list[tuple[str, str, dict[str, Any]]] = []
+    regions: list[tuple[str, str, dict[str, Any]]] = []
     if row["label"]:
-        found.append(("label", "choices", {"choices": [row["label"]]}))
+        regions.append(("label", "choices", {"choices": [row["label"]]}))
     if row["defect_types"]:
-        found.append(("types", "choices", {"choices": list(row["defect_types"])}))
+        regions.append(("types", "choices", {"choices": list(row["defect_types"])}))
     for box in row["boxes"] or ():
         place = {
             "x": 100 * box["x"] / row["width_px"],
@@ -59,17 +59,17 @@ def _results(row: dict[str, Any], data_dir: Path, untyped: str) -> list[dict[str
             "height": 100 * box["height"] / row["height_px"],
             "rotation": 0,
         }
-        found.append(("boxes", "rectanglelabels", place | {"rectanglelabels": [box["defect_type"] or untyped]}))
+        regions.append(("boxes", "rectanglelabels", place | {"rectanglelabels": [box["defect_type"] or untyped]}))
     if row["mask"]:
         mask = images.read(data_dir / row["mask"])[..., 0] > 0
         kinds = list(row["defect_types"] or [])
         label = kinds[0] if len(kinds) == 1 else untyped
-        found.append(("mask", "brushlabels", {"format": "rle", "rle": brush.packed(mask), "brushlabels": [label]}))
+        regions.append(("mask", "brushlabels", {"format": "rle", "rle": brush.packed(mask), "brushlabels": [label]}))
     size = {"original_width": row["width_px"], "original_height": row["height_px"], "image_rotation": 0}
     return [
         {"id": f"{row['image'][:8]}-{number}", "from_name": tag, "to_name": "image", "type": kind, "value": value}
         | ({} if kind == "choices" else size)
-        for number, (tag, kind, value) in enumerate(found, start=1)
+        for number, (tag, kind, value) in enumerate(regions, start=1)
     ]
 
 

@@ -26,15 +26,15 @@ def outlines(mask: np.ndarray) -> tuple[list[list[Point]], int]:
         outside = ~np.roll(padded, (-down, -right), (0, 1))[1:-1, 1:-1]
         for y, x in np.argwhere(mask & outside).tolist():
             following[(x + x0, y + y0)].append((x + x1, y + y1))
-    found: list[list[Point]] = []
+    loops: list[list[Point]] = []
     holes = 0
     while following:
         loop = _walked(following)
         if _area(loop) > 0:
-            found.append(loop)
+            loops.append(loop)
         else:
             holes += 1
-    return found, holes
+    return loops, holes
 
 
 def _walked(following: dict[Point, list[Point]]) -> list[Point]:

@@ -37,14 +37,14 @@ def classes(rows: list[dict[str, Any]]) -> Classes:
     return Classes(names, {kind: at for at, kind in enumerate(kinds)})
 
 
-def data_file(found: Classes) -> str:
-    own = {carried.KEY: {"untyped": found.number[None]}} if None in found.number else {}
+def data_file(classes: Classes) -> str:
+    own = {carried.KEY: {"untyped": classes.number[None]}} if None in classes.number else {}
     folders = {folder: f"images/{folder}" for folder in FOLDERS.values()}
-    content = {"path": ".", **folders, "names": dict(enumerate(found.names)), **own}
+    content = {"path": ".", **folders, "names": dict(enumerate(classes.names)), **own}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def lines(row: dict[str, Any], data_dir: Path, found: Classes) -> tuple[list[str] | None, list[str]]:
+def lines(row: dict[str, Any], data_dir: Path, classes: Classes) -> tuple[list[str] | None, list[str]]:
     """The lines of a label file, and what they leave out: a line per box, or per area of a mask; none where it is good.
 
     None for an image of which nobody said what it shows, or not where.
@@ -52,7 +52,7 @@ def lines(row: dict[str, Any], data_dir: Path, found: Classes) -> tuple[list[str
     boxes, mask = row["boxes"] or [], row["mask"]
     if boxes or row["label"] == Label.GOOD:
         wrong = ["label that its boxes contradict"] if boxes and row["label"] != Label.DEFECT else []
-        numbers = [found.number[box["defect_type"] or None] for box in boxes]
+        numbers = [classes.number[box["defect_type"] or None] for box in boxes]
         written = [_line(number, _box(box), row) for number, box in zip(numbers, boxes, strict=True)]
         return written, wrong + (["mask beside boxes"] if boxes and mask else ["mask of a good image"] if mask else [])
     if mask is None or row["label"] is None:
@@ -60,7 +60,7 @@ def lines(row: dict[str, Any], data_dir: Path, found: Classes) -> tuple[list[str
             "label"
         ] else []
     loops, holes = outlines(images.read(data_dir / mask)[..., 0] > 0)
-    number = found.number[next(iter(row["defect_types"] or ()), None)]
+    number = classes.number[next(iter(row["defect_types"] or ()), None)]
     written = [_line(number, [side for corner in loop for side in corner], row) for loop in loops]
     lost = (["hole in a mask"] if holes else []) + ([] if loops else ["mask with nothing on it, and its label"])
     return written or None, lost

@@ -105,9 +105,9 @@ def waiting(ledger: Ledger, line: str) -> list[AskedPart]:
         .order_by(Inspection.id)
     )
     with ledger.reading() as session:
-        found = [AskedPart(item, asked.campaign_id, asked.chosen_for) for item, asked in session.execute(query)]
+        asked_parts = [AskedPart(item, asked.campaign_id, asked.chosen_for) for item, asked in session.execute(query)]
     skipped = reviews.last_skips(ledger, line)
-    return sorted(found, key=lambda asked: skipped.get(asked.inspection.part, 0))
+    return sorted(asked_parts, key=lambda asked: skipped.get(asked.inspection.part, 0))
 
 
 def parts_in_question(ledger: Ledger, line: str) -> set[str]:
@@ -129,11 +129,11 @@ def reasons(ledger: Ledger, line: str) -> dict[str, set[str]]:
         .join(Campaign, Campaign.id == CampaignPart.campaign_id)
         .where(Campaign.line == line)
     )
-    found: dict[str, set[str]] = {}
+    of_part: dict[str, set[str]] = {}
     with ledger.reading() as session:
         for part, reason in session.execute(query):
-            found.setdefault(part, set()).add(reason)
-    return found
+            of_part.setdefault(part, set()).add(reason)
+    return of_part
 
 
 def close(ledger: Ledger, campaign_id: int, *, because: str, by: str | None = None) -> Campaign:

@@ -12,21 +12,21 @@ from pipelines.ledger.tables import DriftCheck, Event
 def add(ledger: Ledger, check: DriftCheck) -> DriftCheck:
     """Keep a check. A judged window is kept once: if another process was faster, its check is the one returned."""
     with ledger.writing() as session:
-        there = None
+        existing = None
         if check.last_inspection is not None:
-            there = session.scalar(
+            existing = session.scalar(
                 select(DriftCheck).where(
                     DriftCheck.line == check.line,
                     DriftCheck.model_version == check.model_version,
                     DriftCheck.last_inspection == check.last_inspection,
                 )
             )
-        if there is None:
+        if existing is None:
             session.add(check)
             session.flush()
             if check.event_id is not None:
                 session.add(_event(check, check.event_id))
-    return there or check
+    return existing or check
 
 
 def of_window(ledger: Ledger, line: str, model_version: str, last_inspection: int) -> DriftCheck | None:

@@ -57,14 +57,14 @@ def requested(ledger: Ledger, line: str, request_ids: Collection[str]) -> dict[s
 
 
 def _requested(session: Session, line: str, request_ids: Sequence[str]) -> dict[str, Record]:
-    found: dict[str, Record] = {}
+    by_request: dict[str, Record] = {}
     for start in range(0, len(request_ids), _AT_ONCE):
         block = request_ids[start : start + _AT_ONCE]
         for table in (Inspection, Rejection):
             asked = select(table).where(table.line == line, table.request_id.in_(block))
             records: Iterable[Record] = session.scalars(asked)
-            found |= {record.request_id: record for record in records}
-    return found
+            by_request |= {record.request_id: record for record in records}
+    return by_request
 
 
 def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = None) -> list[Inspection]:
@@ -86,14 +86,14 @@ def of_latest_parts(ledger: Ledger, line: str, n: int, *, artefact_sha256: str) 
         .execution_options(yield_per=_AT_ONCE)
     )
     parts: set[str] = set()
-    found = []
+    latest_first = []
     with ledger.reading() as session:
         for item in session.scalars(query):
             if item.part not in parts and len(parts) == n:
                 break
             parts.add(item.part)
-            found.append(item)
-    return found[::-1]
+            latest_first.append(item)
+    return latest_first[::-1]
 
 
 def of_part(ledger: Ledger, line: str, part: str) -> list[Inspection]:
@@ -105,13 +105,13 @@ def of_part(ledger: Ledger, line: str, part: str) -> list[Inspection]:
 def of_parts(ledger: Ledger, line: str, parts: Collection[str]) -> list[Inspection]:
     """Inspections of all these parts, oldest first."""
     names = list(parts)
-    found: list[Inspection] = []
+    selected: list[Inspection] = []
     with ledger.reading() as session:
         for start in range(0, len(names), _AT_ONCE):
             block = names[start : start + _AT_ONCE]
             query = select(Inspection).where(Inspection.line == line, Inspection.part.in_(block))
-            found += session.scalars(query).all()
-    return sorted(found, key=lambda item: item.id)
+            selected += session.scalars(query).all()
+    return sorted(selected, key=lambda item: item.id)
 
 
 def part_called(ledger: Ledger, line: str, name: str) -> str:
@@ -127,13 +127,13 @@ def part_called(ledger: Ledger, line: str, name: str) -> str:
     )
     with ledger.reading() as session:
         rows = session.execute(query.order_by(Inspection.id)).all()
-    found = list(dict.fromkeys(str(part) for part, file_name in rows if _is_called(str(file_name), name)))
-    if not found:
+    matching = list(dict.fromkeys(str(part) for part, file_name in rows if _is_called(str(file_name), name)))
+    if not matching:
         raise BadInput(f"Part {name} was never inspected on line {line}.", next_step="Check the serial number.")
-    if len(found) > 1:
-        shown = ", ".join(found[:SHOWN]) + (", …" if len(found) > SHOWN else "")
-        raise BadInput(f"{name} is the file name of {len(found)} parts: {shown}.", next_step="Name one of them.")
-    return found[0]
+    if len(matching) > 1:
+        shown = ", ".join(matching[:SHOWN]) + (", …" if len(matching) > SHOWN else "")
+        raise BadInput(f"{name} is the file name of {len(matching)} parts: {shown}.", next_step="Name one of them.")
+    return matching[0]
 
 
 def _is_called(file_name: str, name: str) -> bool:
@@ -147,10 +147,10 @@ def part_verdicts(ledger: Ledger, line: str, parts: Collection[str] | None = Non
     if parts is None:
         return _verdicts(ledger, line, None)
     names = list(parts)
-    found: dict[str, str] = {}
+    verdicts: dict[str, str] = {}
     for start in range(0, len(names), _AT_ONCE):
-        found |= _verdicts(ledger, line, names[start : start + _AT_ONCE])
-    return found
+        verdicts |= _verdicts(ledger, line, names[start : start + _AT_ONCE])
+    return verdicts
 
 
 def _verdicts(ledger: Ledger, line: str, parts: Sequence[str] | None) -> dict[str, str]:

@@ -26,8 +26,8 @@ def latest(ledger: Ledger, line: str) -> list[tuple[Review, Inspection]]:
         .order_by(Review.id)
     )
     with ledger.reading() as session:
-        found = {review.part: (review, item) for review, item in session.execute(query)}
-    return [found[part] for part in sorted(found)]
+        by_part = {review.part: (review, item) for review, item in session.execute(query)}
+    return [by_part[part] for part in sorted(by_part)]
 
 
 def last_skips(ledger: Ledger, line: str) -> dict[str, int]:

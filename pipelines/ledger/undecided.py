@@ -23,7 +23,7 @@ class Undecided:
 
 def parts(ledger: Ledger, line: str, limit: int) -> Undecided:
     """Oldest first; those that were skipped come last. Parts that an open campaign asks about are in that campaign."""
-    found = _left_to_people(line).subquery()
+    left_to_people = _left_to_people(line).subquery()
     skipped = (
         select(Review.part, func.max(Review.id).label("skip"))
         .where(Review.line == line, Review.answer == reviews.SKIP)
@@ -32,13 +32,13 @@ def parts(ledger: Ledger, line: str, limit: int) -> Undecided:
     )
     listed = (
         select(Inspection)
-        .join(found, Inspection.id == found.c.inspection)
+        .join(left_to_people, Inspection.id == left_to_people.c.inspection)
         .outerjoin(skipped, skipped.c.part == Inspection.part)
-        .order_by(func.coalesce(skipped.c.skip, 0), found.c.first)
+        .order_by(func.coalesce(skipped.c.skip, 0), left_to_people.c.first)
         .limit(limit)
     )
     with ledger.reading() as session:
-        total = session.scalar(select(func.count()).select_from(found)) or 0
+        total = session.scalar(select(func.count()).select_from(left_to_people)) or 0
         return Undecided(list(session.scalars(listed)), int(total))
 
 

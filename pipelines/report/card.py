@@ -57,5 +57,5 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int, int]
     images = Counter((split, label) for split, label, _ in named)
     parts = Counter((split, label) for split, label, _ in set(named))
     order = [split.value for split in Split]
-    known = sorted((key for key in images if None not in key), key=lambda key: (order.index(key[0]), key[1]))
-    return [(split, label, images[split, label], parts[split, label]) for split, label in known]
+    labelled = sorted((key for key in images if None not in key), key=lambda key: (order.index(key[0]), key[1]))
+    return [(split, label, images[split, label], parts[split, label]) for split, label in labelled]

@@ -163,8 +163,8 @@ def _calibration(axes: Any, score: np.ndarray, truth: np.ndarray, defect_rate: f
 def _training(axes: Any, path: Path) -> None:
     history = _read(path)
     steps = "epoch" if "epoch" in history else "patches"
-    told = [name for name in history if name not in (steps, "val_auroc")]
-    for name, colour in zip(sorted(told)[:3], (INK, DEFECT, GOOD), strict=False):
+    curves = [name for name in history if name not in (steps, "val_auroc")]
+    for name, colour in zip(sorted(curves)[:3], (INK, DEFECT, GOOD), strict=False):
         axes.plot(history[steps], history[name], color=colour, label=name.replace("_", " "), linewidth=1.6)
     if "val_auroc" in history:
         right = axes.twinx()
@@ -172,5 +172,5 @@ def _training(axes: Any, path: Path) -> None:
         right.set_ylim(0.5, 1)
         right.grid(visible=False)
         right.legend(loc="lower right")
-    axes.set(xlabel=steps, ylabel="loss" if "train_loss" in told else "distance", title="Training")
+    axes.set(xlabel=steps, ylabel="loss" if "train_loss" in curves else "distance", title="Training")
     axes.legend(loc="lower left")

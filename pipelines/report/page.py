@@ -115,12 +115,12 @@ def share(of_all: float, n: int) -> str:
 
 def at_most(metrics: Metrics) -> str:
     """The one-sided bounds of a version's escape and overkill rates, in a sentence."""
-    known = [
+    bounds = [
         f"{title} at most {metrics.at_most[name]:.3f}"
         for name, title in COLUMNS
         if not math.isnan(metrics.at_most.get(name, math.nan))
     ]
-    return f"With 95 % confidence: {', '.join(known)}." if known else ""
+    return f"With 95 % confidence: {', '.join(bounds)}." if bounds else ""
 
 
 def assumed(meta: DetectorMetadata) -> str:

@@ -67,8 +67,8 @@ def close_campaign(ledger: Ledger, line: str, campaign_id: int, reviewer: str, w
     """End a campaign before every part is answered; what was answered is used. Raises BadInput where none is open."""
     opened = [item.id for item in campaigns.open_ones(ledger, line)]
     if campaign_id not in opened:
-        known = f"Open campaigns: {', '.join(map(str, opened))}." if opened else "None is open."
-        raise BadInput(f"Line {line} has no open campaign {campaign_id}.", next_step=known)
+        open_ones = f"Open campaigns: {', '.join(map(str, opened))}." if opened else "None is open."
+        raise BadInput(f"Line {line} has no open campaign {campaign_id}.", next_step=open_ones)
     if not why.strip():
         raise BadInput(f"Why is campaign {campaign_id} closed?", next_step='Add --comment "…".')
     name = _named(reviewer, f"The end of campaign {campaign_id}")

@@ -45,11 +45,11 @@ def candidates_of(workspace: Workspace, ledger: Ledger) -> list[Inspection]:
     table = annotation_table.load(workspace.annotations)
     images = set(table["image"].to_pylist())
     recent = inspections.latest(ledger, line, LOOK_BACK)
-    known = set(table["part"].to_pylist()) | {item.part for item in recent if item.image in images}
-    known |= campaigns.parts_in_question(ledger, line)
+    excluded = set(table["part"].to_pylist()) | {item.part for item in recent if item.image in images}
+    excluded |= campaigns.parts_in_question(ledger, line)
     suspicious: dict[str, Inspection] = {}
     for item in recent:
-        if item.part not in known and (item.part not in suspicious or item.score > suspicious[item.part].score):
+        if item.part not in excluded and (item.part not in suspicious or item.score > suspicious[item.part].score):
             suspicious[item.part] = item
     return list(suspicious.values())
 

@@ -49,11 +49,11 @@ def _name(item: Inspection) -> str:
 
 
 def _image(images: dict[str, Inspection], part: str, view: str) -> str:
-    found = [image for image, item in images.items() if item.view == view]
-    found = found or [image for image in images if view and image.startswith(view)]
-    if len(found) != 1:
+    matching = [image for image, item in images.items() if item.view == view]
+    matching = matching or [image for image in images if view and image.startswith(view)]
+    if len(matching) != 1:
         raise BadInput(
-            f"Part {part} has {len(found) or 'no'} images that {view!r} names.",
+            f"Part {part} has {len(matching) or 'no'} images that {view!r} names.",
             next_step=f"Its images: {', '.join(map(_name, images.values()))}, or all.",
         )
-    return found[0]
+    return matching[0]

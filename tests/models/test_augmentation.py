@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models import images
-from models.augmentation import View, mask_seen, seen, vary, view_at, views
+from models.augmentation import View, augmented, augmented_mask, vary, view_at, views
 from models.params import Augment, Train, load
 from tests.models.test_near_duplicates import surface
 
@@ -46,9 +46,9 @@ def test_nothing_asked_for_changes_nothing() -> None:
 def test_views_are_the_same_in_every_run_and_differ_from_image_to_image() -> None:
     one, two = views(train(views=2, noise=0.1))[2:]
     image = surface(1)
-    assert np.array_equal(seen(image, one, "a"), seen(image, one, "a"))
-    assert not np.array_equal(seen(image, one, "a"), seen(image, one, "b"))
-    assert not np.array_equal(seen(image, one, "a"), seen(image, two, "a"))
+    assert np.array_equal(augmented(image, one, "a"), augmented(image, one, "a"))
+    assert not np.array_equal(augmented(image, one, "a"), augmented(image, one, "b"))
+    assert not np.array_equal(augmented(image, one, "a"), augmented(image, two, "a"))
 
 
 def test_another_setting_is_another_name_and_more_views_keep_the_names_of_the_first() -> None:
@@ -97,7 +97,7 @@ def test_every_number_is_a_view_of_its_own_and_a_dataset_shows_it(tmp_path: Path
 
 
 def test_a_flip_is_a_mirror_image() -> None:
-    assert np.array_equal(seen(surface(1), View("horizontal", "horizontal"), "a"), surface(1)[:, ::-1])
+    assert np.array_equal(augmented(surface(1), View("horizontal", "horizontal"), "a"), surface(1)[:, ::-1])
 
 
 @pytest.mark.parametrize("flip", ["none", "horizontal", "vertical", "both"])
@@ -108,7 +108,7 @@ def test_a_mask_moves_with_its_image(flip: str, how: dict) -> None:
     mask[20:35, 30:50] = mask[40:44, 60:64] = True
     image[mask] = 200
     view = View(f"{flip} {how}", flip, STILL.model_copy(update=how))
-    shown, moved = seen(image, view, "part")[..., 0] > 125, mask_seen(mask, view, "part")
+    shown, moved = augmented(image, view, "part")[..., 0] > 125, augmented_mask(mask, view, "part")
     assert moved.shape == mask.shape
     assert (shown != moved).mean() < 0.01  # edges between pixels
     assert (shown & moved).any()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.ops import batched_nms, box_iou
 
-from models.augmentation import AXES, View, boxes_seen, seen
+from models.augmentation import AXES, View, augmented, augmented_boxes
 from models.detection.losses import NOTHING, assigned, loss
 from models.detection.network import Network, candidates, centres, kept
 from models.detection.training import batch
@@ -145,11 +145,11 @@ def test_boxes_go_where_the_view_puts_the_defect(flip: str, how: object, name: s
     image = np.zeros((height, width, 1), dtype=np.uint8)
     image[40:80, 90:120] = 255
     view = View(f"{flip} {how}", flip, how)  # type: ignore[arg-type]
-    bright = seen(image, view, name)[..., 0] > 127
+    bright = augmented(image, view, name)[..., 0] > 127
     rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
     there = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     box = np.array([[90 / width, 40 / height, 120 / width, 80 / height, 3]], dtype=np.float32)
-    (moved,) = boxes_seen(box, view, name, height_px=height, width_px=width)
+    (moved,) = augmented_boxes(box, view, name, height_px=height, width_px=width)
     turned = 5 if how is GEOMETRY else 1.01  # a turned rectangle's corners reach out of the box
     assert np.abs(moved[:4] * [width, height, width, height] - there).max() <= turned
     assert moved[4] == 3
@@ -159,6 +159,6 @@ def test_a_box_that_leaves_the_image_is_left_out() -> None:
     far = STILL.model_copy(update={"shift": 0.9})
     box = np.array([[0.4, 0.4, 0.6, 0.6, 0]], dtype=np.float32)
     counts = {
-        len(boxes_seen(box, View(f"shifted {n}", "none", far), "x", height_px=50, width_px=50)) for n in range(20)
+        len(augmented_boxes(box, View(f"shifted {n}", "none", far), "x", height_px=50, width_px=50)) for n in range(20)
     }
     assert counts == {0, 1}

@@ -160,7 +160,7 @@ def test_good_images_are_background_and_unmarked_defects_are_left_out(tmp_path: 
     assert 0 < (learn.targets == 0).sum() < len(learn)
     unmarked = int(np.flatnonzero(learn.targets)[0])
     learn.boxes[unmarked] = np.zeros((0, 5), dtype=np.float32)  # type: ignore[index]
-    told = training.told(learn)
+    told = training.with_usable_boxes(learn)
     assert len(told) == len(learn) - 1
     assert learn.images[unmarked] not in told.images
     assert (told.targets == 0).sum() == (learn.targets == 0).sum()
@@ -183,9 +183,9 @@ def test_a_mask_stands_for_boxes_around_its_areas(tmp_path: Path) -> None:
         masks=[tmp_path / "mask.png", *learn.masks[1:]],
         types=[(1,), *learn.types[1:]],
     )
-    there = sorted(map(tuple, training.told(masked).boxes[0].tolist()))
+    there = sorted(map(tuple, training.with_usable_boxes(masked).boxes[0].tolist()))
     assert np.allclose(there, [(0.1, 0.25, 0.3, 0.5, 1), (0.75, 0.75, 1, 1, 1)])
-    assert np.array_equal(training.told(masked).boxes[1], learn.boxes[1])
+    assert np.array_equal(training.with_usable_boxes(masked).boxes[1], learn.boxes[1])
 
 
 def test_a_line_without_boxes_is_told_what_is_missing(tmp_path: Path) -> None:

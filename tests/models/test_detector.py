@@ -182,7 +182,7 @@ def test_a_line_with_several_defect_types_inspects(tmp_path: Path) -> None:
 
 
 def test_a_defect_whose_type_nobody_named_teaches_no_type() -> None:
-    from models.classification.training import types_said
+    from models.classification.training import type_targets
     from models.examples import Examples
 
     n = 4
@@ -197,7 +197,7 @@ def test_a_defect_whose_type_nobody_named_teaches_no_type() -> None:
         synthetic=np.zeros(n, bool),
         defect_types=("dent", "scratch"),
     )
-    said = types_said(examples)
+    said = type_targets(examples)
     assert said is not None
     assert said.tolist() == [[0, 0], [1, 0], [1, 1], [-1, -1]]
 
