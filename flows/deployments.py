@@ -14,6 +14,7 @@ from flows.batch_inspection import batch_inspection
 from flows.monitoring import monitoring
 from flows.retraining import retraining
 from flows.training import training
+from models import names
 from pipelines.ledger.events import DRIFT_DETECTED, LABELS_COMPLETED
 from pipelines.workspace import Workspace
 
@@ -26,26 +27,27 @@ def deployments(workspace: Workspace) -> list[RunnerDeployment]:
     params = workspace.params()
     fixed = {"workspace": str(workspace.root)}
     module = {"entrypoint_type": EntrypointType.MODULE_PATH, "tags": [params.line]}
+    name = names.for_tools(params.line)
     return [
-        training.to_deployment(params.line, parameters=fixed, concurrency_limit=ONE_AT_A_TIME, **module),
+        training.to_deployment(name, parameters=fixed, concurrency_limit=ONE_AT_A_TIME, **module),
         monitoring.to_deployment(
-            params.line, parameters=fixed, cron=params.monitor.schedule, concurrency_limit=ONE_AT_A_TIME, **module
+            name, parameters=fixed, cron=params.monitor.schedule, concurrency_limit=ONE_AT_A_TIME, **module
         ),
         retraining.to_deployment(
-            params.line,
+            name,
             parameters=fixed,
             concurrency_limit=ONE_AT_A_TIME,
             triggers=[retraining_trigger(params.line, event) for event in (DRIFT_DETECTED, LABELS_COMPLETED)],
             **module,
         ),
-        batch_inspection.to_deployment(params.line, parameters=fixed, **module),
+        batch_inspection.to_deployment(name, parameters=fixed, **module),
     ]
 
 
 def retraining_trigger(line: str, event: str) -> DeploymentEventTrigger:
     """Start `retraining` on each such event of the line, with the id that the ledger knows it by."""
     return DeploymentEventTrigger(
-        name=f"{line}: {event} starts retraining",
+        name=f"{names.for_tools(line)}: {event} starts retraining",
         expect={event},
         match={"prefect.resource.id": events.resource_id(line)},
         parameters={
@@ -57,7 +59,7 @@ def retraining_trigger(line: str, event: str) -> DeploymentEventTrigger:
 
 def serve(workspace: Workspace) -> None:
     """Register the deployments and run what they schedule until interrupted."""
-    asyncio.run(_serve(f"defectloop {workspace.params().line}", deployments(workspace)))
+    asyncio.run(_serve(f"defectloop {names.for_tools(workspace.params().line)}", deployments(workspace)))
 
 
 class _Runner(Runner):

@@ -7,6 +7,7 @@ from prefect.client.orchestration import get_client
 from prefect.events.schemas.events import Event as PrefectEvent
 from prefect.events.schemas.events import Resource
 
+from models import names
 from models.errors import Busy, Unreachable
 from pipelines.ledger.events import mark_sent, waiting
 from pipelines.ledger.ledger import Ledger
@@ -16,7 +17,7 @@ from pipelines.workspace import Workspace
 
 
 def resource_id(line: str) -> str:
-    return f"defectloop.line.{line}"
+    return f"defectloop.line.{names.for_tools(line)}"
 
 
 def send_waiting(workspace: Workspace, again: str) -> int:

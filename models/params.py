@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from models import names
 from models.errors import BadParams, NotReady
 from models.param_names import with_present_names
 
@@ -41,6 +42,12 @@ def _regular_expression(text: str | None) -> str | None:
             re.compile(text)
         except re.error as error:
             raise ValueError(f"{text!r} is no regular expression: {error}") from error
+    return text
+
+
+def _name(text: str) -> str:
+    if wrong := names.problem(text):
+        raise ValueError(f"the name {names.shown(text)[:60]!r} {wrong}")
     return text
 
 
@@ -207,7 +214,7 @@ class Retrain(Section):
 
 
 class Params(Section):
-    line: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    line: Annotated[str, AfterValidator(_name)]
     ingest: Ingest
     validate_: Validate = Field(alias="validate")  # pydantic keeps `validate` for itself
     model: Model
@@ -242,7 +249,7 @@ def load(path: Path, notice: Callable[[str], None] = lambda text: None) -> Param
     if not path.exists():
         raise NotReady(f"There is no {path}.", next_step="Make a workspace: defectloop init DIR --line NAME")
     try:
-        values, notices = with_present_names(yaml.load(path.read_text(), UniqueKeys))
+        values, notices = with_present_names(yaml.load(path.read_text(encoding="utf-8"), UniqueKeys))
         params = Params.model_validate(values)
     except yaml.YAMLError as error:
         raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+from models import names
 from pipelines import merge
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
@@ -17,7 +18,7 @@ from pipelines.workspace import Workspace
 
 def branch(line: str) -> str:
     """Where automation publishes its commits in the owner's repository."""
-    return f"defectloop/{line}"
+    return f"defectloop/{names.for_tools(line)}"
 
 
 def take_clone(workspace: Workspace) -> Workspace:
@@ -26,10 +27,10 @@ def take_clone(workspace: Workspace) -> Workspace:
     Made when absent; a clone that a killed retraining left is taken up where it was.
     """
     line = workspace.params().line
-    root = workspace.state / "automation" / line
+    root = workspace.state / "automation" / names.for_tools(line)
     if not root.exists():
         root.parent.mkdir(parents=True, exist_ok=True)
-        begun = root.with_name(f".{line}.partial")
+        begun = root.with_name(f".{root.name}.partial")
         shutil.rmtree(begun, ignore_errors=True)
         git.run(root.parent, "clone", "--quiet", "--branch", _start(workspace, line), str(workspace.root), begun.name)
         begun.rename(root)

@@ -29,7 +29,7 @@ def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[
         for name in sorted(set(table["slice"].to_pylist()))
     ]
     sections = [
-        f"# Data of line {line}",
+        f"# Data of line {inline(line)}",
         f"{table.num_rows} images of {pc.count_distinct(table['part']).as_py()} parts"
         + (f", and {made.num_rows} synthetic ones in the training split" if made.num_rows else "")
         + ". Written by every snapshot.",

@@ -11,7 +11,7 @@ from models.errors import BadData
 from pipelines import joining
 from pipelines.adapters import dataset_versions
 from pipelines.joining import Earlier
-from pipelines.snapshot_tags import snapshots
+from pipelines.snapshot_tags import prefix, snapshots
 from pipelines.workspace import Workspace
 
 COLUMNS = ["image", "part", "split"]
@@ -29,7 +29,7 @@ def require(workspace: Workspace, table: pa.Table) -> None:
         return
     row, use = min(wrong, key=lambda one: one[1].snapshot)
     n = len({row["part"] for row, _ in wrong})
-    tag = f"data/{workspace.params().line}/{use.snapshot}"
+    tag = f"{prefix(workspace.params().line)}/{use.snapshot}"
     first = f"{row['source']}/{row['source_path']}, {use.split} in {tag}, now {row['split']}"
     raise BadData(
         f"{n} part{'' if n == 1 else 's'} moved towards the test split since an earlier snapshot (first: {first}). "

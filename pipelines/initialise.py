@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import resources
 from pathlib import Path
 
+from models import names
 from models.errors import BadInput
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
@@ -20,14 +22,14 @@ def init(directory: Path, line: str) -> Workspace:
 
     Raises BadInput for a bad name and for a directory that serves another line.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", line):
-        raise BadInput(f"{line!r} is no line name.", next_step="Use lower case, digits and hyphens: --line bottling-3")
+    names.require(line, "The line")
     directory.mkdir(parents=True, exist_ok=True)
     place = workspaces.at(directory)
     for name in ("params.yaml", "dvc.yaml"):
         if not (place.root / name).exists():
             template = resources.files("pipelines").joinpath("templates", name).read_text()
-            (place.root / name).write_text(re.sub(r"(?m)^line: .*$", f"line: {line}", template))
+            text = re.sub(r"(?m)^line: .*$", lambda _: f"line: {_yaml(line)}", template)
+            (place.root / name).write_text(text, encoding="utf-8")
     there = place.params().line
     if there != line:
         raise BadInput(f"{place.root} already serves line {there}.", next_step=f"Choose another directory for {line}.")
@@ -38,3 +40,8 @@ def init(directory: Path, line: str) -> Workspace:
     dataset_versions.initialise(place.root, place.remote_url)
     git.commit(place.root, COMMITTED, f"Workspace of line {line}")
     return place
+
+
+def _yaml(text: str) -> str:
+    """As YAML has it: an ordinary name as it is, any other one in quotes."""
+    return text if re.fullmatch(r"[a-z][a-z0-9]*-[a-z0-9-]*", text) else json.dumps(text, ensure_ascii=False)

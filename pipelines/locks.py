@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from models import names
 from models.errors import Busy
 from models.files import write_whole
 from pipelines.workspace import Workspace
@@ -29,7 +30,7 @@ def line_lock(workspace: Workspace, line: str, wait_s: float = 0.0) -> Iterator[
 
     Waits up to `wait_s`, then raises Busy with the holder's process, thread, command and since when.
     """
-    path = workspace.state / "locks" / f"{line}.lock"
+    path = workspace.state / "locks" / f"{names.for_tools(line)}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     note = path.with_suffix(".json")  # beside the lock: who holds it
     lock = FileLock(path, is_singleton=True)  # one for each path, with a count of its own in every thread

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
-from models import descriptors, images
+from models import descriptors, images, names
 from models.errors import BadData, BadInput, NotReady
 from models.files import read_file
 from models.runtime import Detector
@@ -285,20 +285,23 @@ def inspect_file(
     part_from: str | None = None,
 ) -> dict:
     """Inspect one file; what `defectloop inspect` prints. The picture with the heatmap goes into the folder `heatmaps`."""
+    _require_names(part=part, view=view, slice=slice)
     data = read_file(path)
     named = part_names.pattern(part_from, inspector.workspace.params().ingest.part_from)
     # Whoever types the command asks anew: what was said about this image before is no answer.
     own = str(uuid4())
-    item = from_file_name(lambda: data, path.as_posix(), named, part=part, view=view, slice=slice, request_id=own)
+    item = from_file_name(
+        lambda: data, names.shown(path.as_posix()), named, part=part, view=view, slice=slice, request_id=own
+    )
     judged = inspector.inspect(item, source="command line")
     record = judged.record
     assert judged.prediction is not None
     heatmaps.mkdir(parents=True, exist_ok=True)
-    picture = heatmaps / f"{path.stem}-{record.id}.png"
+    picture = heatmaps / f"{names.for_file(f'{names.shown(path.stem)}-{record.id}')}.png"
     shown = images.overlay(images.decode(data), judged.prediction.heatmap)
     picture.write_bytes(images.encode_png(shown))
     return {
-        "image": str(path),
+        "image": names.shown(str(path)),
         "part": record.part,
         "view": record.view,
         "verdict": record.verdict,
@@ -342,6 +345,7 @@ def replay_folder(
     Files with the same bytes are one request, unless their names state different parts or views. Links that lead out of the
     folder are refused as in a delivery (`pipelines.ingest.delivery_folder`), unless `allow_outside`.
     """
+    _require_names(slice=slice)
     if not folder.is_dir():
         raise BadData(f"{folder} is no folder.", next_step="defectloop replay FOLDER")
     named = part_names.pattern(part_from, workspace.params().ingest.part_from)
@@ -355,6 +359,11 @@ def replay_folder(
         )
     report = replay(workspace, items, place.root.as_posix())
     return replace(report, linked_folders=tuple(place.name_of(path) for path in place.listing.linked_folders))
+
+
+def _require_names(**stated: str | None) -> None:
+    for what, name in stated.items():
+        names.require(name, f"The {what}")
 
 
 def replay(workspace: Workspace, items: Iterable[Production], source: str) -> ReplayReport:

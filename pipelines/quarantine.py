@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from models import names
 from models.errors import BadInput
 from models.files import write_whole
 from pipelines.workspace import Workspace
@@ -33,7 +34,7 @@ def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes, *, 
     """Keep one refused image. The same delivery put twice is one entry. `durable` as in `models.files.write_whole`."""
     folder = workspace.quarantine
     path = f"{row['source']}/{row['source_path']}"
-    file = f"{row['image'][:16]}-{Path(row['source_path']).name}"
+    file = names.for_file(f"{row['image'][:16]}-{Path(row['source_path']).name}")
     entry = Quarantined(path=path, reason=reason, image=row["image"], file=file, row=row)
     note = json.dumps(asdict(entry), ensure_ascii=False, indent=1).encode()
     write_whole(folder / file, data, durable=durable)

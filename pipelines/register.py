@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from models import annotation_table
+from models import annotation_table, names
 from models.errors import NotReady, masked
 from models.evaluation import Evaluation
 from models.vocabulary import Split
@@ -88,7 +88,10 @@ def register(workspace: Workspace) -> ModelVersion:
 def final_metrics(result: Evaluation) -> dict[str, float]:
     """Flat names for MLflow's comparison: test_f1, test_mono_f1, …"""
     numbers: dict[str, float] = {}
-    for prefix, metrics in (("test", result.overall), *((f"test_{name}", m) for name, m in result.slices.items())):
+    for prefix, metrics in (
+        ("test", result.overall),
+        *((f"test_{names.for_mlflow_key(name)}", m) for name, m in result.slices.items()),
+    ):
         numbers |= {f"{prefix}_{name}": getattr(metrics, name) for name in LOGGED}
         numbers |= {f"{prefix}_{name}_at_most": bound for name, bound in metrics.at_most.items()}
     return {name: value for name, value in numbers.items() if not math.isnan(value)}

@@ -12,7 +12,7 @@ from pipelines.adapters import dataset_versions, git
 from pipelines.amounts import of_them
 from pipelines.audit import audit
 from pipelines.locks import line_lock
-from pipelines.snapshot_tags import Snapshot, snapshots
+from pipelines.snapshot_tags import Snapshot, prefix, snapshots
 from pipelines.workspace import Workspace
 
 LOCK_WAIT_S = 600.0
@@ -36,8 +36,9 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
         created = data_hash not in known
         if created:
             number = max((taken.number for taken in known.values()), default=0) + 1
-            git.tag(workspace.root, f"data/{line}/{number}", f"{data_hash} {n_images}\n\n{title}", commit)
-            taken = Snapshot(line, number, f"data/{line}/{number}", data_hash, commit, n_images, created=True)
+            tag = f"{prefix(line)}/{number}"
+            git.tag(workspace.root, tag, f"{data_hash} {n_images}\n\n{title}", commit)
+            taken = Snapshot(line, number, tag, data_hash, commit, n_images, created=True)
         else:
             taken = known[data_hash]
         earlier = sorted(known.values(), key=lambda before: before.number, reverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models import names
 from pipelines.adapters import git
 from pipelines.workspace import Workspace
 
@@ -19,13 +20,17 @@ class Snapshot:
     created: bool
 
 
+def prefix(line: str) -> str:
+    return f"data/{names.for_tools(line)}"
+
+
 def snapshots(workspace: Workspace) -> list[Snapshot]:
     """Every snapshot of the line, oldest first, as the tags tell it."""
     line = workspace.params().line
     listing = git.run(
         workspace.root,
         "for-each-ref",
-        f"refs/tags/data/{line}",
+        f"refs/tags/{prefix(line)}",
         "--format=%(refname:strip=2) %(*objectname) %(contents:subject)",
     )
     numbered = []

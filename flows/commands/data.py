@@ -30,7 +30,7 @@ LISTED = 10  # of each kind, where thousands would scroll away what matters
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Where the workspace shall be; made when absent.")],
-    line: Annotated[str, typer.Option(help="Name of the production line: lower case, digits and hyphens.")],
+    line: Annotated[str, typer.Option(help="Name of the production line: up to 255 printable characters.")],
     as_json: JsonOption = False,
 ) -> None:
     """Make a workspace: a git + DVC repository with params.yaml and dvc.yaml.

@@ -11,6 +11,7 @@ from typing import Any
 
 from flows import attached, home
 from flows.local_server import stop
+from models import names
 from models.errors import Unreachable
 from pipelines.workspace import Workspace
 
@@ -50,7 +51,7 @@ def wait_until_serving(line: str) -> None:
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
             with contextlib.suppress(ObjectNotFound):
-                client.read_deployment_by_name(f"batch_inspection/{line}")  # the last to be registered
+                client.read_deployment_by_name(f"batch_inspection/{names.for_tools(line)}")  # the last to be registered
                 return
             time.sleep(POLL_S)
     raise Unreachable("The runner has not registered its deployments.", next_step="Read deploy.log.")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.demo.notes import Notes
+from models import names
 from models.errors import DefectloopError
 from models.evaluation import Evaluation
 from pipelines import model_table, quarantine
@@ -87,7 +88,7 @@ def write(
             "triggered_by": notes.get("triggered_by"),
             "event_id": request.event_id,
             "flow_run_id": request.flow_run_id,
-            "deployment": f"retraining/{line}",
+            "deployment": f"retraining/{names.for_tools(line)}",
             "new_labels": request.new_labels,
         },
         "quarantined": [{"path": entry.path, "reason": entry.reason} for entry in quarantine.entries(place)],

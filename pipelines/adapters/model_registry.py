@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models import names
 from models.errors import DefectloopError, NotReady, Unreachable
 from pipelines.adapters import tracking
 from pipelines.workspace import Workspace
@@ -43,7 +44,7 @@ class ModelVersion:
 def champion(workspace: Workspace, line: str) -> ModelVersion | None:
     """The version that alias `champion` names, None before the first promotion."""
     named = _named(workspace, line, CHAMPION)
-    return _version(named) if named else None
+    return _version(line, named) if named else None
 
 
 def alias(workspace: Workspace, line: str, name: str) -> str | None:
@@ -58,7 +59,7 @@ def version(workspace: Workspace, line: str, number: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
     try:
-        return _version(mlflow.get_model_version(line, number))
+        return _version(line, mlflow.get_model_version(names.for_tools(line), number))
     except MlflowException as error:
         raise NotReady(
             f"Line {line} has no version {number}.", next_step="defectloop status lists the versions."
@@ -67,13 +68,13 @@ def version(workspace: Workspace, line: str, number: str) -> ModelVersion:
 
 def versions(workspace: Workspace, line: str) -> list[ModelVersion]:
     """Every version of the line, oldest first."""
-    found = tracking.client(workspace).search_model_versions(f"name = '{line}'", max_results=10_000)
+    found = tracking.client(workspace).search_model_versions(f"name = '{names.for_tools(line)}'", max_results=10_000)
     by_alias: dict[str, list[str]] = {}
     if found:
-        registered = tracking.client(workspace).get_registered_model(line)
+        registered = tracking.client(workspace).get_registered_model(names.for_tools(line))
         for alias, number in registered.aliases.items():
             by_alias.setdefault(str(number), []).append(alias)
-    listed = [_version(entry, by_alias.get(str(entry.version), [])) for entry in found]
+    listed = [_version(line, entry, by_alias.get(str(entry.version), [])) for entry in found]
     return sorted(listed, key=lambda entry: int(entry.version))
 
 
@@ -96,7 +97,9 @@ def register(
     from mlflow.exceptions import MlflowException
 
     try:
-        mlflow.create_registered_model(line, description=f"Detectors of line {line}, exported by defectloop.")
+        mlflow.create_registered_model(
+            names.for_tools(line), description=f"Detectors of line {line}, exported by defectloop."
+        )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise _unreachable(workspace, error) from error
@@ -105,31 +108,31 @@ def register(
         return there[0]
     model_id = _logged_model(workspace, mlflow, line, artefact, reference, run_id, sha256)
     made = mlflow.create_model_version(
-        line,
+        names.for_tools(line),
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
         description=description if len(description) <= LONGEST else f"{description[: LONGEST - len(CUT)]}{CUT}",
         tags={**tags, ARTEFACT: sha256, HASH_TAGS[REFERENCE]: _sha256(reference)},
     )
-    return _version(made)
+    return _version(line, made)
 
 
 def set_alias(workspace: Workspace, line: str, alias: str, number: str) -> None:
-    tracking.client(workspace).set_registered_model_alias(line, alias, number)
+    tracking.client(workspace).set_registered_model_alias(names.for_tools(line), alias, number)
 
 
 def drop_alias(workspace: Workspace, line: str, alias: str) -> None:
-    tracking.client(workspace).delete_registered_model_alias(line, alias)
+    tracking.client(workspace).delete_registered_model_alias(names.for_tools(line), alias)
 
 
 def set_tags(workspace: Workspace, line: str, number: str, tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
-        tracking.client(workspace).set_model_version_tag(line, number, key, value)
+        tracking.client(workspace).set_model_version_tag(names.for_tools(line), number, key, value)
 
 
 def drop_tag(workspace: Workspace, line: str, number: str, key: str) -> None:
-    tracking.client(workspace).delete_model_version_tag(line, number, key)
+    tracking.client(workspace).delete_model_version_tag(names.for_tools(line), number, key)
 
 
 def download(workspace: Workspace, chosen: ModelVersion) -> Path:
@@ -150,7 +153,7 @@ def _named(workspace: Workspace, line: str, name: str) -> Any | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return mlflow.get_model_version_by_alias(line, name)
+        return mlflow.get_model_version_by_alias(names.for_tools(line), name)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
@@ -247,9 +250,9 @@ def _save_flavour(folder: Path, artefact: Path, reference: Path, model_id: str, 
     shutil.copyfile(reference, folder / REFERENCE)
 
 
-def _version(entry: Any, aliases: list[str] | None = None) -> ModelVersion:
+def _version(line: str, entry: Any, aliases: list[str] | None = None) -> ModelVersion:
     return ModelVersion(
-        line=entry.name,
+        line=line,
         version=str(entry.version),
         mlflow_run_id=entry.run_id,
         source=entry.source,

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models import names
 from models.errors import DefectloopError, Unreachable
 from pipelines.workspace import Workspace
 
@@ -62,12 +63,13 @@ def experiment_id(workspace: Workspace, mlflow: Any, line: str) -> str:
     """The line's experiment, made when absent."""
     from mlflow.exceptions import MlflowException
 
-    found = mlflow.get_experiment_by_name(line)
+    name = names.for_tools(line)
+    found = mlflow.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(mlflow.create_experiment(line, artifact_location=_artifact_location(workspace, line)))
+            return str(mlflow.create_experiment(name, artifact_location=_artifact_location(workspace, line)))
         except MlflowException:  # another process made it between the two calls
-            found = mlflow.get_experiment_by_name(line)
+            found = mlflow.get_experiment_by_name(name)
             if found is None:
                 raise
     return str(found.experiment_id)
@@ -77,7 +79,7 @@ def lightning_logger(workspace: Workspace, line: str, run_id: str) -> Any:
     """Lightning's logger into an existing run. It reads the tracking URI at import, so it is passed."""
     from lightning.pytorch.loggers import MLFlowLogger
 
-    return MLFlowLogger(line, tracking_uri=workspace.tracking_uri, run_id=run_id, log_model=False)
+    return MLFlowLogger(names.for_tools(line), tracking_uri=workspace.tracking_uri, run_id=run_id, log_model=False)
 
 
 def finish_run(
@@ -124,7 +126,7 @@ def run_count(workspace: Workspace, line: str) -> int:
 
 
 def _artifact_location(workspace: Workspace, line: str) -> str | None:
-    return f"{workspace.artifact_root.rstrip('/')}/{line}" if workspace.artifact_root else None
+    return f"{workspace.artifact_root.rstrip('/')}/{names.for_tools(line)}" if workspace.artifact_root else None
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

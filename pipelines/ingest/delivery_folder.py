@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from models import names
 from models.errors import BadData
 from models.files import read_file
 
@@ -41,10 +42,10 @@ class DeliveryFolder:
         """Everything below the folder, read once."""
         files: list[Path] = []
         linked: list[Path] = []
-        for place, folders, names in os.walk(self.path, onerror=_unlisted):
+        for place, folders, inside in os.walk(self.path, onerror=_unlisted):
             here = Path(place)
             linked += [here / name for name in folders if os.path.islink(here / name)]
-            files += [here / name for name in names]
+            files += [here / name for name in inside]
         return Listing(sorted(files), sorted(linked))
 
     def contains(self, path: Path) -> bool:
@@ -85,7 +86,8 @@ class DeliveryFolder:
         return read_file(path)
 
     def name_of(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
+        """Below the folder, as it can be shown and written down."""
+        return names.shown(path.relative_to(self.path).as_posix())
 
     def found(self, suffixes: Collection[str], below: Path | None = None) -> list[Path]:
         """Every file with one of these endings, sorted. Raises BadData for what lies outside, counted, and for what is no
@@ -122,8 +124,9 @@ class DeliveryFolder:
     def others(self, taken: Iterable[Path]) -> list[str]:
         """Names of the files that nothing was made of, hidden ones left aside."""
         known = set(taken)
-        names = (path.relative_to(self.path) for path in self.listing.files if path not in known and path.is_file())
-        return [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
+        left = (path for path in self.listing.files if path not in known and path.is_file())
+        visible = (p for p in left if not any(part.startswith(".") for part in p.relative_to(self.path).parts))
+        return [self.name_of(path) for path in visible]
 
     def remarks(self) -> dict[str, list[str]]:
         """Links to folders, which are passed over."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from models import names
 from models.errors import BadData, BadInput
 from models.params import SplitShares
 from models.vocabulary import Label
@@ -108,6 +109,7 @@ def read(
 
     Nothing outside the delivery's folder (`pipelines.ingest.delivery_folder`) is read, unless `allow_outside`.
     """
+    names.require(slice, "The slice")
     place = delivery_folder.opened(Path(source), allow_outside=allow_outside)
     chosen = _recognised(source, place) if format is Format.AUTO else format
     readers: dict[Format, Callable[[], Source]] = {

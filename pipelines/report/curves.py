@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from models.class_mix import weights
 from models.vocabulary import Label, OperatingPoint
 
 GOOD, DEFECT, INK, GRID = "#2a9d8f", "#d1495b", "#264653", "#e5e9ec"
+_LONGEST_LABEL = 40  # characters
 _MOST_POINTS = 400  # of a curve in a CSV: dvc plots draws each
 
 
@@ -47,6 +49,7 @@ def draw(
     folder.mkdir()
     style = {
         "font.size": 9,
+        "text.parse_math": False,  # a slice may be called 5 $
         "axes.edgecolor": GRID,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -72,7 +75,9 @@ def draw(
         ):
             figure, axes = plt.subplots(figsize=size, layout="constrained")
             paint(axes)
-            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph .* missing")  # the legend shows a box; the table has the name
+                figure.savefig(folder / f"{name}.png", metadata={"Software": None})
             plt.close(figure)
 
 
@@ -130,11 +135,19 @@ def _curves(axes: Any, predictions: pa.Table) -> None:
         mine = slices == name
         if 0 < truth[mine].sum() < mine.sum():
             x, y, _ = roc_curve(truth[mine], score[mine])
-            axes.plot(x, y, label=f"{name}: AUROC {roc_auc_score(truth[mine], score[mine]):.3f}", linewidth=1.6)
+            axes.plot(
+                x, y, label=f"{_legend(name)}: AUROC {roc_auc_score(truth[mine], score[mine]):.3f}", linewidth=1.6
+            )
     axes.plot([0, 1], [0, 1], color=GRID, zorder=0)
     axes.set(xlabel="false alarms among good parts", ylabel="defective parts found", title="ROC by slice")
     if axes.get_legend_handles_labels()[1]:  # a slice with both labels
         axes.legend(loc="lower right")
+
+
+def _legend(name: str) -> str:
+    """A slice's name in a legend, which leaves out what begins with an underscore and grows with the longest name."""
+    short = name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
+    return f" {short}" if short.startswith("_") else short
 
 
 def _scores(axes: Any, truth: np.ndarray, score: np.ndarray, point: OperatingPoint) -> None:

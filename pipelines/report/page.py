@@ -13,7 +13,7 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from models import images, intervals
+from models import images, intervals, names
 from models.costs import Expected
 from models.detail import Detail
 from models.evaluation import Evaluation
@@ -144,7 +144,7 @@ def _show(row: dict, detector: Detector, truth: GroundTruth, folder: Path) -> Sh
     plain = plain if marked is None else outlined(plain, marked)
     overlay = images.overlay(image, detector.predict(image).heatmap)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{row['score']:.3f}-{Path(row['part']).name}.png").write_bytes(
+    (folder / f"{row['score']:.3f}-{names.for_file(Path(row['part']).name)}.png").write_bytes(
         images.encode_png(np.hstack([plain, _small(overlay)]))
     )
     return Shown(
