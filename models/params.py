@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from models import names
+from models import names, yaml_text
 from models.errors import BadParams, NotReady
 from models.param_names import with_present_names
 
@@ -228,19 +228,6 @@ class Params(Section):
     retrain: Retrain
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key named twice is an error, as it is to DVC; PyYAML takes the last one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands there twice", node.value[number][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path, notice: Callable[[str], None] = lambda text: None) -> Params:
     """Read and check `params.yaml`; `notice` gets a sentence for each name that an older file has for something.
 
@@ -249,10 +236,14 @@ def load(path: Path, notice: Callable[[str], None] = lambda text: None) -> Param
     if not path.exists():
         raise NotReady(f"There is no {path}.", next_step="Make a workspace: defectloop init DIR --line NAME")
     try:
-        values, notices = with_present_names(yaml.load(path.read_text(encoding="utf-8"), UniqueKeys))
+        values, notices = with_present_names(yaml_text.load(path.read_text(encoding="utf-8")))
         params = Params.model_validate(values)
     except yaml.YAMLError as error:
         raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error
+    except UnicodeDecodeError as error:
+        raise BadParams(
+            f"{path} is no UTF-8 (byte {error.start}).", next_step="Save the file as UTF-8, then try again."
+        ) from error
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(step) for step in problem['loc']) or 'the file'}: {problem['msg']}"

@@ -34,17 +34,21 @@ def read_json(folder: DeliveryFolder, path: Path) -> Any:
         ) from error
     except RecursionError as error:
         raise BadData(f"{path} is nested too deep.", next_step="Export it again.") from error
+    except ValueError as error:  # a number with thousands of digits
+        raise BadData(f"{path}: a number can't be read: {error}.", next_step="Correct the file.") from error
 
 
 def read_yaml(folder: DeliveryFolder, path: Path) -> Any:
     import yaml
 
+    from models import yaml_text
+
     try:
-        return yaml.safe_load(read_text(folder, path))
+        return yaml_text.load(read_text(folder, path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "no YAML"
+        reason = getattr(error, "problem", None) or (str(error) if not mark else "no YAML")
         raise BadData(f"{path}{where}: {reason}.", next_step="Correct the file.") from error
 
 
