@@ -9,6 +9,8 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 
 export DO_NOT_TRACK := 1
+# Test workers share the cores: several OpenMP threads in each of them would wait for one another by spinning.
+test quick: export OMP_NUM_THREADS ?= 1
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 16
