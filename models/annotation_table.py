@@ -80,6 +80,15 @@ def load(path: Path) -> pa.Table:
     return pq.read_table(path, schema=SCHEMA) if path.exists() else empty()
 
 
+def files(path: Path) -> list[str]:
+    """Every image and mask that the table names, below `data/`; an absent table names none."""
+    if not path.exists():
+        return []
+    table = pq.read_table(path, columns=["file", "mask"], schema=SCHEMA)
+    named = [*table["file"].to_pylist(), *table["mask"].drop_null().to_pylist()]
+    return list(dict.fromkeys(named))
+
+
 def load_hashed(path: Path) -> tuple[pa.Table, str]:
     """The table, and the SHA-256 of the very bytes that it was read from: what follows from it can be kept under that."""
     data = path.read_bytes()

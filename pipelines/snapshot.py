@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from models import annotation_table
 from models.errors import DefectloopError, NotReady, Unreachable
-from pipelines import data_card, quarantine, validate
+from pipelines import data_card, file_hashes, quarantine, validate
 from pipelines.adapters import dataset_versions, git
 from pipelines.amounts import of_them
 from pipelines.audit import audit
@@ -24,7 +24,9 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
     with line_lock(workspace, line, wait_s=LOCK_WAIT_S):
         git.require_settled(workspace.root)
         validate.require_passed(workspace)
+        file_hashes.require(workspace)
         data_hash = dataset_versions.add_data(workspace.root)
+        file_hashes.require(workspace)  # of what was altered meanwhile, nobody could say which bytes were added
         table = annotation_table.load(workspace.annotations)
         n_images = table.num_rows
         refused = [entry.reason for entry in quarantine.entries(workspace)]

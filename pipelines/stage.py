@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from models.errors import DefectloopError
-from pipelines import lineage
+from pipelines import file_hashes, lineage
 from pipelines import workspace as workspaces
 from pipelines.adapters.dataset_versions import CALLER, REASON
 from pipelines.workspace import Workspace
@@ -30,6 +30,7 @@ def run_stage(main: Callable[[Workspace], None]) -> None:
     try:
         with _one_at_a_time(workspace):
             lineage.require_unchanged(workspace)
+            file_hashes.require(workspace)
             main(workspace)
     except DefectloopError as error:
         sys.stderr.write(f"✗ {error.message}\n" + (f"  → {error.next_step}\n" if error.next_step else ""))

@@ -21,7 +21,7 @@ from models.files import write_whole
 from models.params import PartsPerClass
 from models.typical_range import RANGED
 from models.vocabulary import Label, Split
-from pipelines import data_docs, frozen_splits, quarantine, typical_ranges
+from pipelines import data_docs, file_hashes, frozen_splits, quarantine, typical_ranges
 from pipelines.adapters.data_contract import CLOCKS_DAYS, CRITICAL, WARNING, Contract, Outcome
 from pipelines.amounts import of_them
 from pipelines.audit import audit
@@ -75,7 +75,7 @@ def validate(workspace: Workspace) -> ValidationReport:
         table = annotation_table.load(workspace.annotations)
         if not len(table):
             raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
-        _require_files(workspace, table)
+        file_hashes.require(workspace)
         frozen_splits.require(workspace, table)
         contract = Contract(params.validate_)
         typical = typical_ranges.learned(workspace, table, params.validate_.typical_range_factor)
@@ -243,16 +243,6 @@ def _present(workspace: Workspace) -> set[str]:
     folder = workspace.data / "images"
     below = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.exists() else []
     return {f"images/{name}/{file.name}" for name in below for file in os.scandir(folder / name)}
-
-
-def _require_files(workspace: Workspace, table: pa.Table) -> None:
-    present = _present(workspace)
-    missing = [file for file in table["file"].to_pylist() if file not in present]
-    if missing:
-        raise BadData(
-            f"{len(missing)} images are annotated but absent (first: data/{missing[0]}).",
-            next_step="Bring them back: dvc pull, or ingest their source again.",
-        )
 
 
 def _quarantine_failing(

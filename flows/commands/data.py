@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipelines.ingest.ingest import IngestReport
     from pipelines.quarantine import Quarantined
     from pipelines.validate import ValidationReport
+    from pipelines.workspace import Workspace
 
 LISTED = 10  # of each kind, where thousands would scroll away what matters
 
@@ -193,18 +194,55 @@ def _validated(report: ValidationReport) -> list[str]:
     return lines
 
 
-def audit(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def audit(
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="Only read every image and mask, and compare it with its hash.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="With --hashes: take originals from the DVC cache or remote.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Look for duplicates, leaks, label errors and gaps in the whole of data/; write a page of pictures. Changes nothing.
+
+    validate, snapshot and training compare files with their hashes too, those that changed since they were last read.
 
     Example: defectloop audit --workspace bottles
     """
+    from models.errors import BadInput
     from pipelines.audit.audit import audit
 
+    if repair and not hashes:
+        raise BadInput("--repair goes with --hashes.", next_step="defectloop audit --hashes --repair")
     place = open_workspace(workspace)
+    if hashes:
+        _audit_hashes(place, repair=repair, as_json=as_json)
+        return
     report = audit(place, judge_labels=True)
     lines = [f"{report.images} images, {len(report.findings)} findings"]
     lines += [f"  {item.severity:8} {item.title}" for item in report.findings]
     answer(report, "\n".join([*lines, f"Pictures: {place.root / report.page}"]), as_json=as_json)
+
+
+def _audit_hashes(place: Workspace, *, repair: bool, as_json: bool) -> None:
+    from models.errors import BadData
+    from pipelines import file_hashes, originals
+
+    if repair:
+        report = originals.repair(place)
+        if report.lost:
+            raise BadData(
+                f"{len(report.repaired)} files brought back; {len(report.lost)} are in no snapshot "
+                f"(first: data/{report.lost[0]}).",
+                next_step="Ingest their sources again.",
+            )
+        answer(report, f"{report.checked} files read, {len(report.repaired)} brought back", as_json=as_json)
+        return
+    found = file_hashes.check(place, every_file=True)
+    if found.altered or found.missing:
+        raise file_hashes.complaint(place, found)
+    answer(found, f"{found.checked} files read: all hold the bytes that were ingested", as_json=as_json)
 
 
 def synthesize(

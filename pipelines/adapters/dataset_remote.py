@@ -62,6 +62,11 @@ def fetch(repo: Any, data_hash: str) -> int:
     return done + _copy(remote, cache, lacking, check=_require_sound)
 
 
+def fetch_object(repo: Any, oid: str) -> None:
+    """Copy one object into the cache. Errors as `push`."""
+    _copy(_remote(repo), repo.cache.local, [oid], check=_require_sound)
+
+
 def _lacking(cache: Any, data_hash: str) -> list[str]:
     """The objects of a version that the cache lacks; its listing alone where that is missing."""
     try:
@@ -120,8 +125,12 @@ def _copy(source: Any, target: Any, names: Sequence[str], check: Callable[[str, 
 
 def _require_sound(path: str, oid: str) -> None:
     """An object is named by its hash: one that came damaged is not kept."""
-    with open(path, "rb") as source:
-        found = hashlib.file_digest(source, "md5").hexdigest()
-    if found != oid.removesuffix(".dir"):
+    if not is_sound(path, oid):
         Path(path).unlink()
         raise BrokenOff(f"object {oid} came damaged")
+
+
+def is_sound(path: str, oid: str) -> bool:
+    """Whether an object holds what it is named after."""
+    with open(path, "rb") as source:
+        return hashlib.file_digest(source, "md5").hexdigest() == oid.removesuffix(".dir")

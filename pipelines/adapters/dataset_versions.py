@@ -214,6 +214,39 @@ def take_files(root: Path, data_hash: str, names: Sequence[str]) -> None:
             )
 
 
+def listed(root: Path, data_hash: str) -> dict[str, str]:
+    """MD5 of every file of a version, by its path below `data/`; empty where its listing is not on this machine."""
+    from dvc.repo import Repo
+
+    with _opened(Repo, root) as repo:
+        try:
+            return dataset_delta.listing(repo.cache.local, data_hash)
+        except FileNotFoundError:
+            return {}
+
+
+def original(root: Path, md5: str) -> bytes | None:
+    """The object of that name from the cache or, where the cache has none or a damaged one, from the remote; None where
+    neither has it. Raises Unreachable."""
+    from dvc.repo import Repo
+
+    with _opened(Repo, root) as repo, repo.lock:
+        path = Path(repo.cache.local.oid_to_path(md5))
+        if path.exists() and not dataset_remote.is_sound(str(path), md5):
+            path.unlink()  # altered through a link to it
+        try:
+            if not path.exists():
+                dataset_remote.fetch_object(repo, md5)
+        except Exception as error:  # DVC's, the operating system's, and those of whatever client the remote needs
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise Unreachable(
+                f"Object {md5} does not come from the DVC remote: {_said(error)}.",
+                next_step="Check the remote (dvc remote list) and run the same command again.",
+            ) from error
+        return path.read_bytes()
+
+
 def _listed(listing: Path, name: str) -> str | None:
     """The MD5 of one file of a version. `annotations.parquet` stands first: the rest need not be read for it."""
     with listing.open() as source:

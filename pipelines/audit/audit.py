@@ -15,7 +15,7 @@ from models import annotation_table, images, near_duplicates
 from models.errors import BadData
 from models.files import write_whole
 from models.vocabulary import Label
-from pipelines import fingerprints, progress, quarantine
+from pipelines import file_hashes, fingerprints, progress, quarantine
 from pipelines.audit import (
     amounts,
     duplicates,
@@ -60,6 +60,7 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     table = annotation_table.load(workspace.annotations)
     if not len(table):
         raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
+    file_hashes.require(workspace)  # what is computed from images is kept under their hashes
     frame = _frame(table.to_pandas())
     readable = frame[frame["decode_error"].isna()].reset_index(drop=True)
     labelled = readable[readable["truth"].notna() & ~readable["synthetic"]]

@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from pyarrow import compute
 from models import annotation_table, near_duplicates
 from models.files import write_whole
 from models.params import SplitShares
-from pipelines import fingerprints, part_names, quarantine
+from pipelines import file_hashes, fingerprints, part_names, quarantine
 from pipelines.ingest import corrections, formats, parts
 from pipelines.ingest.deliveries import Source, Track, untracked
 from pipelines.ingest.describe import Described, described
@@ -104,6 +103,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                         arrivals.keep(item)
                     else:
                         already += 1
+                        arrivals.keep(item)  # should its file be lost or altered
                 elif row["image"] in known:
                     reason = f"duplicate: the same bytes as {known[row['image']]}"
                     refused.append(quarantine.put(workspace, row, reason, item.data))
@@ -120,8 +120,11 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
             grouping = _grouped(workspace, new, alone, prints, table)
             new = _with(new, "part", grouping.parts)
         after = _split(table, new, params.ingest.split)
-        if after is not None or found or renamed:
+        changed = after is not None or found or renamed
+        if changed or arrivals.written:
             os.sync()  # once for all images, before the table that names them
+            arrivals.memory.remember(arrivals.written)
+        if changed:
             annotation_table.save(table if after is None else after, workspace.annotations)
         refused_again = {entry.path for entry in refused}
         for entry in overtaken:
@@ -174,6 +177,8 @@ class _Arrivals:
         self.kept = fingerprints.opened(self.workspace)
         self.pool = ThreadPoolExecutor(max_workers=2)
         self.writes: list[Any] = []
+        self.written: list[str] = []
+        self.memory = file_hashes.Memory(self.workspace)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -188,7 +193,14 @@ class _Arrivals:
 
     def keep(self, item: Described) -> None:
         """Write the files alone: of an image whose row is there already."""
-        self.writes.append(self.pool.submit(_keep, self.workspace.data, item.row, item.data, item.mask))
+        for name, content in ((item.row["file"], item.data), (item.row.get("mask"), item.mask)):
+            if name is not None and content is not None:
+                self.writes.append(self.pool.submit(self._write, name, content))
+
+    def _write(self, name: str, content: bytes) -> None:
+        if not self.memory.is_intact(name):
+            write_whole(self.workspace.data / name, content, durable=False)
+            self.written.append(name)
 
     def collected(self) -> tuple[pa.Table, list[bool], np.ndarray]:
         """All rows, which of them nobody stated a part for, and int8 fingerprints (zeros where there is none)."""
@@ -266,11 +278,3 @@ def _same_statement(before: dict[str, Any], item: Described) -> bool:
 def _paths(table: pa.Table) -> list[str]:
     names = zip(table["source"].to_pylist(), table["source_path"].to_pylist(), strict=True)
     return [f"{source}/{path}" for source, path in names]
-
-
-def _keep(data_dir: Path, row: dict[str, Any], image: bytes, mask: bytes | None) -> None:
-    for name, content in ((row["file"], image), (row.get("mask"), mask)):
-        if content is not None and name is not None:
-            path = data_dir / name
-            if not path.exists() or path.stat().st_size != len(content):
-                write_whole(path, content, durable=False)

@@ -1,0 +1,40 @@
+"""Bring back files of `data/` that were altered or deleted, from the snapshots that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from models.files import write_whole
+from pipelines import file_hashes
+from pipelines.adapters import dataset_versions
+from pipelines.locks import line_lock
+from pipelines.snapshot_tags import snapshots
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """Files below `data/`; `lost` ones are in no snapshot of this machine's cache or its remote, and stay as they are."""
+
+    checked: int
+    repaired: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+def repair(workspace: Workspace) -> Repaired:
+    """Read every annotated file; put the original in the place of each that is absent or not what its name says."""
+    with line_lock(workspace, workspace.params().line, wait_s=600.0):
+        found = file_hashes.check(workspace, every_file=True)
+        wanted = {*found.altered, *found.missing}
+        repaired = []
+        for taken in reversed(snapshots(workspace) if wanted else []):
+            listed = dataset_versions.listed(workspace.root, taken.data_hash)
+            for name in sorted(wanted & listed.keys()):
+                content = dataset_versions.original(workspace.root, listed[name])
+                # A version that was sealed before hashes were checked may hold altered bytes.
+                if content is not None and hashlib.sha256(content).hexdigest() == file_hashes.promised(name):
+                    write_whole(workspace.data / name, content)
+                    wanted.remove(name)
+                    repaired.append(name)
+    return Repaired(found.checked, tuple(repaired), tuple(sorted(wanted)))
