@@ -6,13 +6,13 @@ One row per image, sorted by image, so that the same content always has the same
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.errors import BadData
+from models.files import replacing
 from models.vocabulary import Split
 
 SCHEMA = pa.schema(
@@ -111,11 +111,6 @@ def save(table: pa.Table, path: Path) -> None:
             f"{len(astray)} synthetic images are not in the training split (first: {astray[0]}).",
             next_step="Nothing that was made may be measured on: give their parts names of their own.",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     table = table.cast(SCHEMA).replace_schema_metadata(None).sort_by("image")
-    with partial.open("wb") as sink:
+    with replacing(path) as sink:
         pq.write_table(table, sink, compression="zstd", store_schema=False)
-        sink.flush()
-        os.fsync(sink.fileno())
-    partial.replace(path)

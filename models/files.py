@@ -9,23 +9,54 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from models.errors import BadData
 
+PARTIAL = ".partial"  # at the end of the name of a file that is being written
+
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Temporary file beside it, fsync, rename: a reader, or a kill, never finds half a file.
+    """Write a file by `replacing` it."""
+    with replacing(path, durable=durable) as sink:
+        sink.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Temporary file beside it, fsync, rename, fsync of the folder: a reader, a kill or a power cut never finds half a file.
 
     Without `durable` the fsync is left to the caller, who writes thousands and makes them all durable at once.
     """
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    with partial.open("wb") as sink:
-        sink.write(data)
-        if durable:
-            sink.flush()
-            os.fsync(sink.fileno())
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}")
+    try:
+        with partial.open("wb") as sink:
+            yield sink
+            if durable:
+                sink.flush()
+                os.fsync(sink.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if durable:
+        for folder in (path.parent, *(folder.parent for folder in made)):
+            _sync_folder(folder)
+
+
+def remove_partial(folder: Path) -> int:
+    """Remove what killed writers left below `folder`, where nobody writes now; returns how many files that were."""
+    partials = [
+        Path(root, name)
+        for root, _, names in os.walk(folder)
+        for name in names
+        if name.startswith(".") and name.endswith(PARTIAL)
+    ]
+    for path in partials:
+        path.unlink(missing_ok=True)
+    return len(partials)
 
 
 @contextlib.contextmanager
@@ -48,6 +79,16 @@ def read_file(path: Path) -> bytes:
             return source.read()
     except OSError as error:
         raise BadData(f"{path} can't be read: {error.strerror}.", next_step="Check the path.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in it durable: a file that was renamed, or made, is lost with its entry otherwise."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems know no fsync of a folder
+            os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _without_waiting(path: str, flags: int) -> int:

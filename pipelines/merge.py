@@ -53,7 +53,8 @@ def merge(workspace: Workspace, name: str) -> Merged:
         _require_no_conflict(workspace)
         joined = join_data(workspace, theirs)
         git.run(root, "add", "--", *(path for path in WRITTEN_ANEW if (root / path).exists()))
-        git.conclude_merge(root, f"Merge {name if not begun else theirs[:12]} with its data")
+        named = git.run(root, "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}", check=False) == theirs
+        git.conclude_merge(root, f"Merge {name if named else theirs[:12]} with its data")
     return Merged(git.head(root), joined.added, joined.moved, joined.both_changed)
 
 

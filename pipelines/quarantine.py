@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 from models import names
 from models.errors import BadInput
-from models.files import write_whole
+from models.files import remove_partial, write_whole
+from pipelines.locks import line_lock
 from pipelines.workspace import Workspace
+
+LOCK_WAIT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ def named(workspace: Workspace, paths: Sequence[str], reason: str | None = None)
     """
     if not paths and not reason:
         raise BadInput("No entry is named.", next_step="Name paths, or --reason TEXT: defectloop quarantine list")
-    present = entries(workspace)
+    with line_lock(workspace, workspace.params().line, LOCK_WAIT_S):
+        tidy(workspace)
+        present = entries(workspace)
     by_path = {entry.path: entry for entry in present}
     unknown = [path for path in paths if path not in by_path]
     if unknown:
@@ -78,6 +84,21 @@ def by_reason(entries: Sequence[Quarantined]) -> dict[str, list[Quarantined]]:
 
 
 def drop(workspace: Workspace, entry: Quarantined) -> None:
-    """Forget one entry: the note first, so that a kill between leaves no entry without bytes."""
-    for name in (f"{entry.file}.json", entry.file):
-        (workspace.quarantine / name).unlink(missing_ok=True)
+    """Forget one entry: the note first, so that a kill between leaves no entry without bytes (`tidy` takes the bytes)."""
+    with line_lock(workspace, workspace.params().line, LOCK_WAIT_S):
+        for name in (f"{entry.file}.json", entry.file):
+            (workspace.quarantine / name).unlink(missing_ok=True)
+
+
+def tidy(workspace: Workspace) -> None:
+    """Remove what killed commands left: half a file, and bytes whose note is gone or was never written.
+
+    Needs the line's lock: whoever puts an entry writes the bytes first.
+    """
+    if not workspace.quarantine.exists():
+        return
+    remove_partial(workspace.quarantine)
+    present = {path.name for path in workspace.quarantine.iterdir()}
+    for name in present:
+        if re.match(r"[0-9a-f]{16}-", name) and not name.endswith(".json") and f"{name}.json" not in present:
+            (workspace.quarantine / name).unlink()

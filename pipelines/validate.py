@@ -17,7 +17,7 @@ from pyarrow import compute
 
 from models import annotation_table, kinds
 from models.errors import BadData, NotReady
-from models.files import write_whole
+from models.files import remove_partial, write_whole
 from models.params import PartsPerClass
 from models.typical_range import RANGED
 from models.vocabulary import Label, Split
@@ -75,6 +75,8 @@ def validate(workspace: Workspace) -> ValidationReport:
         table = annotation_table.load(workspace.annotations)
         if not len(table):
             raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
+        remove_partial(workspace.data)
+        quarantine.tidy(workspace)
         file_hashes.require(workspace)
         frozen_splits.require(workspace, table)
         contract = Contract(params.validate_)

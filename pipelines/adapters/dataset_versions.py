@@ -21,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 
 from models.errors import BadData, BadInput, Busy, DefectloopError, NotReady, Refused, Unreachable
-from models.files import write_whole
+from models.files import remove_partial, write_whole
 from pipelines.adapters import dataset_delta, dataset_remote, git_locks
 from pipelines.workspace import Workspace
 
@@ -84,6 +84,7 @@ def share_cache(root: Path, cache: Path, remote_url: str) -> None:
 def add_data(root: Path) -> str:
     """Put `data/` under version control and return its hash. Costs what is new; the rest is known by size, time and inode.
 
+    Needs the line's lock: files that killed writers left there are removed, which would take a living one's away.
     Raises NotReady while `data/` is half way to another version.
     """
     from dvc.exceptions import DvcException
@@ -96,6 +97,7 @@ def add_data(root: Path) -> str:
             f"data/ is half way to version {unfinished}: bringing it back was interrupted.",
             next_step=f"Finish that: defectloop snapshots restore {unfinished[:12]} (ingest again what came since)",
         )
+    remove_partial(data)
     with _opened(Repo, root) as repo, _reasons() as reasons:
         try:
             if not dataset_delta.add(repo, root):

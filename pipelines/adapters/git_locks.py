@@ -18,12 +18,12 @@ def remove_stale(root: Path) -> list[Path]:
     machine shows a git of another one that shares the files (docs/reliability.md).
     """
     folders = _folders(root)
-    found = [path for folder in folders for path in _locks(folder)]
-    if not found or _somebody_works_in(folders, set(found)):
+    locks = [path for folder in folders for path in _locks(folder)]
+    if not locks or _somebody_works_in(folders, set(locks)):
         return []
-    for path in found:
+    for path in locks:
         path.unlink(missing_ok=True)
-    return found
+    return locks
 
 
 def _folders(root: Path) -> list[Path]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from models import annotation_table
-from models.errors import BadInput, NotReady
+from models.errors import BadInput, Busy, NotReady
 from models.files import write_whole
 from models.vocabulary import Label, Split
 from pipelines.handover import coco, label_studio, mvtec, yolo
@@ -19,6 +22,7 @@ from pipelines.handover.types import name
 from pipelines.workspace import Workspace
 
 Rows = list[dict[str, Any]]
+UNFINISHED = ".unfinished"
 _BROWSERS_SHOW = {"PNG", "JPEG", "BMP", "WEBP"}
 
 
@@ -43,16 +47,16 @@ class Handover:
 def hand_over(workspace: Workspace, target: Target, directory: Path) -> Handover:
     """Write every readable photograph of the dataset below `directory`, which must be empty or absent.
 
-    Raises NotReady without images and BadInput for a directory that holds something.
+    What a killed handover left there is written anew. Raises NotReady without images, BadInput for a directory that holds
+    something else, and Busy while another handover writes there.
     """
     everything = annotation_table.load(workspace.annotations).to_pylist()
     readable = [row for row in everything if not row["decode_error"]]
     rows = [row for row in readable if not row["synthetic"]]  # elsewhere they would pass for photographs
     if not rows:
         raise NotReady(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")
-    images, left_out = write(target, rows, workspace.data, directory)
+    with _to_fill(directory):
+        images, left_out = write(target, rows, workspace.data, directory)
     whole = {
         "image that can't be read": len(everything) - len(readable),
         "synthetic image": len(readable) - len(rows),
@@ -70,6 +74,31 @@ def write(target: Target, rows: Rows, data: Path, out: Path) -> tuple[int, dict[
         Target.LABEL_STUDIO: _label_studio,
     }
     return writers[target](rows, data, out)
+
+
+@contextlib.contextmanager
+def _to_fill(directory: Path) -> Iterator[None]:
+    """An empty directory for the block; a note in it says that it is not whole yet, and locks it among processes."""
+    note = directory / UNFINISHED
+    if directory.exists() and (not directory.is_dir() or (any(directory.iterdir()) and not note.exists())):
+        raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")
+    directory.mkdir(parents=True, exist_ok=True)
+    with note.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(
+                f"Another handover writes to {directory}.", next_step="Wait for it to end, or name another directory."
+            ) from error
+        if not note.exists():
+            raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")  # it ended just now
+        for path in directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != note:
+                path.unlink()
+        yield
+        note.unlink()
 
 
 def _coco(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:

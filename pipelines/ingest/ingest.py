@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from models import annotation_table, near_duplicates
-from models.files import write_whole
+from models.files import remove_partial, write_whole
 from models.params import SplitShares
 from pipelines import file_hashes, fingerprints, part_names, quarantine
 from pipelines.ingest import corrections, formats, parts
@@ -75,6 +75,8 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         table = annotation_table.load(workspace.annotations)
         known = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
         held = _Held(table)
+        remove_partial(workspace.data)
+        quarantine.tidy(workspace)
         refused_before = {entry.path: entry for entry in quarantine.entries(workspace)}
         overtaken: list[Quarantined] = []
         refused: list[Quarantined] = []

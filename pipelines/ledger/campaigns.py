@@ -35,21 +35,30 @@ class AskedPart:
 
 def add(ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, str]], request_id: int | None = None) -> Campaign:
     """Open a campaign for these inspections, each with the reason it was chosen for, in one transaction with the
-    retraining request that needs it."""
+    retraining request that needs it. Where another run of the request was faster, its campaign is the one returned."""
     campaign = Campaign(line=line, wanted=len(chosen), opened_at=now())
     with ledger.writing() as session:
+        request = session.get_one(RetrainingRequest, request_id) if request_id is not None else None
+        if request is not None and request.campaign_id is not None:
+            return session.get_one(Campaign, request.campaign_id)
         session.add(campaign)
         session.flush()
         session.add_all(
             CampaignPart(campaign_id=campaign.id, part=item.part, inspection_id=item.id, chosen_for=reason)
             for item, reason in chosen
         )
-        if request_id is not None:
-            request = session.get_one(RetrainingRequest, request_id)
+        if request is not None:
             request.campaign_id, request.state = campaign.id, "labelling"
         session.flush()
         end_when_answered(session, campaign)  # every part may have been judged before
     return campaign
+
+
+def of_request(ledger: Ledger, request_id: int) -> Campaign | None:
+    """The campaign that asks for a retraining request, None when it has not asked yet."""
+    with ledger.reading() as session:
+        asked = session.get_one(RetrainingRequest, request_id).campaign_id
+        return None if asked is None else session.get_one(Campaign, asked)
 
 
 def is_open(ledger: Ledger, campaign_id: int) -> bool:

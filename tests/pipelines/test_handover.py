@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -18,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from models import annotation_table, images
-from models.errors import BadInput
+from models.errors import BadInput, Busy
 from pipelines.adapters import coco_masks
 from pipelines.handover import handover
 from pipelines.handover.handover import Target, hand_over
@@ -110,6 +111,22 @@ def test_what_a_format_can_not_hold_is_counted(workspace: Workspace, tmp_path: P
 def test_a_directory_that_holds_something_is_left_alone(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not empty"):
         hand_over(workspace, Target.YOLO, tmp_path)
+
+
+def test_what_a_killed_handover_left_is_written_anew_and_a_living_one_is_left_alone(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    whole = hand_over(workspace, Target.COCO, tmp_path / "whole").directory
+    left = tmp_path / "left"
+    put(left / "images" / "half.png", b"half")
+    (left / handover.UNFINISHED).touch()
+    with (left / handover.UNFINISHED).open() as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        with pytest.raises(Busy, match="Another handover"):
+            hand_over(workspace, Target.COCO, left)
+    hand_over(workspace, Target.COCO, left)
+    names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) for folder in (whole, left)]
+    assert names[0] == names[1]
 
 
 # Generated datasets, without a workspace around them ---------------------------------------------------------------

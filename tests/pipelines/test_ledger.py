@@ -83,6 +83,11 @@ def test_sqlite_runs_in_wal_mode(url: str) -> None:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
 
 
+def test_sqlite_is_durable_at_each_commit(url: str) -> None:
+    with Ledger.open(url) as ledger, ledger.reading() as session:
+        assert session.scalar(text("PRAGMA synchronous")) == 2  # FULL: a commit is on the disk before it returns
+
+
 def test_migrations_lead_to_exactly_the_tables_that_the_code_uses(url: str) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext

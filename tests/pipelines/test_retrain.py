@@ -36,6 +36,15 @@ def test_the_same_event_twice_is_one_request(ledger: Ledger) -> None:
     assert ask(ledger, "a").id == ask(ledger, "a").id
 
 
+def test_two_runs_of_one_request_at_once_ask_people_once(ledger: Ledger) -> None:
+    asking = ask(ledger, "a")
+    inspections.add(ledger, [inspection(f"r{n}", f"p{n}") for n in range(3)])
+    chosen = [(item, "random") for item in inspections.latest(ledger, "widgets", 3)]
+    first = campaigns.add(ledger, "widgets", chosen, asking.id)
+    second = campaigns.add(ledger, "widgets", chosen, asking.id)
+    assert (second.id, len(campaigns.open_ones(ledger, "widgets"))) == (first.id, 1)
+
+
 def test_a_second_drift_joins_the_request_that_is_open(ledger: Ledger) -> None:
     assert ask(ledger, "a").id == ask(ledger, "b").id
 

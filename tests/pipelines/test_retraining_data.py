@@ -15,6 +15,7 @@ from pipelines.adapters import git
 from pipelines.ingest import ingest, reviewed
 from pipelines.ledger import campaigns, inspections, reviews, undecided
 from pipelines.ledger.ledger import Ledger
+from pipelines.retrain import Reason, request
 from pipelines.review import answers, campaign
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, picture, stocked_workspace, write_parts
@@ -89,6 +90,15 @@ def test_nobody_is_asked_about_the_same_part_twice(snapped: Workspace) -> None:
         second = set(asked(ledger))
     assert len(second) == 10
     assert not first & second
+
+
+def test_a_second_run_of_a_request_finds_the_campaign_that_asks_about_everything(snapped: Workspace) -> None:
+    rules = snapped.params().retrain
+    with Ledger.open(snapped.ledger_url) as ledger:
+        inspected(snapped, ledger, 3)
+        asking = request(ledger, LINE, rules, reason=Reason.PERSON, trigger="manual", event_id=None, flow_run_id=None)
+        first = campaign.open_campaign(snapped, ledger, 10, asking.id)
+        assert campaign.open_campaign(snapped, ledger, 10, asking.id).id == first.id
 
 
 def test_the_label_that_ends_a_campaign_and_no_other_says_so(snapped: Workspace) -> None:

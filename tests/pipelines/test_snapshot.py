@@ -44,6 +44,15 @@ def test_a_snapshot_costs_what_is_new(workspace: Workspace, tmp_path: Path) -> N
     assert len(after - before) == 3 + 2  # three images, the table, the listing
 
 
+def test_what_killed_writers_left_in_data_is_no_part_of_a_snapshot(workspace: Workspace) -> None:
+    validate(workspace)
+    first = snapshot.snapshot(workspace)
+    (workspace.data / "masks" / "ab").mkdir(parents=True)
+    for name in (".annotations.parquet.17.140.partial", "masks/ab/.abcd.png.17.140.partial"):
+        (workspace.data / name).write_bytes(b"hal")
+    assert snapshot.snapshot(workspace).data_hash == first.data_hash
+
+
 def test_the_tag_tells_hash_and_commit(workspace: Workspace) -> None:
     validate(workspace)
     taken = snapshot.snapshot(workspace)

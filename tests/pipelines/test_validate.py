@@ -277,6 +277,16 @@ def test_entries_are_grouped_and_chosen_by_reason(workspace: Workspace, tmp_path
             quarantine.named(workspace, paths, reason)
 
 
+def test_bytes_that_a_killed_drop_left_in_quarantine_go_with_the_next_command(workspace: Workspace) -> None:
+    row = {"source": "m", "source_path": "a.png", "image": "0" * 64}
+    entry = quarantine.put(workspace, row, "no label", b"1")
+    (workspace.quarantine / "notes-of-mine.txt").write_text("kept")
+    (workspace.quarantine / f"{entry.file}.json").unlink()
+    with pytest.raises(BadInput, match="Quarantine has no"):
+        quarantine.named(workspace, [entry.path])
+    assert [path.name for path in workspace.quarantine.iterdir()] == ["notes-of-mine.txt"]
+
+
 def test_synthetic_parts_do_not_count_as_enough(empty_workspace: Workspace, tmp_path: Path) -> None:
     ingest.ingest(empty_workspace, str(write_parts(tmp_path / "stock", 30)))
     table = annotation_table.load(empty_workspace.annotations)
