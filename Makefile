@@ -1,5 +1,5 @@
 # Every target sets up what it needs: uv in a private environment when absent, then .venv from requirements.lock.
-.PHONY: setup demo test quick bench bench-models check format lock clean
+.PHONY: setup demo test quick torture bench bench-models check format lock clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -25,6 +25,12 @@ test: .venv/.ready   ## every test, the slow ones too
 
 quick: .venv/.ready  ## the fast tests only
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+MINUTES ?= 30
+
+torture: .venv/.ready  ## kill commands at random for MINUTES=30 and compare how they end; SEED, ONLY and TRIAL repeat one
+	@$(BIN)/python -m tests.torture --programs --seconds $$(($(MINUTES) * 60)) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") $(if $(TRIAL),--trial $(TRIAL))
 
 # One module of benchmarks/ each; every one writes its section of docs/benchmarks-data.md.
 BENCHMARKS := ingest snapshot

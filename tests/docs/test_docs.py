@@ -92,3 +92,18 @@ def test_links_between_documents_lead_somewhere() -> None:
     ]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+RELIABILITY = (ROOT / "docs" / "reliability.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(tests/[\w/]+\.py::\w+)`", RELIABILITY))))
+def test_every_test_that_stands_for_a_promise_exists(name: str) -> None:
+    file, test = name.split("::")
+    assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.M)
+
+
+def test_every_promise_names_a_test() -> None:
+    promises = re.findall(r"^\| (?!promise|---|fault)(.*?) \|.*\|(.*)\|$", RELIABILITY.split("## How")[0], re.M)
+    assert promises
+    assert [promise for promise, tests in promises if "::" not in tests] == []
