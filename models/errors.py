@@ -24,14 +24,19 @@ def masked(text: str) -> str:
     return _CREDENTIALS.sub("***@", text)
 
 
+def _printable(text: str) -> str:
+    """With bytes of file names that are no UTF-8 escaped: a terminal refuses them."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class DefectloopError(Exception):
     """Base of the tree. `next_step` is a command or a change that gets the user further."""
 
     exit_code = 1
 
     def __init__(self, message: str, *, next_step: str = "") -> None:
-        self.message = masked(message)
-        self.next_step = masked(next_step)
+        self.message = _printable(masked(message))
+        self.next_step = _printable(masked(next_step))
         super().__init__(self.message)
 
     def __str__(self) -> str:

@@ -351,14 +351,19 @@ def replay_folder(
     named = part_names.pattern(part_from, workspace.params().ingest.part_from)
     place = delivery_folder.opened(folder, allow_outside=allow_outside)
     files = place.images()
-    items = [from_file_name(partial(place.read, path), place.name_of(path), named, slice=slice) for path in files]
+    items = [
+        from_file_name(partial(place.read, path), names.shown(place.name_of(path)), named, slice=slice)
+        for path in files
+    ]
     if named and named.origin == part_names.OPTION and all(item.part is None for item in items):
         raise BadInput(
             f"{named.origin} {named.expression.pattern!r} finds a part in none of {len(files)} names (first: {files[0]}).",
             next_step="Its group `part`, or its first group, is the part.",
         )
-    report = replay(workspace, items, place.root.as_posix())
-    return replace(report, linked_folders=tuple(place.name_of(path) for path in place.listing.linked_folders))
+    report = replay(workspace, items, names.shown(place.root.as_posix()))
+    return replace(
+        report, linked_folders=tuple(names.shown(place.name_of(path)) for path in place.listing.linked_folders)
+    )
 
 
 def _require_names(**stated: str | None) -> None:

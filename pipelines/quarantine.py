@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -31,7 +32,9 @@ def entries(workspace: Workspace) -> list[Quarantined]:
     """Everything in quarantine, in the order of delivery path."""
     folder = workspace.quarantine
     notes = sorted(folder.glob("*.json")) if folder.exists() else []
-    return sorted((Quarantined(**json.loads(note.read_text())) for note in notes), key=lambda entry: entry.path)
+    return sorted(
+        (Quarantined(**json.loads(note.read_text(encoding="utf-8"))) for note in notes), key=lambda entry: entry.path
+    )
 
 
 def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes, *, durable: bool = True) -> Quarantined:
@@ -39,11 +42,17 @@ def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes, *, 
     folder = workspace.quarantine
     path = f"{row['source']}/{row['source_path']}"
     file = names.for_file(f"{row['image'][:16]}-{Path(row['source_path']).name}")
+    if _of_another(folder / f"{file}.json", path):  # the same bytes under the same name in two deliveries
+        file = names.for_file(f"{row['image'][:16]}-{hashlib.sha256(path.encode()).hexdigest()[:8]}-{Path(path).name}")
     entry = Quarantined(path=path, reason=reason, image=row["image"], file=file, row=row)
     note = json.dumps(asdict(entry), ensure_ascii=False, indent=1).encode()
     write_whole(folder / file, data, durable=durable)
     write_whole(folder / f"{file}.json", note, durable=durable)
     return entry
+
+
+def _of_another(note: Path, path: str) -> bool:
+    return note.exists() and json.loads(note.read_text(encoding="utf-8"))["path"] != path
 
 
 def named(workspace: Workspace, paths: Sequence[str], reason: str | None = None) -> list[Quarantined]:

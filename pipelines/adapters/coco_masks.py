@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from models.images import MAX_PIXELS
+
+_MOST_BITS = 40  # of a run length: no mask has as many pixels
+
 
 def from_polygons(polygons: Sequence[Sequence[float]], *, width: int, height: int) -> np.ndarray:
     """Filled polygons (x, y, x, y, … in pixels, corners counted as COCO does) as bool [height, width]."""
@@ -50,6 +54,8 @@ def check_runs(shape: dict[str, Any]) -> None:
     size, counts = shape.get("size"), shape.get("counts")
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)):
         raise ValueError(f"size {size!r} of its run lengths is no [height, width]")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"its run lengths are for {size[1]}×{size[0]} px, more than {MAX_PIXELS:,} in all")
     if isinstance(counts, str):
         runs = _unpacked(counts)
     elif isinstance(counts, list) and all(isinstance(run, int) and not isinstance(run, bool) for run in counts):
@@ -73,6 +79,8 @@ def _unpacked(counts: str) -> list[int]:
         code = ord(character) - 48
         if not 0 <= code < 64:
             raise ValueError(f"character {character!r} in its compressed run lengths is none of theirs")
+        if shift > _MOST_BITS:
+            raise ValueError("a number in its compressed run lengths has no end")
         value |= (code & 31) << shift
         shift += 5
         if not code & 32:

@@ -54,8 +54,12 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     ids = {entry["id"] for entry in entries}
     remarks: dict[str, list[str]] = defaultdict(list)
     found: dict[Any, list[dict]] = defaultdict(list)
-    for number, entry in enumerate(content.get("annotations") or [], start=1):
-        if not isinstance(entry, dict) or "image_id" not in entry:
+    stated = "annotations" in content  # without them nobody said that the images are good
+    annotations = content.get("annotations", [])
+    if not isinstance(annotations, list):
+        raise _bad(f"{notes}: its annotations are no list")
+    for number, entry in enumerate(annotations, start=1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("image_id"), int | str):
             raise _bad(f"{notes}: annotation number {number} has no image_id")
         if entry["image_id"] not in ids:
             remarks["annotation of an image that the file does not list"].append(f"annotation {entry.get('id')}")
@@ -66,6 +70,12 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     deliveries = [
         _delivery(folder, notes, entry, found[entry["id"]], names, licences, slice, remarks) for entry in entries
     ]
+    if not stated:
+        remarks["image of a file without annotations, taken without a label"] += [item.name for item in deliveries]
+        deliveries = [
+            item if item.label != Label.GOOD else replace(item, label=None, boxes=None, labelled_by=None)
+            for item in deliveries
+        ]
     return Source(notes.stem, deliveries, remarks)
 
 
@@ -129,7 +139,7 @@ def _delivery(
         mask=partial(_mask, file, where, masked) if masked else None,
         boxes=[one.box for one in read],
         labelled_by=f"COCO {notes.name}",
-        licence=licences.get(entry.get("license")),
+        licence=licences.get(entry["license"]) if isinstance(entry.get("license"), int | str) else None,
     )
     own = entry.get(carried.KEY)
     fields = carried.fields(own, sealed, where)
@@ -149,7 +159,7 @@ def _image(folder: DeliveryFolder, notes: Path, name: str) -> Path:
 
 
 def _annotation(where: str, entry: dict[str, Any], names: dict[Any, str | None]) -> _Annotation:
-    if entry.get("category_id") not in names:
+    if not isinstance(entry.get("category_id"), int | str) or entry["category_id"] not in names:
         raise _bad(f"{where}: there is no category {entry.get('category_id')!r}")
     shape = entry.get("segmentation") or None
     polygons: list[list[float]] = []

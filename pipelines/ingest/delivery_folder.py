@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from models import names
 from models.errors import BadData
 from models.files import read_file
 
@@ -86,8 +85,8 @@ class DeliveryFolder:
         return read_file(path)
 
     def name_of(self, path: Path) -> str:
-        """Below the folder, as it can be shown and written down."""
-        return names.shown(path.relative_to(self.path).as_posix())
+        """Below the folder, as the file system has it: what is no UTF-8 is only escaped where it is shown or kept."""
+        return path.relative_to(self.path).as_posix()
 
     def found(self, suffixes: Collection[str], below: Path | None = None) -> list[Path]:
         """Every file with one of these endings, sorted. Raises BadData for what lies outside, counted, and for what is no

@@ -7,15 +7,16 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from models import descriptors, images, near_duplicates
+from models import descriptors, images, names, near_duplicates
 from models.errors import UnreadableImage
 from models.vocabulary import Split
 from pipelines import part_names
+from pipelines.ingest import statements
 from pipelines.ingest.corrections import MASK_ERROR
 from pipelines.ingest.deliveries import Delivery, Source
 
@@ -34,6 +35,7 @@ class Described:
     mask: bytes | None
     fingerprint: np.ndarray | None
     alone: bool
+    problem: str | None = None  # why it can't be taken in as it is delivered
 
 
 def described(source: Source, line: str) -> Iterator[Described]:
@@ -53,6 +55,24 @@ def described(source: Source, line: str) -> Iterator[Described]:
 
 
 def describe(delivery: Delivery, source: str, line: str) -> Described:
+    found = _described(delivery, source, line)
+    size = None if "width_px" not in found.row else (found.row["width_px"], found.row["height_px"])
+    wrong = statements.problem(delivery, size)
+    if wrong is None:
+        return found
+    return replace(found, row=_shown(found.row), problem=wrong)
+
+
+def _shown(value: Any) -> Any:
+    """A row whose texts can be shown and written down, whatever was delivered."""
+    if isinstance(value, dict):
+        return {name: _shown(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return names.shown(value) if isinstance(value, str) else value
+
+
+def _described(delivery: Delivery, source: str, line: str) -> Described:
     data = delivery.read()
     sha = hashlib.sha256(data).hexdigest()
     part = delivery.part or part_names.unstated(sha)

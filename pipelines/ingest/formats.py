@@ -123,7 +123,11 @@ def read(
         Format.MASKS: lambda: masks.read(place, slice),
         Format.FOLDER: lambda: folder.read(place, slice),
     }
-    opened = readers[chosen]()
+    try:
+        opened = readers[chosen]()
+    except RecursionError as error:
+        raise BadData(f"{source} is nested too deep.", next_step="Export it again.") from error
+    opened = replace(opened, name=names.shown(opened.name))
     if chosen is not Format.ELPV:
         opened = replace(opened, remarks={**opened.remarks, **place.remarks()}, outside=tuple(place.outside))
     return chosen, opened if parts is None else _with_parts(opened, parts)
@@ -141,9 +145,9 @@ def count(format: Format, source: Source) -> Recognised:
         without_part=sum(not _states_part(item) for item in items),
         masks=sum(item.mask is not None for item in items),
         boxes=sum(len(item.boxes or ()) for item in items),
-        classes={name: found.pop(name) for name in first} | dict(found.most_common()),
-        remarks={what: list(names) for what, names in source.remarks.items() if names},
-        outside=tuple(source.outside),
+        classes={name: found.pop(name) for name in first} | {names.shown(k): n for k, n in found.most_common()},
+        remarks={what: list(map(names.shown, whose)) for what, whose in source.remarks.items() if whose},
+        outside=tuple(map(names.shown, source.outside)),
     )
 
 
@@ -177,7 +181,7 @@ def _with_parts(source: Source, parts: PartPattern) -> Source:
         deliveries.append(item)
     if parts.origin == part_names.OPTION and not any(map(_states_part, deliveries)):
         raise BadInput(
-            f"{asked} finds a part in none of {len(deliveries)} names (first: {deliveries[0].name}).",
+            f"{asked} finds a part in none of {len(deliveries)} names (first: {names.shown(deliveries[0].name)}).",
             next_step="Its group `part`, or its first group, is the part.",
         )
     return replace(source, deliveries=deliveries, remarks={**source.remarks, **remarks})

@@ -93,7 +93,9 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                     continue
                 if before is not None:
                     overtaken.append(before)  # delivered again with other bytes or another label
-                if known.get(row["image"]) == path:
+                if item.problem is not None:
+                    refused.append(quarantine.put(workspace, row | {"problem": item.problem}, item.problem, item.data))
+                elif known.get(row["image"]) == path:
                     error = row.get("decode_error") or ""
                     if error.startswith(corrections.MASK_ERROR) and not held.broken(row["image"]):
                         refused.append(quarantine.put(workspace, row, error, item.data))
@@ -269,6 +271,8 @@ def _split(table: pa.Table, new: pa.Table, shares: SplitShares) -> pa.Table | No
 
 def _same_statement(before: dict[str, Any], item: Described) -> bool:
     """Whether the sender says the same about the same bytes as when they were refused."""
+    if before.get("problem") != item.problem:
+        return False
     if corrections.MASK_ERROR in (before.get("decode_error") or ""):
         return False  # whether the mask is another one now can't be told from the row
     told = {"image", "part", "slice", "label", "defect_types", "mask", "boxes", "labelled_by"} - (

@@ -230,8 +230,8 @@ def _own(where: str, data: dict[str, Any]) -> Any:
         return own
     try:
         return json.loads(own)
-    except json.JSONDecodeError as error:
-        raise _bad(f"{where}: `{carried.KEY}` is no JSON: {error.msg}") from error
+    except ValueError as error:
+        raise _bad(f"{where}: `{carried.KEY}` is no JSON: {error}") from error
 
 
 def _with_own(delivery: Delivery, own: Any, sealed: str, where: str) -> Delivery:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models import images
 from models.errors import BadData, UnreadableImage
 from pipelines.ingest import shapes
 from pipelines.ingest.deliveries import Box
@@ -53,12 +54,12 @@ def from_full(entries: Any, where: str, remarks: dict[str, list[str]]) -> list[R
     """The results of a full export. Labels that stand apart from their region (the same id) join it."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadData(f"{where}: its result is no list of objects.", next_step=_NEXT)
-    found: dict[Any, Result] = {}
+    found: dict[tuple[str, str], Result] = {}
     for number, entry in enumerate(entries, start=1):
         result = _result(entry, f"{where}, result {entry.get('id', number)}", remarks)
         if result is None:
             continue
-        name = (entry.get("id", number), result.kind)
+        name = (str(entry.get("id", number)), result.kind)
         if name in found:
             labels = tuple(dict.fromkeys([*found[name].labels, *result.labels]))
             result = Result(result.kind, labels, found[name].value, found[name].size)
@@ -165,6 +166,11 @@ def regions(
         if result.kind == "brush":
             width, height = result.size or size or (0, 0)
             n_words = brush.words(result.value["rle"])
+            if width * height > images.MAX_PIXELS:
+                raise BadData(
+                    f"{where}: its brush is for {width}×{height} px, more than {images.MAX_PIXELS:,} in all.",
+                    next_step=_NEXT,
+                )
             if n_words not in (width * height, width * height * 4):
                 raise BadData(
                     f"{where}: its brush holds {n_words} values, {width}×{height} px have {width * height * 4}.",

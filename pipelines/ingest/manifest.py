@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ COLUMNS = (
     "licence",
     "synthetic",
 )
+_TEXTS = ("path", "mask", "label", "split")
 _TRUE = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 Row = dict[str, Any]
 
@@ -53,6 +55,7 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     missing: list[str] = []
     seen: dict[str, str] = {}
     for where, row in rows:
+        _require_texts(row, where)
         if not row["path"]:
             raise BadData(f"{where}: there is no path.", next_step="Name the image file.")
         if row["path"] in seen:
@@ -86,6 +89,10 @@ def _csv(folder: DeliveryFolder, manifest: Path) -> list[tuple[str, Row]]:
                 continue
             if not names:
                 names = [value.strip() for value in values]
+                if twice := [name for name, n in Counter(names).items() if n > 1]:
+                    raise BadData(
+                        f"{where}: the column {twice[0]!r} stands there twice.", next_step="Keep one of the two."
+                    )
                 continue
             if len(values) != len(names):
                 raise BadData(
@@ -119,7 +126,7 @@ def _delivery(folder: DeliveryFolder, row: Row, slice: str | None, where: str) -
             f"{where}: there is no label {label!r}.",
             next_step=f"Labels: {', '.join(Label)}; what kind of defect goes into defect_types.",
         )
-    types = row.get("defect_types") or ()
+    types = _types(row.get("defect_types"), where)
     beside = folder.named.parent
     return Delivery(
         name=row["path"],
@@ -128,9 +135,7 @@ def _delivery(folder: DeliveryFolder, row: Row, slice: str | None, where: str) -
         slice=_text(row.get("slice")) or slice or "default",
         label=label,
         split=None if split is None else splits.NAMED[split].value,
-        defect_types=tuple(
-            filter(None, map(str.strip, types.split(";") if isinstance(types, str) else map(str, types)))
-        ),
+        defect_types=types,
         defect_probability=_probability(row.get("defect_probability"), where),
         mask=partial(folder.read, beside / row["mask"]) if row.get("mask") else None,
         boxes=_boxes(row.get("boxes"), where),
@@ -141,11 +146,37 @@ def _delivery(folder: DeliveryFolder, row: Row, slice: str | None, where: str) -
     )
 
 
+def _require_texts(row: Row, where: str) -> None:
+    """A Parquet column can hold anything."""
+    for name in _TEXTS:
+        if not isinstance(row.get(name), str | None):
+            raise BadData(
+                f"{where}: its {name} {str(row[name])[:60]} is no text.", next_step="Write the column as text."
+            )
+    for name in set(row) - {*_TEXTS, "boxes", "defect_types"}:
+        if isinstance(row[name], bytes | dict | list):
+            raise BadData(
+                f"{where}: its {name} {str(row[name])[:60]} is no single value.", next_step="Write the column as text."
+            )
+
+
 def _text(value: Any) -> str | None:
-    """Parquet has numbers and times where a CSV file has text."""
+    """Parquet has numbers and times where a CSV file has text, and pandas writes NaN for what nobody stated."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
     if value is None or isinstance(value, str):
         return value or None
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _types(value: Any, where: str) -> tuple[str, ...]:
+    found = value.split(";") if isinstance(value, str) else value or ()
+    if not isinstance(found, list | tuple) or not all(isinstance(kind, str) for kind in found):
+        raise BadData(
+            f"{where}: its defect_types {str(value)[:60]} are no list of texts.",
+            next_step="Write names, in CSV with semicolons between them.",
+        )
+    return tuple(filter(None, map(str.strip, found)))
 
 
 def _probability(value: Any, where: str) -> float | None:
@@ -176,7 +207,7 @@ def _boxes(value: Any, where: str) -> list[Box] | None:
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise TypeError("it is no list of objects")
         sides = [[item[side] for side in ("x", "y", "width", "height")] for item in items]
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise BadData(
             f"{where}: its boxes can't be read: {reason}.",

@@ -125,6 +125,7 @@ def _label(mask: Path) -> str | None:
     """Whether the mask marks anything; nobody knows of one that can't be read."""
     try:
         with Image.open(mask, formats=images.FORMATS) as opened:
+            images.require_size(*opened.size)
             brightest = max(high for _, high in _extrema(opened))
     except Exception:  # Pillow's plugins raise whatever they like on bad bytes; the contract names the mask
         return None

@@ -18,6 +18,8 @@ from pipelines.ingest.deliveries import Box
 
 Size = tuple[int, int]  # width, height
 _ORIENTATION, _ON_THE_SIDE = 0x0112, {5, 6, 7, 8}
+_LONGEST = 200  # characters of a value in a message
+_FAR = 10  # times the image's side: beyond it a polygon is in other units, and filling it takes gigabytes
 _DECIMALS = 6  # a millionth of a pixel: what is left of shares and percents becomes the whole number that it was
 
 
@@ -45,16 +47,30 @@ def numbers(values: Any, where: str, what: str) -> list[float]:
     try:
         if isinstance(values, str | bytes | dict):
             raise TypeError
+        if any(isinstance(value, bool) for value in values):
+            raise TypeError
         found = [float(value) for value in values]
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadData(f"{where}: {what} {values!r} is no list of numbers.", next_step="Correct it.") from error
+        raise BadData(f"{where}: {what} {_short(values)} is no list of numbers.", next_step="Correct it.") from error
     if not all(map(math.isfinite, found)):
-        raise BadData(f"{where}: {what} {values!r} holds a number that is not finite.", next_step="Correct it.")
+        raise BadData(f"{where}: {what} {_short(values)} holds a number that is not finite.", next_step="Correct it.")
     return found
 
 
-def box(values: Any, kind: str | None, where: str) -> Box:
+def _short(values: Any) -> str:
+    try:
+        text = repr(values)
+    except ValueError:  # a whole number of thousands of digits
+        text = "of numbers too large to write"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def box(values: Any, kind: Any, where: str) -> Box:
     """From x, y, width, height. One that reaches over the edge is kept, for the audit to report; one without area is not."""
+    if kind is not None and not isinstance(kind, str):
+        raise BadData(
+            f"{where}: the type of defect {str(kind)[:60]} is no text.", next_step="Write a name in quotes, or nothing."
+        )
     found = numbers(values, where, "box")
     if len(found) != 4:
         raise BadData(f"{where}: a box has 4 numbers, not {len(found)}.", next_step="Correct it.")
@@ -92,6 +108,13 @@ def mask_png(file: Path, where: str, polygons: Sequence[Sequence[float]], pixels
     if size is None:
         raise UnreadableImage(f"{where}: the image can't be read.")
     width, height = size
+    images.require_size(width, height)
+    for points in polygons:
+        if not all(abs(value) <= _FAR * (height if at % 2 else width) for at, value in enumerate(points)):
+            raise UnreadableImage(
+                f"{where}: a polygon reaches farther than {_FAR} times the image's size beyond it.",
+                next_step="Correct it and deliver it again.",
+            )
     filled = coco_masks.from_polygons(polygons, width=width, height=height)
     for one in pixels:
         if one.shape != filled.shape:

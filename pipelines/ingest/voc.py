@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
+from models import names
 from models.errors import BadData
 from models.vocabulary import Label
 from pipelines.ingest import shapes
@@ -15,6 +16,7 @@ from pipelines.ingest.deliveries import Box, Delivery, Source
 from pipelines.ingest.delivery_folder import DeliveryFolder
 
 SUFFIX = (".xml",)
+_MOST_DIGITS = 10  # of a size in pixels
 
 
 def recognises(folder: DeliveryFolder) -> bool:
@@ -79,6 +81,11 @@ def boxes(folder: DeliveryFolder, path: Path) -> tuple[list[Box], tuple[int, int
         raise BadData(f"{path}, line {line}, column {column}: {error.msg}.", next_step="Correct the file.") from error
     except (ValueError, LookupError) as error:  # an encoding that does not exist
         raise BadData(f"{path}, line 1: {error}.", next_step="Save the file as UTF-8.") from error
+    if tree.getroot().tag != "annotation":
+        raise BadData(
+            f"{path} is no Pascal VOC file: it holds {names.shown(tree.getroot().tag)[:60]}, not annotation.",
+            next_step="Take it out of the delivery, or write it as Pascal VOC.",
+        )
     found = []
     for number, item in enumerate(tree.iterfind("object"), start=1):
         where = f"{path}, object {number}"
@@ -89,7 +96,8 @@ def boxes(folder: DeliveryFolder, path: Path) -> tuple[list[Box], tuple[int, int
         kind = (item.findtext("name") or "").strip() or "defect"
         found.append(shapes.box((left - 1, top - 1, right - left + 1, bottom - top + 1), kind, where))
     stated = (tree.findtext("size/width") or "", tree.findtext("size/height") or "")
-    size = (int(stated[0]), int(stated[1])) if stated[0].isdecimal() and stated[1].isdecimal() else None
+    known = all(side.isdecimal() and len(side) < _MOST_DIGITS for side in stated)
+    size = (int(stated[0]), int(stated[1])) if known else None
     return found, size if size and all(size) else None
 
 

@@ -60,12 +60,20 @@ def _class_names(folder: DeliveryFolder) -> dict[int, str | None]:
     if not names or not isinstance(names, list | dict):
         raise BadData(f"{path} has no names.", next_step="List the classes under `names:`.")
     pairs = names.items() if isinstance(names, dict) else enumerate(names)
-    try:
-        numbered: dict[int, str | None] = {int(number): str(name) for number, name in pairs}
-    except (TypeError, ValueError) as error:
-        raise BadData(f"{path}: a class under `names:` has no number.", next_step="Write `0: scratch`.") from error
+    numbered: dict[int, str | None] = {}
+    for number, name in pairs:
+        if isinstance(number, bool) or not (isinstance(number, int) or str(number).isdecimal()):
+            raise BadData(
+                f"{path}: the class {str(number)[:60]} under `names:` has no number.", next_step="Write `0: scratch`."
+            )
+        if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+            raise BadData(
+                f"{path}: the name of class {number} is {str(name)[:60] or 'empty'}, which is no text.",
+                next_step=f'Write it in quotes: `{number}: "no"`.',
+            )
+        numbered[int(number)] = str(name)
     own = content.get(carried.KEY)
-    if isinstance(own, dict) and own.get("untyped") in numbered:
+    if isinstance(own, dict) and isinstance(own.get("untyped"), int) and own["untyped"] in numbered:
         numbered[own["untyped"]] = None
     return numbered
 
@@ -114,9 +122,9 @@ def _parse(
             continue
         where = f"{notes}, line {number}"
         kind, *values = text.split()
-        if not kind.isdecimal() or int(kind) not in names:
+        if not kind.isdecimal() or len(kind) > 9 or int(kind) not in names:
             raise BadData(
-                f"{where}: {text!r} begins with no class number (known: {', '.join(map(str, sorted(names)))}).",
+                f"{where}: {text[:80]!r} begins with no class number (known: {', '.join(map(str, sorted(names)))}).",
                 next_step="Correct the line, or name the class in data.yaml.",
             )
         shares = shapes.numbers(values, where, "line")

@@ -36,7 +36,7 @@ def _share(value: Any) -> bool:
 _IMAGE: dict[str, Callable[[Any], bool]] = {
     "part": _text,
     "slice": _text,
-    "split": lambda value: value in set(Split),
+    "split": lambda value: _text(value) and value in set(Split),
     "split_stated": lambda value: isinstance(value, bool),
     "licence": _text,
     "accepted_by": _text,
@@ -44,7 +44,7 @@ _IMAGE: dict[str, Callable[[Any], bool]] = {
     "synthetic": lambda value: isinstance(value, bool),
 }
 _GROUND_TRUTH: dict[str, Callable[[Any], bool]] = {
-    "label": lambda value: value in set(Label),
+    "label": lambda value: _text(value) and value in set(Label),
     "defect_types": _texts,
     "defect_probability": _share,
     "labelled_by": _text,
