@@ -1,7 +1,7 @@
 """Run a command that ends when its caller ends, even when the caller is killed: `python -m flows.attached PID COMMAND…`.
 
 PID is the caller's: one that was killed before this program looked for its parent is missed otherwise. Kept free of
-imports: it lives beside every server that it holds.
+imports: it lives beside every server that it holds. `end_with_runner` does the same for the runs of `defectloop deploy`.
 """
 
 import os
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+RUNNER = "DEFECTLOOP_RUNNER"  # of a flow run: the process that serves its deployment
 POLL_S = 0.5
 GRACE_S = 10.0
 
@@ -18,6 +19,22 @@ GRACE_S = 10.0
 def command_line(command: Sequence[str]) -> list[str]:
     """The command, run so that it ends with the present process."""
     return [sys.executable, "-m", "flows.attached", str(os.getpid()), *command]
+
+
+def end_with_runner() -> None:
+    """End this flow run as soon as the `deploy` that started it is gone, even killed; does nothing where none did."""
+    import threading
+
+    if RUNNER not in os.environ:
+        return
+    runner = int(os.environ[RUNNER])
+
+    def watch() -> None:
+        while os.getppid() == runner:
+            time.sleep(POLL_S)
+        os._exit(1)  # nothing to put away: the next run goes on from what is in the ledger
+
+    threading.Thread(target=watch, name="end with the runner", daemon=True).start()
 
 
 def main(parent: int, command: list[str]) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from flows import artifacts
+from flows import artifacts, attached
 from pipelines import workspace as workspaces
 from pipelines.predict import ReplayReport
 from pipelines.workspace import Workspace
@@ -15,6 +15,7 @@ from pipelines.workspace import Workspace
 @flow(name="batch_inspection", flow_run_name="batch inspection {source}")
 def batch_inspection(workspace: str, source: str, slice: str | None = None) -> ReplayReport:
     """Inspect every image below `source`. A second run of the same folder adds nothing to the ledger."""
+    attached.end_with_runner()
     report = inspect_folder(workspaces.at(Path(workspace)), Path(source), slice)
     artifacts.inspection_table(report)
     return report

@@ -1,15 +1,19 @@
-"""What `defectloop deploy` serves: every flow of one workspace with its schedule, its triggers and its limits."""
+"""What `defectloop deploy` serves: every flow of one workspace with its schedule and its triggers.
+
+No concurrency limits: a runner that is killed keeps its slot for ever. What must not happen twice at once has a lock in the
+workspace (`pipelines.locks`), which the kernel takes back.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 from prefect.runner import Runner
 
-from flows import events
+from flows import attached, events, recovery
 from flows.batch_inspection import batch_inspection
 from flows.monitoring import monitoring
 from flows.retraining import retraining
@@ -19,24 +23,20 @@ from pipelines.ledger.events import DRIFT_DETECTED, LABELS_COMPLETED
 from pipelines.workspace import Workspace
 
 POLL_S = 2.0
-ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
 
 def deployments(workspace: Workspace) -> list[RunnerDeployment]:
-    """The deployments of a line, named after it. ENQUEUE: a drift that comes while another is handled must not be lost."""
+    """The deployments of a line, named after it."""
     params = workspace.params()
     fixed = {"workspace": str(workspace.root)}
     module = {"entrypoint_type": EntrypointType.MODULE_PATH, "tags": [params.line]}
     name = names.for_tools(params.line)
     return [
-        training.to_deployment(name, parameters=fixed, concurrency_limit=ONE_AT_A_TIME, **module),
-        monitoring.to_deployment(
-            name, parameters=fixed, cron=params.monitor.schedule, concurrency_limit=ONE_AT_A_TIME, **module
-        ),
+        training.to_deployment(name, parameters=fixed, **module),
+        monitoring.to_deployment(name, parameters=fixed, cron=params.monitor.schedule, **module),
         retraining.to_deployment(
             name,
             parameters=fixed,
-            concurrency_limit=ONE_AT_A_TIME,
             triggers=[retraining_trigger(params.line, event) for event in (DRIFT_DETECTED, LABELS_COMPLETED)],
             **module,
         ),
@@ -58,8 +58,11 @@ def retraining_trigger(line: str, event: str) -> DeploymentEventTrigger:
 
 
 def serve(workspace: Workspace) -> None:
-    """Register the deployments and run what they schedule until interrupted."""
-    asyncio.run(_serve(f"defectloop {names.for_tools(workspace.params().line)}", deployments(workspace)))
+    """Register the deployments, take up what a killed `deploy` left, and run what is scheduled until interrupted.
+
+    Needs the line's serving lock.
+    """
+    asyncio.run(_serve(workspace, deployments(workspace)))
 
 
 class _Runner(Runner):
@@ -68,8 +71,10 @@ class _Runner(Runner):
         self._stopping_task = asyncio.get_running_loop().create_task(self.astop())
 
 
-async def _serve(name: str, served: list[RunnerDeployment]) -> None:
+async def _serve(workspace: Workspace, served: list[RunnerDeployment]) -> None:
+    name = f"defectloop {names.for_tools(workspace.params().line)}"
     runner = _Runner(name=name, query_seconds=POLL_S, pause_on_shutdown=False)
-    for deployment in served:
-        await runner.aadd_deployment(deployment)
+    os.environ[attached.RUNNER] = str(os.getpid())  # every flow run inherits it
+    ids = [await runner.aadd_deployment(deployment) for deployment in served]
+    await asyncio.to_thread(recovery.take_up, workspace, ids)
     await runner.start()

@@ -12,7 +12,7 @@ from models.errors import Busy, Unreachable
 from pipelines.ledger.events import mark_sent, waiting
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Event
-from pipelines.locks import line_lock
+from pipelines.locks import retraining_lock
 from pipelines.workspace import Workspace
 
 
@@ -23,13 +23,13 @@ def resource_id(line: str) -> str:
 def send_waiting(workspace: Workspace, again: str) -> int:
     """Send every event of the line that no request answers for; returns how many went out.
 
-    One that was sent before waits while somebody works on the line: its flow may stand in the queue behind that. Raises
-    Unreachable; `again` says how the events get their next chance.
+    One that was sent before waits while a retraining is at work: that one takes it up. Raises Unreachable; `again` says how
+    the events get their next chance.
     """
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
         found = waiting(ledger, line)
-        if any(event.sent_at for event in found) and _is_worked_on(workspace, line):
+        if any(event.sent_at for event in found) and is_retrained(workspace, line):
             found = [event for event in found if event.sent_at is None]
         for event in found:
             send(event, again)
@@ -53,9 +53,10 @@ def send(event: Event, again: str) -> None:
         raise Unreachable(f"The event {event.name} did not reach Prefect ({error}).", next_step=again) from error
 
 
-def _is_worked_on(workspace: Workspace, line: str) -> bool:
+def is_retrained(workspace: Workspace, line: str) -> bool:
+    """Whether a retraining is at work at this moment."""
     try:
-        with line_lock(workspace, line):
+        with retraining_lock(workspace, line):
             return False
     except Busy:
         return True

@@ -5,15 +5,20 @@ Call `use(workspace)` before the first import of prefect: it reads its settings 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 from models.errors import Unreachable
+from pipelines import deadlines
 from pipelines.workspace import Workspace
 
+PROBE_TIMEOUT_S = 10.0
 _temporary: str | None = None  # API URL of the server that this process started for itself
 
 
@@ -31,18 +36,43 @@ def use(workspace: Workspace) -> str | None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120"
     )  # the default gives up on busy machines
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps every line
+    # Prefect's own would be a minute for each of six tries, with pauses that double.
+    os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", f"{deadlines.call_s() / deadlines.TRIES:.1f}")
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", str(deadlines.TRIES - 1))
     chosen = os.environ.get("PREFECT_API_URL")
     if chosen:
-        if not answers(chosen):
-            raise Unreachable(
-                f"The Prefect server at {chosen} does not answer.",
-                next_step="Start it, or unset PREFECT_API_URL to use the workspace's own: defectloop deploy",
-            )
+        _require_prefect(chosen)
         return chosen
     url = running(workspace)
     if url:
         os.environ["PREFECT_API_URL"] = url
     return url
+
+
+def _require_prefect(api_url: str) -> None:
+    """Raise Unreachable unless a Prefect server is behind the address: others are healthy too."""
+    try:
+        with urllib.request.urlopen(f"{api_url}/admin/version", timeout=PROBE_TIMEOUT_S) as response:
+            json.load(response)
+    except (urllib.error.URLError, OSError, ValueError, HTTPException) as error:
+        raise Unreachable(
+            f"The Prefect server at {api_url} does not answer as it should: {getattr(error, 'reason', error)}.",
+            next_step="Start it, or unset PREFECT_API_URL to use the workspace's own: defectloop deploy",
+        ) from error
+
+
+@contextlib.contextmanager
+def reached() -> Iterator[None]:
+    """Around a flow: a Prefect server that fails or dies meanwhile is Unreachable, not a defect of ours."""
+    import httpx
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise Unreachable(
+            f"The Prefect server at {os.environ.get('PREFECT_API_URL')} stopped answering as it should: {error}.",
+            next_step="What was done is kept. Check that server and its log, then run the same command again.",
+        ) from error
 
 
 def use_temporary(api_url: str) -> None:

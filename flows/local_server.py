@@ -23,6 +23,7 @@ from pipelines.workspace import Workspace
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
+POLL_S = 0.2
 LOG = "server.log"
 HOST = "127.0.0.1"
 
@@ -48,6 +49,13 @@ def local_server(workspace: Workspace, port: int | None = None) -> Iterator[str]
     finally:
         note.unlink(missing_ok=True)
         stop(server)
+
+
+def wait_for_orphan(workspace: Workspace) -> None:
+    """Let the server of a killed `deploy` end before anybody uses it: it does so by itself, within seconds."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while time.monotonic() < deadline and home.running(workspace):
+        time.sleep(POLL_S)
 
 
 def for_one_command(workspace: Workspace) -> str | None:
@@ -118,5 +126,5 @@ def _wait_until_up(server: subprocess.Popen[bytes], api_url: str, log: str) -> N
             raise Unreachable(f"The Prefect server ended with code {server.returncode}.", next_step=f"Read {log}.")
         if home.answers(api_url, timeout_s=1.0):
             return
-        time.sleep(0.2)
+        time.sleep(POLL_S)
     raise Unreachable(f"The Prefect server did not answer within {START_TIMEOUT_S:.0f} s.", next_step=f"Read {log}.")

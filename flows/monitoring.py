@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from flows import artifacts, events, home
+from flows import artifacts, attached, events, home
 from pipelines import workspace as workspaces
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck
@@ -17,6 +17,7 @@ from pipelines.workspace import Workspace
 @flow(name="monitoring", flow_run_name="monitoring {workspace}")
 def monitoring(workspace: str) -> DriftCheck:
     """Check the latest inspections for drift, and send every event that no retraining request answers for yet."""
+    attached.end_with_runner()
     place = workspaces.at(Path(workspace))
     finish_interrupted(place)
     check = check_drift(place)

@@ -2,25 +2,30 @@
 
 Whatever interrupts it, the request in the ledger knows how far it came and the next run goes on from there. What raises an
 error is different: it would raise it again. Its request has failed, and a person or a later drift starts a new one.
+
+One run works on a line at a time. The kernel's lock says so, not Prefect, whose slots a killed runner keeps for ever.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from prefect import flow, runtime, task
 
+from flows import attached
 from flows.training import LOCK_WAIT_S, Outcome, train_and_promote
-from models.errors import DefectloopError, NotReady
+from models.errors import Busy, DefectloopError, NotReady
 from pipelines import clone, retrain
 from pipelines import workspace as workspaces
 from pipelines.ingest import ingest, reviewed
 from pipelines.ledger import campaigns, events, requests, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, RetrainingRequest, now
-from pipelines.locks import line_lock
+from pipelines.locks import line_lock, retraining_lock
 from pipelines.retrain import Reason
 from pipelines.review import campaign
 from pipelines.workspace import Workspace
@@ -42,12 +47,29 @@ class Retraining:
 @flow(name="retraining", flow_run_name="retraining {workspace}")
 def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = None) -> Retraining:
     """Ask for ground truth of the new production, learn from it in a clone of the workspace, and gate the result."""
+    attached.end_with_runner()
     place = workspaces.at(Path(workspace))
     request = accept(place, trigger, event_id)
-    if request.state in events.CLOSED:
-        return standing(request)
+    while request.state not in events.CLOSED:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(retraining_lock(place, request.line))
+            except Busy as busy:  # that run goes on with whatever the ledger holds, our event included
+                return Retraining(request.id, request.state, f"Request {request.id} is worked on. {busy.message}")
+            reached = work_on(place, request.id)
+        if reached.state != "labelling" or still_waits(place, request.id):
+            return reached
+        # The last label came while this run stopped to wait for it, and the run that it started met our lock.
+        request = look_again(place, request.id)
+    return standing(request)
+
+
+def work_on(place: Workspace, request_id: int) -> Retraining:
+    request = look_again(place, request_id)  # another run may have ended it before we had the lock
     try:
-        return go_on(place, request)
+        return standing(request) if request.state in events.CLOSED else go_on(place, request)
+    except (Busy, httpx.HTTPError):  # somebody works on the line's data, or Prefect died: the request is taken up again
+        raise
     except Exception as error:
         fail(place, request, error)
         raise
@@ -58,8 +80,8 @@ def go_on(place: Workspace, request: RetrainingRequest) -> Retraining:
     asked = ask_for_labels(place, request)
     if asked is not None and not wait_for_labels(place, asked):
         return Retraining(request.id, "labelling", f"Campaign {asked} waits for ground truth: defectloop review")
-    present = look_again(place, request)
-    if present.state in events.CLOSED:  # its campaign ended without a label, or another run was faster
+    present = look_again(place, request.id)
+    if present.state in events.CLOSED:  # its campaign ended without a label
         return standing(present)
     with line_lock(place, request.line, LOCK_WAIT_S):  # nobody takes a snapshot between our clone and our tag
         copy = take_clone(place)
@@ -119,9 +141,17 @@ def wait_for_labels(workspace: Workspace, campaign_id: int) -> bool:
 
 
 @task
-def look_again(workspace: Workspace, request: RetrainingRequest) -> RetrainingRequest:
+def look_again(workspace: Workspace, request_id: int) -> RetrainingRequest:
     with Ledger.open(workspace.ledger_url) as ledger:
-        return requests.get(ledger, request.id)
+        return requests.get(ledger, request_id)
+
+
+@task
+def still_waits(workspace: Workspace, request_id: int) -> bool:
+    """Whether the request waits for people, so that nothing can be done before their answers are in."""
+    with Ledger.open(workspace.ledger_url) as ledger:
+        campaign_id = requests.get(ledger, request_id).campaign_id
+        return campaign_id is not None and campaigns.is_open(ledger, campaign_id)
 
 
 @task

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefect import flow
 
-from flows import artifacts, stages
+from flows import artifacts, attached, stages
 from pipelines import workspace as workspaces
+from pipelines.ledger import reviews
+from pipelines.ledger.ledger import Ledger
 from pipelines.locks import line_lock
 from pipelines.snapshot import record_outputs
 from pipelines.workspace import Workspace
@@ -26,12 +28,23 @@ class Outcome:
     promoted: bool
     reasons: tuple[str, ...]
     quarantined: int
+    reviewed_waiting: int = 0  # parts that people judged and that no retraining has learned from yet
 
 
 @flow(name="training", flow_run_name="training {workspace}")
 def training(workspace: str) -> Outcome:
     """Validate, snapshot, train, export, evaluate, register and gate the workspace's data."""
-    return train_and_promote(workspaces.at(Path(workspace)))
+    attached.end_with_runner()
+    place = workspaces.at(Path(workspace))
+    outcome = train_and_promote(place)
+    return replace(outcome, reviewed_waiting=reviewed_waiting(place))
+
+
+def reviewed_waiting(workspace: Workspace) -> int:
+    """What people said about production is taken in by the retraining, in automation's clone, and not by a training here:
+    what automation learned from can be in its data already, with a split that this data does not know of."""
+    with Ledger.open(workspace.ledger_url) as ledger:
+        return reviews.unlearned(ledger, workspace.params().line)
 
 
 def train_and_promote(workspace: Workspace) -> Outcome:

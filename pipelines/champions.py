@@ -1,6 +1,6 @@
 """Carry a recorded decision out in the registry, finish one whose process was killed, and know who was champion before.
 
-Every function that writes needs the line's lock.
+Every function that writes needs the line's decision lock.
 """
 
 from __future__ import annotations

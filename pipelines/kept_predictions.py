@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,8 +28,10 @@ def predictions(workspace: Workspace, version: ModelVersion) -> pa.Table:
     expected = origin(sha256, annotations_sha256)
     kept = workspace.state / "evaluations" / f"{sha256[:20]}-{annotations_sha256[:20]}.parquet"
     for path in (workspace.artifacts / "evaluate" / "predictions.parquet", kept):
-        if path.exists() and parquet.read_schema(path).metadata == expected:
-            return parquet.read_table(path)
+        with contextlib.suppress(FileNotFoundError):  # a training may replace the first one at any moment
+            answers = parquet.read_table(path)
+            if answers.schema.metadata == expected:
+                return answers
     _require_images(workspace, table)
     detector = Detector(model_registry.download(workspace, version))
     answers = evaluation.predict(detector, table, workspace.data, Split.TEST)

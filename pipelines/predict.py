@@ -19,12 +19,11 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from models import descriptors, images, names
-from models.errors import BadData, BadInput, NotReady
+from models.errors import BadData, BadInput
 from models.files import read_file
 from models.runtime import Detector
 from models.vocabulary import Prediction, Verdict
-from pipelines import part_names, part_verdicts
-from pipelines.adapters import model_registry
+from pipelines import champion_on_disk, part_names, part_verdicts
 from pipelines.image_store import ImageStore, open_store
 from pipelines.ingest import delivery_folder
 from pipelines.ledger import inspections
@@ -117,7 +116,8 @@ class Inspector:
         self.line = workspace.params().line
         self.threads = threads
         self.store: ImageStore = open_store(workspace.store_url)
-        self.detector, self.version = self._load()
+        champion = champion_on_disk.load(workspace, self.line)
+        self.detector, self.version = Detector(champion.path, threads), champion.version
         self.ledger = Ledger.open(workspace.ledger_url)
 
     def __enter__(self) -> Inspector:
@@ -129,11 +129,11 @@ class Inspector:
         self.ledger.__exit__(kind, error, trace)
 
     def refresh(self) -> bool:
-        """Switch to the present champion; True when it is another one."""
-        champion = model_registry.champion(self.workspace, self.line)
-        if champion is None or champion.version == self.version:
+        """Switch to the present champion; True when it is another one. Without an answer of the registry it stays."""
+        champion = champion_on_disk.load(self.workspace, self.line)
+        if champion.version == self.version:
             return False
-        self.detector, self.version = self._load()
+        self.detector, self.version = Detector(champion.path, self.threads), champion.version
         return True
 
     def inspect(self, item: Production, source: str) -> Inspected:
@@ -176,12 +176,6 @@ class Inspector:
             else:
                 answers.append(Inspected(record, fresh[id(record)] if first else None))
         return answers
-
-    def _load(self) -> tuple[Detector, str]:
-        champion = model_registry.champion(self.workspace, self.line)
-        if champion is None:
-            raise NotReady(f"Line {self.line} has no champion yet.", next_step="Train one: defectloop train")
-        return Detector(model_registry.download(self.workspace, champion), self.threads), champion.version
 
     def _judge(self, one: Arrived, source: str) -> tuple[inspections.Record, Prediction | None]:
         started = time.perf_counter()

@@ -23,10 +23,10 @@ from pipelines.gate import Contender, Decision
 from pipelines.ledger import promotions, withdrawals
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Promotion, Withdrawal, now
-from pipelines.locks import line_lock
+from pipelines.locks import decision_lock
 from pipelines.workspace import Workspace
 
-LOCK_WAIT_S = 600.0
+LOCK_WAIT_S = 600.0  # for another decision; a training holds another lock
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> D
     """
     params = workspace.params()
     line = params.line
-    with line_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
+    for version in _to_measure(workspace, params, number, lifted=lift is not None):
+        kept_predictions.predictions(workspace, version)  # the long part, before the lock: a rollback can't wait for it
+    with decision_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
         champions.finish_pending(workspace, ledger, line)
         version = model_registry.version(workspace, line, number)
         if lift is not None:
@@ -86,7 +88,7 @@ def rollback(
     """Make an earlier version champion again and withdraw the present one: `to`, or the nearest champion before it that
     is not withdrawn. Raises NotReady without one."""
     line = workspace.params().line
-    with line_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
+    with decision_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
         finished = champions.finish_pending(workspace, ledger, line)
         if finished and finished[-1].kind == "rollback" and to in (None, finished[-1].version):
             return Decision(True, tuple(finished[-1].reasons), {})  # the same command again, after a kill
@@ -137,10 +139,26 @@ def finish_interrupted(workspace: Workspace) -> list[Promotion]:
         if not promotions.pending(ledger, line):
             return []
         try:
-            with line_lock(workspace, line):
+            with decision_lock(workspace, line):
                 return champions.finish_pending(workspace, ledger, line)
         except Busy:  # it is being carried out, or waits for the next to pass by
             return []
+
+
+def _to_measure(workspace: Workspace, params: Params, number: str, *, lifted: bool) -> list[ModelVersion]:
+    """The versions that a decision about this one compares, as things stand; none where no measurement is needed."""
+    line = params.line
+    version = model_registry.version(workspace, line, number)
+    champion = model_registry.champion(workspace, line)
+    with Ledger.open(workspace.ledger_url) as ledger:
+        if withdrawals.of(ledger, line, number, version.tags[ARTEFACT]) is not None and not lifted:
+            return []
+        known = promotions.last(ledger, line, version=number)
+    judged_under = _judged_under(workspace, params, line_defect_rate.of_line(workspace).rate)
+    before = champion.version if champion else None
+    if known is not None and known.state == "done" and _still_holds(known, before, judged_under):
+        return []
+    return [version] if champion is None or champion.version == number else [version, champion]
 
 
 def _decide(

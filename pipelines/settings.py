@@ -1,8 +1,12 @@
-"""Places, from environment variables: `DEFECTLOOP_*`, and MLflow's own. Nothing here changes a result."""
+"""Places, and how long to wait for them, from environment variables: `DEFECTLOOP_*`, and MLflow's own.
+
+Nothing here changes a result.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +24,9 @@ class Settings(BaseSettings):
     store: str | None = None  # DEFECTLOOP_STORE: s3://bucket/prefix or a directory
     remote: str | None = None  # DEFECTLOOP_REMOTE: DVC remote, s3://… or a directory
     artifacts: str | None = None  # DEFECTLOOP_ARTIFACTS: MLflow's artifacts, s3://… or a directory
+    deadline_s: Annotated[float, Field(gt=0)] = (
+        60.0  # DEFECTLOOP_DEADLINE_S: one call to a server, see pipelines.deadlines
+    )
     tracking: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
 
 

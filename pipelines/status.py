@@ -91,7 +91,9 @@ def render(now: Status) -> str:
         else "none: defectloop train",
         "inspected": f"parts: {counts}" if counts else "nothing: defectloop replay FOLDER",
         "drift": f"{check.explanation} ({check.checked_at:%Y-%m-%d %H:%M} UTC)" if check else "never checked",
-        "retraining": _retraining(asked) if asked else "never asked for",
+        "retraining": _retraining(asked, labels_wait=_asks_people(asked, now.campaigns))
+        if asked
+        else "never asked for",
         "review": _review(now),
     }
     if now.pending_promotions:
@@ -102,12 +104,17 @@ def render(now: Status) -> str:
     return "\n".join(f"{name:<11} {text}" for name, text in rows.items())
 
 
-def _retraining(asked: RetrainingRequest) -> str:
+def _retraining(asked: RetrainingRequest, *, labels_wait: bool) -> str:
     """Where the latest request stands, and the command that goes on where one has to."""
     text = f"request {asked.id} is {asked.state}" + (f": {asked.outcome}" if asked.outcome else "")
     if asked.state == "failed":
         return f"{text} → defectloop retrain"
-    return f"{text} → interrupted or at work: defectloop retrain" if asked.state in ("open", "training") else text
+    goes_on = asked.state in ("open", "training") or (asked.state == "labelling" and not labels_wait)
+    return f"{text} → interrupted or at work: defectloop retrain" if goes_on else text
+
+
+def _asks_people(asked: RetrainingRequest, opened: list[OpenCampaign]) -> bool:
+    return asked.campaign_id in {item.id for item in opened}
 
 
 def _review(now: Status) -> str:

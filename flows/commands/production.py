@@ -113,13 +113,15 @@ def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     Example: defectloop monitor --json | jq .drifted
     """
+    from flows import home
     from flows.local_server import for_one_command
 
     place = open_workspace(workspace)
     server = for_one_command(place)
     from flows.monitoring import monitoring
 
-    check = monitoring(str(place.root))
+    with home.reached():
+        check = monitoring(str(place.root))
     unheard = check.drifted and server is None
     waits = "\nNobody listens yet; announced by the next check while this runs: defectloop deploy" if unheard else ""
     answer(check, check.explanation + waits, as_json=as_json)
@@ -130,13 +132,15 @@ def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     Example: defectloop retrain --workspace bottles
     """
+    from flows import home
     from flows.local_server import for_one_command
 
     place = open_workspace(workspace)
     for_one_command(place)
     from flows.retraining import retraining
 
-    outcome = retraining(str(place.root))
+    with home.reached():
+        outcome = retraining(str(place.root))
     answer(outcome, outcome.message, as_json=as_json)
     if outcome.state in ("refused", "declined", "failed"):
         raise typer.Exit(4)

@@ -24,23 +24,22 @@ def deploy(
     import contextlib
     import os
 
-    from flows import home
+    from flows import home, local_server
+    from pipelines.locks import serving_lock
 
     place = open_workspace(workspace)
-    place.params()  # a mistake in params.yaml shows before a server starts
+    line = place.params().line  # a mistake in params.yaml shows before a server starts
     with contextlib.ExitStack() as stack:
+        stack.enter_context(serving_lock(place, line, local_server.STOP_TIMEOUT_S))
+        local_server.wait_for_orphan(place)
         url = home.use(place)
         if not url:
-            from flows.local_server import local_server
-
-            url = stack.enter_context(local_server(place, port))
+            url = stack.enter_context(local_server.local_server(place, port))
             os.environ["PREFECT_API_URL"] = url
         from flows.deployments import serve
 
         page = url.removesuffix("/api")
-        answer(
-            {"prefect": page}, f"Serving line {place.params().line}. Prefect UI: {page} (Ctrl-C stops)", as_json=as_json
-        )
+        answer({"prefect": page}, f"Serving line {line}. Prefect UI: {page} (Ctrl-C stops)", as_json=as_json)
         serve(place)
 
 

@@ -12,19 +12,29 @@ from flows.commands.options import JsonOption, WorkspaceOption, answer, open_wor
 def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Run the training flow: validate, snapshot, the DVC stages, register, gate, promote.
 
-    Unchanged stages are not run again. Exit code 4 when the gate refuses the new version.
+    Unchanged stages are not run again. It learns from the data here: `defectloop retrain` takes in what people said in
+    reviews, and the last line says how many parts wait for that. Exit code 4 when the gate refuses the new version.
 
     Example: defectloop train --workspace bottles
     """
+    from flows import home
     from flows.local_server import for_one_command
 
     place = open_workspace(workspace)
     for_one_command(place)
     from flows.training import training
 
-    outcome = training(str(place.root))
+    with home.reached():
+        outcome = training(str(place.root))
     verdict = "promoted to champion" if outcome.promoted else "not promoted"
-    answer(outcome, f"Version {outcome.version} {verdict}: {'; '.join(outcome.reasons)}", as_json=as_json)
+    waiting = outcome.reviewed_waiting
+    left_out = (
+        f"\n{waiting} reviewed parts are not in this training; to learn from them: defectloop retrain"
+        if waiting
+        else ""
+    )
+    text = f"Version {outcome.version} {verdict}: {'; '.join(outcome.reasons)}{left_out}"
+    answer(outcome, text, as_json=as_json)
     if not outcome.promoted:
         raise typer.Exit(4)
 

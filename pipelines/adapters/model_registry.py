@@ -5,6 +5,7 @@ A version holds the exported file, byte for byte, and the drift reference it was
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 
 from models import names
 from models.errors import DefectloopError, NotReady, Unreachable
+from pipelines import deadlines
 from pipelines.adapters import tracking
 from pipelines.workspace import Workspace
 
@@ -24,6 +26,8 @@ ARTEFACT = "artefact_sha256"
 LONGEST, CUT = 5000, "\n\n… the whole of it is an artifact of the run."  # the registry's column holds no more
 FILE, REFERENCE = "model.onnx", "reference.parquet"
 HASH_TAGS = {FILE: ARTEFACT, REFERENCE: "reference_sha256"}  # versions made before the second one name no hash for it
+
+SLOW = "Check the server's log. Where the network is slow, give it more time: DEFECTLOOP_DEADLINE_S."
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +96,7 @@ def register(
 
     `description` is Markdown: what the registry's page says about the version.
     """
-    sha256 = _sha256(artefact)
+    file_sha256 = sha256(artefact)
     mlflow = tracking.client(workspace)
     from mlflow.exceptions import MlflowException
 
@@ -103,17 +107,17 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise _unreachable(workspace, error) from error
-    there = [entry for entry in versions(workspace, line) if entry.tags.get(ARTEFACT) == sha256]
+    there = [entry for entry in versions(workspace, line) if entry.tags.get(ARTEFACT) == file_sha256]
     if there:
         return there[0]
-    model_id = _logged_model(workspace, mlflow, line, artefact, reference, run_id, sha256)
+    model_id = _logged_model(workspace, mlflow, line, artefact, reference, run_id, file_sha256)
     made = mlflow.create_model_version(
         names.for_tools(line),
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
         description=description if len(description) <= LONGEST else f"{description[: LONGEST - len(CUT)]}{CUT}",
-        tags={**tags, ARTEFACT: sha256, HASH_TAGS[REFERENCE]: _sha256(reference)},
+        tags={**tags, ARTEFACT: file_sha256, HASH_TAGS[REFERENCE]: sha256(reference)},
     )
     return _version(line, made)
 
@@ -163,7 +167,7 @@ def _named(workspace: Workspace, line: str, name: str) -> Any | None:
 def _verified(workspace: Workspace, chosen: ModelVersion, name: str) -> Path:
     path = workspace.state / "models" / chosen.tags[ARTEFACT] / name
     expected = chosen.tags.get(HASH_TAGS[name])
-    if path.is_file() and expected in (None, _sha256(path)):
+    if path.is_file() and expected in (None, sha256(path)):
         return path
     if path.is_file():
         log.warning("%s is not what was registered as version %s: fetching it again.", path, chosen.version)
@@ -178,14 +182,15 @@ def _fetch(workspace: Workspace, chosen: ModelVersion, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as partial:
+        get = functools.partial(
+            download_artifacts, artifact_uri=chosen.source, dst_path=partial, tracking_uri=workspace.tracking_uri
+        )
         try:
-            fetched = Path(
-                download_artifacts(artifact_uri=chosen.source, dst_path=partial, tracking_uri=workspace.tracking_uri)
-            )
+            fetched = Path(deadlines.within(get, f"The registry's copy of version {chosen.version}", next_step=SLOW))
         except (MlflowException, OSError) as error:
             raise _unreachable(workspace, error) from error
         for name, tag in HASH_TAGS.items():
-            expected, actual = chosen.tags.get(tag), _sha256(fetched / name)
+            expected, actual = chosen.tags.get(tag), sha256(fetched / name)
             if expected not in (None, actual):
                 raise DefectloopError(
                     f"Version {chosen.version} of line {chosen.line} is not what was registered: the registry's {name} has "
@@ -196,7 +201,7 @@ def _fetch(workspace: Workspace, chosen: ModelVersion, folder: Path) -> None:
             (fetched / name).replace(folder / name)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 

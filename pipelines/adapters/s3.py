@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -10,7 +11,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from models.errors import NotReady, Unreachable
+from pipelines import deadlines
 
+NEXT_STEP = "Check DEFECTLOOP_STORE, AWS_ENDPOINT_URL and the credentials."
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 
 
@@ -20,8 +23,10 @@ class S3Store:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.bucket, _, self.prefix = self.url.removeprefix("s3://").partition("/")
-        timeouts = Config(connect_timeout=5, read_timeout=30, retries={"max_attempts": 3, "mode": "standard"})
-        self._s3: Any = boto3.client("s3", config=timeouts)
+        self._limit_s = deadlines.verdict_s()  # for an image: its verdict waits for that
+        each_s = self._limit_s / deadlines.TRIES
+        tries = {"max_attempts": deadlines.TRIES, "mode": "standard"}
+        self._s3: Any = boto3.client("s3", config=Config(connect_timeout=each_s, read_timeout=each_s, retries=tries))
 
     def put(self, data: bytes) -> str:
         image = hashlib.sha256(data).hexdigest()
@@ -31,7 +36,7 @@ class S3Store:
 
     def get(self, image: str) -> bytes:
         try:
-            body: bytes = self._call("get_object", Key=self._key(image))["Body"].read()
+            body: bytes = self._call("get_object", lambda answer: answer["Body"].read(), Key=self._key(image))
         except KeyError as error:
             raise NotReady(f"{self.url} has no image {image}.", next_step="Check DEFECTLOOP_STORE.") from error
         return body
@@ -46,10 +51,17 @@ class S3Store:
     def _key(self, image: str) -> str:
         return "/".join(part for part in (self.prefix, image[:2], image) if part)
 
-    def _call(self, method: str, **arguments: Any) -> Any:
-        """KeyError for an absent object, Unreachable for everything else that goes wrong."""
+    def _call(self, method: str, read: Callable[[Any], Any] = lambda answer: answer, **arguments: Any) -> Any:
+        """What `read` makes of the answer. KeyError for an absent object, Unreachable for everything else that goes wrong,
+        also when it takes too long."""
+        ask = getattr(self._s3, method)
         try:
-            return getattr(self._s3, method)(Bucket=self.bucket, **arguments)
+            with deadlines.together(self._limit_s):
+                return deadlines.within(
+                    lambda: read(ask(Bucket=self.bucket, **arguments)),
+                    f"The image store {self.url}",
+                    next_step=NEXT_STEP,
+                )
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in _ABSENT and method != "put_object":
                 raise KeyError(arguments["Key"]) from error
@@ -60,5 +72,5 @@ class S3Store:
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(
             f"The image store {self.url} does not answer as it should: {error}.",
-            next_step="Check DEFECTLOOP_STORE, AWS_ENDPOINT_URL and the credentials.",
+            next_step=NEXT_STEP,
         )

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from models import names
 from models.errors import DefectloopError, Unreachable
+from pipelines import deadlines
 from pipelines.workspace import Workspace
 
 TRAIN_KEY = "defectloop.train_key"
 PROBE_TIMEOUT_S = 5.0
+NEXT_STEP = "Check MLFLOW_TRACKING_URI and the server's log."
+ANSWERS = ("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
+LONGEST_REASON = 300  # of an error that holds a whole HTML page
 _MIGRATED: set[str] = set()
 _guard = threading.Lock()
 
 
 def client(workspace: Workspace) -> Any:
-    """An MlflowClient of the workspace's tracking store. Raises Unreachable within seconds when it does not answer."""
+    """An MlflowClient of the workspace's tracking store.
+
+    Raises Unreachable, also in each of the client's calls, when a server does not answer in time or not as MLflow does.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     uri = workspace.tracking_uri
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):  # MLflow tries eight times, two minutes each
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(math.ceil(deadlines.call_s() / deadlines.TRIES)))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(deadlines.TRIES - 1))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
         _probe(uri)
     from mlflow import MlflowClient
 
@@ -38,7 +50,12 @@ def client(workspace: Workspace) -> Any:
         if uri not in _MIGRATED:
             _migrate(workspace)
             _MIGRATED.add(uri)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    made = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return deadlines.Bounded(made, _named(uri), NEXT_STEP, partial(_translated, uri)) if is_server(uri) else made
+
+
+def is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
 
 
 def start_run(
@@ -145,9 +162,17 @@ def _migrate(workspace: Workspace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        uri = workspace.tracking_uri
+        first = MlflowClient(tracking_uri=uri)
         try:
-            MlflowClient(tracking_uri=workspace.tracking_uri).search_experiments(max_results=1)
+            if is_server(uri):  # it has made its store itself; ask whether MLflow is behind the address
+                ask = partial(first.search_experiments, max_results=1)
+                deadlines.within(ask, _named(uri), next_step=NEXT_STEP)
+            else:
+                first.search_experiments(max_results=1)
         except (MlflowException, OSError) as error:
+            if is_server(uri):
+                raise _translated(uri, error) from error
             raise DefectloopError(
                 f"The tracking store {workspace.tracking_uri} can't be opened: {error}.",
                 next_step="Check MLFLOW_TRACKING_URI.",
@@ -166,10 +191,27 @@ def _resolve_addresses_at(uri: str) -> None:
         os.environ["MLFLOW_TRACKING_URI"] = before
 
 
+def _named(uri: str) -> str:
+    return f"The tracking server {uri}"
+
+
+def _translated(uri: str, error: Exception) -> Exception:
+    """Unreachable for whatever is no answer of MLflow's; its answers, such as that there is no such version, as they are."""
+    from mlflow.exceptions import MlflowException
+
+    if not isinstance(error, MlflowException) or error.error_code in ANSWERS:
+        return error
+    reason = str(error).strip().splitlines()[0][:LONGEST_REASON].rstrip(".")
+    return Unreachable(f"{_named(uri)} does not answer as it should: {reason}.", next_step=NEXT_STEP)
+
+
 def _probe(uri: str) -> None:
-    try:
+    def ask() -> None:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S):
             return
+
+    try:
+        deadlines.within(ask, _named(uri), next_step=NEXT_STEP)
     except (urllib.error.URLError, OSError) as error:
         raise Unreachable(
             f"The tracking server {uri} does not answer ({getattr(error, 'reason', error)}).",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from pipelines.ledger.ledger import Ledger
@@ -24,16 +24,20 @@ def waiting(ledger: Ledger, line: str) -> list[Event]:
         select(Event)
         .join(RetrainingRequest, RetrainingRequest.id == Event.request_id)
         .outerjoin(Campaign, Campaign.id == RetrainingRequest.campaign_id)
-        .where(
-            Event.line == line,
-            RetrainingRequest.state.not_in(CLOSED),
-            or_(RetrainingRequest.campaign_id.is_(None), Campaign.completed_at.is_not(None)),
-        )
+        .where(Event.line == line, stands_still())
         .order_by(Event.happened_at)
     )
     with ledger.reading() as session:
         latest = {event.request_id: event for event in session.scalars(standing)}
         return [*session.scalars(free), *latest.values()]
+
+
+def stands_still() -> ColumnElement[bool]:
+    """Of a request, joined with its campaign: it has no end yet, and waits for nobody's answers."""
+    return and_(
+        RetrainingRequest.state.not_in(CLOSED),
+        or_(RetrainingRequest.campaign_id.is_(None), Campaign.completed_at.is_not(None)),
+    )
 
 
 def mark_sent(ledger: Ledger, event_id: str) -> None:

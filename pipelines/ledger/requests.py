@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from pipelines.ledger.events import CLOSED
+from pipelines.ledger.events import CLOSED, stands_still
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Event, RetrainingRequest, now
+from pipelines.ledger.tables import Campaign, Event, RetrainingRequest, now
 
 TRAINED = ("promoted", "refused")  # states that a request reaches with a model
 
@@ -60,6 +60,17 @@ def fail(ledger: Ledger, request_id: int, why: str) -> RetrainingRequest:
 def get(ledger: Ledger, request_id: int) -> RetrainingRequest:
     with ledger.reading() as session:
         return session.get_one(RetrainingRequest, request_id)
+
+
+def standing_still(ledger: Ledger, line: str) -> bool:
+    """Whether a request could go on at once: somebody works on it, or somebody was killed while working on it."""
+    query = (
+        select(RetrainingRequest.id)
+        .outerjoin(Campaign, Campaign.id == RetrainingRequest.campaign_id)
+        .where(RetrainingRequest.line == line, stands_still())
+    )
+    with ledger.reading() as session:
+        return session.scalars(query).first() is not None
 
 
 def all_of(ledger: Ledger, line: str) -> list[RetrainingRequest]:

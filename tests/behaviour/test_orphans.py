@@ -5,60 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import psutil
 import pytest
 
+from pipelines import workspace as workspaces
+from pipelines.ledger.ledger import Ledger
+from pipelines.review import answers
 from pipelines.workspace import Workspace
-from tests.conftest import stocked_workspace
+from tests.behaviour.processes import END_S, MARK, marked, runs, wait
+from tests.behaviour.test_retraining import produced  # noqa: F401
+from tests.conftest import LINE, stocked_workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-MARK = "STARTED_BY_TEST"
-START_S, END_S, POLL_S = 300.0, 30.0, 0.02
-
-
-@pytest.fixture
-def started() -> Iterator[str]:
-    """A value of the environment that everything started with it inherits."""
-    mark = uuid4().hex
-    yield mark
-    for process in marked(mark):
-        process.kill()
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
-def wait(condition: Callable[[], bool], limit_s: float) -> bool:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
-
-
-def runs(mark: str, what: str) -> bool:
-    for process in marked(mark):
-        try:
-            if what in process.cmdline():
-                return True
-        except psutil.NoSuchProcess:
-            continue
-    return False
+START_S = 300.0
 
 
 @pytest.fixture
@@ -75,17 +36,33 @@ def stocked(tmp_path: Path) -> Workspace:
     ],
 )
 def test_nothing_survives_a_killed_command(command: str, moment: str, stocked: Workspace, started: str) -> None:
+    killed_at(moment, started, command, stocked.root)
+
+
+def test_nothing_survives_a_killed_retraining(produced: Path, started: str) -> None:  # noqa: F811
+    with Ledger.open(workspaces.at(produced).ledger_url) as ledger:
+        for number in range(12):  # answered unasked, so that it trains at once
+            answers.record(ledger, LINE, f"new{number}", "defect" if number % 2 == 0 else "good", "lab")
+    killed_at("pipelines.train", started, "retrain", produced)
+
+
+def test_nothing_survives_a_killed_demo(tmp_path: Path, started: str) -> None:
+    killed_at("server", started, "demo", tmp_path / "demo")  # the server of the `deploy` that it starts
+
+
+def killed_at(moment: str, mark: str, command: str, root: Path) -> None:
+    """Kill the command when a process of its tree runs `moment`, and see every other one end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", command, "--workspace", str(stocked.root)],
-        env=os.environ | {MARK: started},
+        [sys.executable, "-m", "flows.cli", command, "--workspace", str(root)],
+        env=os.environ | {MARK: mark},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    assert wait(lambda: runs(started, moment), START_S), f"{moment} never ran"
+    assert wait(lambda: runs(mark, moment), START_S), f"{moment} never ran"
     process.kill()
     process.wait()
-    assert wait(lambda: not marked(started), END_S), [left.cmdline() for left in marked(started)]
+    assert wait(lambda: not marked(mark), END_S), [left.cmdline() for left in marked(mark)]
 
 
 def test_nothing_survives_a_command_that_ends_by_itself(stocked: Workspace, started: str) -> None:

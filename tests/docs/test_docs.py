@@ -77,7 +77,7 @@ def test_the_environment_example_names_only_variables_that_are_read() -> None:
 
     page = (ROOT / "infra" / "README.md").read_text()
     names = {f"DEFECTLOOP_{name.upper()}" for name in Settings.model_fields if name != "tracking"}
-    assert names == set(re.findall(r"`(DEFECTLOOP_[A-Z]+)`", page))
+    assert names == set(re.findall(r"`(DEFECTLOOP_[A-Z_]+)`", page))
     for line in (ROOT / "infra" / "shared-servers.env").read_text().splitlines():
         if not line.startswith("#"):
             assert line.split("=")[0] in page or line.startswith("AWS_")

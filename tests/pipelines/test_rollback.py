@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from models.errors import NotReady, Refused
 from pipelines import promote
 from pipelines.adapters import model_registry
+from pipelines.ledger import promotions
+from pipelines.ledger.ledger import Ledger
+from pipelines.locks import line_lock
 from pipelines.promote import Lift
 from pipelines.status import render, status
 from pipelines.workspace import Workspace
@@ -186,3 +190,31 @@ def test_only_its_own_challenger_alias_is_dropped_by_a_decision(own_champion: Wo
     assert aliases(own_champion, third) == ("challenger",)
     promote.promote(own_champion, third)
     assert aliases(own_champion, third) == ()
+
+
+def test_a_rollback_does_not_wait_for_a_training(line: Workspace) -> None:
+    promoted(line)
+    with line_lock(line, LINE), ThreadPoolExecutor() as operator:  # as a training does, for hours
+        assert operator.submit(promote.rollback, line).result(timeout=60).promote
+    assert champion(line) == "1"
+
+
+def test_a_rollback_during_the_measurements_of_a_challenger_counts_in_its_decision(
+    line: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(line)
+    third = another_version(line)
+    measure = promote.kept_predictions.predictions
+    rolled_back: list[str] = []
+
+    def meanwhile(*arguments):  # type: ignore[no-untyped-def]
+        if not rolled_back:
+            rolled_back.append("1")
+            with ThreadPoolExecutor() as operator:
+                operator.submit(promote.rollback, line).result(timeout=60)
+        return measure(*arguments)
+
+    monkeypatch.setattr(promote.kept_predictions, "predictions", meanwhile)
+    assert promote.promote(line, third).promote
+    with Ledger.open(line.ledger_url) as ledger:
+        assert promotions.last(ledger, LINE, version=third).champion_before == "1"

@@ -1,0 +1,86 @@
+"""The champion that verdicts come from: the registry's, or, where that does not answer in time, the latest on this disk.
+
+A line can't wait for a registry. What was withdrawn does not come back this way: withdrawals stand in the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from models.errors import NotReady, Unreachable
+from models.files import write_whole
+from pipelines import deadlines
+from pipelines.adapters import model_registry
+from pipelines.adapters.model_registry import FILE, ModelVersion, sha256
+from pipelines.ledger import promotions, withdrawals
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import now
+from pipelines.workspace import Workspace
+
+NOTE = "champion.json"  # beside a version's file: that it was champion, and when the registry last said so
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    version: str
+    path: Path
+    confirmed_at: datetime  # when the registry last named it
+
+
+def load(workspace: Workspace, line: str) -> OnDisk:
+    """The champion's verified file. Raises NotReady where there is no champion, and Unreachable where the registry does not
+    answer and no former champion that still stands is on this disk."""
+    earlier = _standing(workspace, line)
+    try:
+        with deadlines.together(deadlines.verdict_s() if earlier else deadlines.call_s()):
+            champion = model_registry.champion(workspace, line)
+            if champion is None:
+                raise NotReady(f"Line {line} has no champion yet.", next_step="Train one: defectloop train")
+            path = model_registry.download(workspace, champion)
+    except Unreachable as error:
+        if earlier is None:
+            raise
+        log.warning(
+            "%s Inspecting with version %s, the champion of %s UTC.",
+            error.message,
+            earlier.version,
+            f"{earlier.confirmed_at:%Y-%m-%d %H:%M}",
+        )
+        return earlier
+    return _noted(champion, path)
+
+
+def _noted(champion: ModelVersion, path: Path) -> OnDisk:
+    confirmed = OnDisk(champion.version, path, now())
+    note = {"line": champion.line, "version": champion.version, "confirmed_at": confirmed.confirmed_at.isoformat()}
+    write_whole(path.with_name(NOTE), json.dumps(note).encode(), durable=False)
+    return confirmed
+
+
+def _standing(workspace: Workspace, line: str) -> OnDisk | None:
+    """The former champion on this disk that the ledger would name: its last decision's, or else the latest confirmed."""
+    found = _on_disk(workspace, line)
+    if not found:
+        return None
+    with Ledger.open(workspace.ledger_url) as ledger:
+        decided = [one for one in promotions.all_of(ledger, line) if one.kind != "refuse" and one.state == "done"]
+        found = [one for one in found if withdrawals.of(ledger, line, one.version, one.path.parent.name) is None]
+    named = decided[-1].version if decided else None
+    found.sort(key=lambda one: (one.version == named, one.confirmed_at), reverse=True)
+    return next((one for one in found if sha256(one.path) == one.path.parent.name), None)
+
+
+def _on_disk(workspace: Workspace, line: str) -> list[OnDisk]:
+    found = []
+    for note in (workspace.state / "models").glob(f"*/{NOTE}"):
+        kept = json.loads(note.read_text())
+        path = note.with_name(FILE)
+        if kept["line"] == line and path.is_file():
+            found.append(OnDisk(kept["version"], path, datetime.fromisoformat(kept["confirmed_at"])))
+    return found
