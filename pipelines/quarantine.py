@@ -58,6 +58,8 @@ def _of_another(note: Path, path: str) -> bool:
 def named(workspace: Workspace, paths: Sequence[str], reason: str | None = None) -> list[Quarantined]:
     """The entries of these delivery paths whose reason holds the text, or all with that reason where none is named.
 
+    Several images may have come under one path: two folders of the same name, or a file that was replaced.
+
     Raises BadInput when a path is unknown, when nothing is left, and when neither is given.
     """
     if not paths and not reason:
@@ -65,11 +67,11 @@ def named(workspace: Workspace, paths: Sequence[str], reason: str | None = None)
     with line_lock(workspace, workspace.params().line, LOCK_WAIT_S):
         tidy(workspace)
         present = entries(workspace)
-    by_path = {entry.path: entry for entry in present}
-    unknown = [path for path in paths if path not in by_path]
+    names = {entry.path for entry in present}
+    unknown = [path for path in paths if path not in names]
     if unknown:
         raise BadInput(f"Quarantine has no {unknown[0]}.", next_step="defectloop quarantine list")
-    chosen = because([by_path[path] for path in dict.fromkeys(paths)] if paths else present, reason)
+    chosen = because([entry for entry in present if not paths or entry.path in paths], reason)
     if not chosen:
         raise BadInput(
             f"Of {len(paths) or len(present)} entries none was refused for {reason!r}.",

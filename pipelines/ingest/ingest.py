@@ -77,7 +77,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         held = _Held(table)
         remove_partial(workspace.data)
         quarantine.tidy(workspace)
-        refused_before = {entry.path: entry for entry in quarantine.entries(workspace)}
+        refused_before = {(entry.path, entry.image): entry for entry in quarantine.entries(workspace)}
         overtaken: list[Quarantined] = []
         refused: list[Quarantined] = []
         found: dict[str, corrections.Correction] = {}
@@ -87,12 +87,12 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
             for item in track(described(source, params.line), len(source.deliveries)):
                 row = item.row
                 path = f"{row['source']}/{row['source_path']}"
-                before = refused_before.get(path)
+                before = refused_before.get((path, row["image"]))  # other bytes of that name are another image
                 if before is not None and not again and _same_statement(before.row, item):
                     already += 1
                     continue
                 if before is not None:
-                    overtaken.append(before)  # delivered again with other bytes or another label
+                    overtaken.append(before)  # delivered again with another label, mask or boxes
                 if item.problem is not None:
                     refused.append(quarantine.put(workspace, row | {"problem": item.problem}, item.problem, item.data))
                 elif known.get(row["image"]) == path:
@@ -130,9 +130,9 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
             arrivals.memory.remember(arrivals.written)
         if changed:
             annotation_table.save(table if after is None else after, workspace.annotations)
-        refused_again = {entry.path for entry in refused}
+        refused_again = {(entry.path, entry.image) for entry in refused}
         for entry in overtaken:
-            if entry.path not in refused_again:
+            if (entry.path, entry.image) not in refused_again:
                 quarantine.drop(workspace, entry)
     return IngestReport(
         source=source.name,

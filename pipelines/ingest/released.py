@@ -41,9 +41,9 @@ def release(
         report = take_in(workspace, Source(source, deliveries), again=True)
         added, already = added + report.added, already + report.already_present
         refused += report.quarantined
-    still = {entry.path for entry in refused}
+    still = {(entry.path, entry.image) for entry in refused}
     for entry in entries:
-        if entry.path not in still:
+        if (entry.path, entry.image) not in still:
             quarantine.drop(workspace, entry)
     return IngestReport("quarantine", added, already, tuple(refused))
 

@@ -55,6 +55,24 @@ def test_what_was_quarantined_without_a_label_comes_in_with_one(workspace: Works
     assert validate(workspace).n_valid == 61
 
 
+def test_two_broken_images_of_one_name_are_both_kept_and_so_they_are_when_an_intact_one_comes(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for number, cut in ((4, 900), (5, 800), (6, None)):
+        folder = tmp_path / f"day{number}" / "photos"
+        (folder / "good").mkdir(parents=True)
+        (folder / "good" / "001.png").write_bytes(picture(600 + number, defective=False)[:cut])
+        ingest.ingest(workspace, str(folder))
+        validate(workspace)
+    kept = [entry for entry in quarantine.entries(workspace) if entry.path == "photos/good/001.png"]
+    assert {(workspace.quarantine / entry.file).read_bytes() for entry in kept} == {
+        picture(604, defective=False)[:900],
+        picture(605, defective=False)[:800],
+    }
+    assert len(quarantine.named(workspace, ["photos/good/001.png"])) == 2
+    assert ingest.ingest(workspace, str(tmp_path / "day4" / "photos")).added == 0
+
+
 def test_an_empty_dataset_is_an_error_with_the_next_command(empty_workspace: Workspace) -> None:
     with pytest.raises(BadData) as caught:
         validate(empty_workspace)
