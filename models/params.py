@@ -20,7 +20,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SplitShares(Section):
@@ -142,7 +142,7 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     flips: tuple[Literal["none", "horizontal", "vertical", "both"], ...]
     augment: Augment
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)]  # what NumPy and PyTorch take
     accelerator: str
     devices: int | str
     strategy: str

@@ -72,6 +72,7 @@ def ingest(
     """
     from dataclasses import replace
 
+    from models import names
     from models.errors import BadInput
     from pipelines import part_names
     from pipelines.ingest import archives, formats
@@ -100,7 +101,7 @@ def ingest(
     if delivery:
         opened = replace(opened, name=delivery.name)  # not of the temporary folder: a second ingest must know it again
         for inside in delivery.nested:
-            typer.echo(f"  not extracted, an archive inside: {inside}", err=True)
+            typer.echo(f"  not extracted, an archive inside: {names.shown(inside)}", err=True)
     found = formats.count(chosen, opened)
     if not as_json or dry_run:
         answer(found, _recognised(found), as_json=as_json)

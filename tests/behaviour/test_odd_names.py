@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from pipelines import clone, status, trace
 from pipelines.adapters import git, model_registry, tracking
 from pipelines.ingest.ingest import ingest
 from pipelines.initialise import init
-from pipelines.predict import inspect_file, open_inspector
+from pipelines.predict import inspect_file, open_inspector, replay_folder
 from pipelines.workspace import Workspace
 from tests.conftest import SMALL, change_params, make_champion, picture
 
@@ -82,3 +84,22 @@ def test_params_refuse_such_a_line_too(empty_workspace: Workspace) -> None:
 @pytest.mark.parametrize("line", ["no", "on", "1e3", "null", "2026-01-01", "a: b", "# a", "\\1", "it's", '"q"'])
 def test_a_line_that_yaml_would_take_for_something_else_keeps_its_name(line: str, tmp_path: Path) -> None:
     assert init(tmp_path / "workspace", line).params().line == line
+
+
+@pytest.mark.slow
+def test_replay_and_inspect_take_any_file_name(own_champion: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "night"
+    folder.mkdir()
+    for number, raw in enumerate((b"caf\xe9.png", b"a\n.png", b"\x1b[31m.png", b"x" * 250 + b".png", b"-v.png")):
+        with open(os.fsencode(folder) + b"/" + raw, "wb") as sink:
+            sink.write(picture(9000 + number, defective=False))
+    (folder / "elsewhere").symlink_to(tmp_path)
+    report = replay_folder(own_champion, folder)
+    assert (report.inspected, report.rejected, report.linked_folders) == (5, 0, ("elsewhere",))
+    with open_inspector(own_champion) as inspector:
+        for path in sorted(folder.glob("*.png")):
+            answer = inspect_file(inspector, path, part=None, slice=None, heatmaps=tmp_path / "heat")
+            assert Path(answer["heatmap"]).is_file()
+            json.dumps(answer, ensure_ascii=False).encode()
+        with pytest.raises(BadInput, match="control character"):
+            inspect_file(inspector, path, part="a\nb", slice=None, heatmaps=tmp_path / "heat")

@@ -80,3 +80,20 @@ def test_both_names_of_a_key_at_once_are_an_error(tmp_path: Path, values: dict) 
     values["model"]["anomaly"]["bank_size"] = 10
     with pytest.raises(BadParams, match=r"model\.anomaly\.bank_size and memory_bank_size, which mean the same"):
         loaded(tmp_path, values)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("cost", "escape", float("inf")),
+        ("train", "seed", -1),
+        ("train", "seed", 10**400),
+        ("train", "seed", float("nan")),
+    ],
+)
+def test_a_number_that_no_training_survives_is_refused_before_it(
+    tmp_path: Path, values: dict, section: str, key: str, value: float
+) -> None:
+    values[section][key] = value
+    with pytest.raises(BadParams, match=rf"{section}\.{key}"):
+        loaded(tmp_path, values)
