@@ -9,7 +9,7 @@ so that the cost grows with n·√n, not n².
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from models.images import grey
 SIDE = 32  # of a fingerprint, pixels
 SIMILAR = 0.65  # correlation beyond the neighbours: chosen on five real data sets, docs/decisions/0008
 IDENTICAL = 0.999  # plain correlation: frames of one burst have only each other as neighbours
-COPY = 0.97  # correlation that re-encoded, re-exposed and turned copies reach, and another part seldom does
+FAINT = 0.5  # below, it means nothing; between the two, many pairs mean that this product's parts look alike
 _NEIGHBOURS = 40  # images whose mean is what an image has in common with its like
 _AXES = 64  # principal components that candidates are searched by
 _CELLS_SEARCHED = 16
@@ -56,10 +56,11 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
     return np.clip(np.round(detail / strength * 32), -127, 127).astype(np.int8)
 
 
-def find(fingerprints: np.ndarray, new: Sequence[int] | None = None) -> list[Pair]:
+def find(fingerprints: np.ndarray, new: Sequence[int] | None = None, least: float = SIMILAR) -> list[Pair]:
     """Pairs of near duplicates among int8 [n, 32, 32], most similar first; with `new`, only pairs that hold one of these.
 
-    The same list gives the same pairs. An image without any structure has no near duplicates.
+    The same list gives the same pairs. An image without any structure has no near duplicates. Which of the pairs may be
+    believed is decided in `models.part_grouping`, which also wants the faint ones: `least=FAINT`.
     """
     usable = np.flatnonzero(_structured(fingerprints))
     if len(usable) < 2:
@@ -70,86 +71,12 @@ def find(fingerprints: np.ndarray, new: Sequence[int] | None = None) -> list[Pai
     for transform in TRANSFORMS:
         first, second = search.candidates(asked, transform)
         similarity = search.similarity(first, second, transform)
-        for at in np.flatnonzero(similarity >= SIMILAR):
+        for at in np.flatnonzero(similarity >= least):
             pair = _ordered(int(usable[first[at]]), int(usable[second[at]]), float(similarity[at]), transform)
             known = found.get((pair.first, pair.second))
             if known is None or pair.similarity > known.similarity:
                 found[(pair.first, pair.second)] = pair
     return sorted(found.values(), key=lambda pair: (-pair.similarity, pair.first, pair.second))
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """What pairs amount to, images by their place in the list.
-
-    same       groups of images that are taken for pictures of one part, no image in two of them
-    alike      images of parts that merely look alike: so many are connected that the pairs between them prove nothing
-    believed   the pairs that were not put down to that
-    """
-
-    same: list[list[int]]
-    alike: list[int]
-    believed: list[Pair]
-
-
-def group(pairs: Sequence[Pair], n_images: int, weights: Mapping[int, int] | None = None) -> Grouping:
-    """Decide which pairs, most similar first, are pictures of one part.
-
-    Different good parts of a product look alike, and then pairs chain through all of them. So a set of connected images
-    larger than anybody photographs one part (`most_of_one_part`) is evidence that this product's parts look alike:
-    none of its pairs is believed, and of the others only those that are as like as copies (`COPY`). A group is compact:
-    wherever two halves of it were joined, at least half of the pairs across were found. `weights` are the images that an
-    item stands for, else 1.
-    """
-    limit = most_of_one_part(n_images)
-    counts = weights or {}
-
-    def size(members: Sequence[int]) -> int:
-        return sum(counts.get(number, 1) for number in members)
-
-    alike = {number for members in connected(pairs) if size(members) > limit for number in members}
-    believed = [pair for pair in pairs if pair.first not in alike and (not alike or pair.similarity >= COPY)]
-    return Grouping(_compact(believed), sorted(alike), believed)
-
-
-def most_of_one_part(n_images: int) -> int:
-    """Images of one part that grouping accepts without a person: a tenth of all, at least 12 and at most 30."""
-    return min(30, max(12, n_images // 10))
-
-
-def connected(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Images connected by pairs, each set and the list in order of the images' places."""
-    root: dict[int, int] = {}
-
-    def top(number: int) -> int:
-        while root.setdefault(number, number) != number:
-            root[number] = root[root[number]]
-            number = root[number]
-        return number
-
-    for pair in pairs:
-        low, high = sorted((top(pair.first), top(pair.second)))
-        root[high] = low
-    members: dict[int, list[int]] = {}
-    for number in sorted(root):
-        members.setdefault(top(number), []).append(number)
-    return sorted(members.values())
-
-
-def _compact(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Merge the most similar first, where at least half of all pairs between the two sides are there: no chains."""
-    linked = {(pair.first, pair.second) for pair in pairs}
-    side: dict[int, list[int]] = {}
-    for pair in pairs:
-        left, right = side.setdefault(pair.first, [pair.first]), side.setdefault(pair.second, [pair.second])
-        if left is right:
-            continue
-        across = sum((min(a, b), max(a, b)) in linked for a in left for b in right)
-        if 2 * across >= len(left) * len(right):
-            left.extend(right)
-            side.update(dict.fromkeys(right, left))
-    groups = {id(members): sorted(members) for members in side.values() if len(members) > 1}
-    return sorted(groups.values())
 
 
 class _Search:

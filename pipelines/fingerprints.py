@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from models import images, near_duplicates
+from models import images, near_duplicates, same_photograph
 from models.code_version import code_version
 from models.feature_cache import FeatureCache
+from models.part_grouping import Tones
 from pipelines.workspace import Workspace
 
 CODE = (
@@ -39,3 +40,16 @@ def of(
             return list(pool.map(lambda name: near_duplicates.fingerprint(images.read(file_of[name])), names))
 
         return opened(workspace).rows([row["image"] for row in rows], computed, show)
+
+
+def tones(workspace: Workspace, files: Sequence[str]) -> Tones:
+    """What `part_grouping.group` asks for, read from the images when it does: few sets of images need it."""
+
+    def read(places: Sequence[int]) -> np.ndarray:
+        side = same_photograph.SIDE
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            paths = (workspace.data / files[place] for place in places)
+            rows = list(pool.map(lambda path: same_photograph.tones(images.read(path)), paths))
+        return np.stack(rows) if rows else np.zeros((0, side, side), np.float32)
+
+    return read

@@ -73,9 +73,10 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     readable = _with_file_facts(workspace, readable)
     photographed = readable[~readable["synthetic"]].reset_index(drop=True)
     judged = labelled.iloc[places]
+    pairs = _near_duplicates(workspace, photographed)
     results = [
         *set_aside.findings(frame, quarantine.entries(workspace)),
-        *duplicates.findings(photographed, _near_duplicates(workspace, photographed)),
+        *duplicates.findings(photographed, pairs, fingerprints.tones(workspace, photographed["file"].tolist())),
         *ground_truth.findings(readable, _masks(workspace, readable)),
         *leaks.findings(photographed),
         *label_errors.findings(judged["image"].tolist(), judged["truth"].tolist(), judged["part"].tolist(), features),
@@ -123,7 +124,7 @@ def _near_duplicates(workspace: Workspace, readable: pd.DataFrame) -> list[near_
     rows = readable[["image", "file"]].to_dict("records")
     with progress.bar("fingerprints", len(rows)) as show:
         prints = fingerprints.of(workspace, rows, show)
-    return near_duplicates.find(prints)
+    return near_duplicates.find(prints, least=near_duplicates.FAINT)
 
 
 def _masks(workspace: Workspace, readable: pd.DataFrame) -> dict[str, ground_truth.MaskFacts]:

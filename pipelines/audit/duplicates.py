@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import pandas as pd
 
-from models import near_duplicates
+from models import part_grouping
 from models.near_duplicates import Pair
+from models.part_grouping import Tones
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
 SAME_IMAGE = 0.97  # correlation from which two labels for one image are a contradiction, not a change of the part
 
 
-def findings(frame: pd.DataFrame, pairs: list[Pair]) -> list[Finding]:
-    """`pairs` by place in `frame`, most alike first; `frame` has image, part, split, truth, synthetic."""
+def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Finding]:
+    """`pairs` by place in `frame`, faint ones too, most alike first; `frame` has image, part, split, truth, synthetic."""
     part, split, truth, image = (frame[name].to_numpy() for name in ("part", "split", "truth", "image"))
     straddling: list[Case] = []
     contradicting: list[Case] = []
     apart: list[Case] = []
     together: list[Case] = []
-    grouping = near_duplicates.group(pairs, len(frame))
-    believed = set(grouping.believed)
-    doubtful = [Case((image[pair.first], image[pair.second]), caption(pair)) for pair in pairs if pair not in believed]
+    grouping = part_grouping.group(pairs, len(frame), tones)
+    doubted = [pair for pair in grouping.doubted if part[pair.first] != part[pair.second]]
+    doubtful = [Case((image[pair.first], image[pair.second]), caption(pair)) for pair in doubted]
     for pair in grouping.believed:
         a, b = pair.first, pair.second
         case = Case((image[a], image[b]), caption(pair))
@@ -68,8 +69,8 @@ def findings(frame: pd.DataFrame, pairs: list[Pair]) -> list[Finding]:
             finding(
                 "look-alike-parts",
                 Severity.NOTE,
-                f"{len(grouping.alike)} images look so alike that copies can't be told from sister parts",
-                "Good parts of one product look alike. Likeness can't tell whether a pair of them shows one part twice.",
+                f"{counted(len(doubtful), 'pair', 'pairs')} of images look alike, and so do many parts of this product",
+                "Such a pair may show one part twice, or two parts that look alike. They are not grouped.",
                 "If parts were photographed several times, state them: ingest.part_from, or a manifest's column part.",
                 doubtful,
             )

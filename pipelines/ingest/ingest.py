@@ -236,7 +236,8 @@ def _grouped(
     # A synthetic image is like the photograph that it was made of: the new one joins the photograph's part.
     readable = table.filter(compute.and_(compute.is_null(table["decode_error"]), compute.invert(table["synthetic"])))
     there = fingerprints.of(workspace, readable.select(["image", "file"]).to_pylist())
-    return parts.grouped(new, alone, prints, readable, there)
+    tones = fingerprints.tones(workspace, [*readable["file"].to_pylist(), *new["file"].to_pylist()])
+    return parts.grouped(new, alone, prints, readable, there, tones)
 
 
 def _with(table: pa.Table, name: str, values: list) -> pa.Table:

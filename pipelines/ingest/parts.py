@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from models import near_duplicates
+from models import near_duplicates, part_grouping
 from models.errors import BadData
-from models.near_duplicates import Pair
 from models.params import SplitShares
+from models.part_grouping import Tones
 from models.vocabulary import Split
 from pipelines.ingest.splits import Stratum, assign, nearest_to_training
+
+ASKED_BESIDES = 300  # images that are there already, looked at to learn how alike this line's parts are
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """The part of every new row. `alike` are rows whose parts look so alike that likeness says nothing about them."""
+    """The part of every new row. `alike` are rows that look like others which may be sister parts, and are not joined."""
 
     parts: list[str]
     joined: int
@@ -28,27 +30,33 @@ class Grouped:
 
 
 def grouped(
-    new: pa.Table, alone: Sequence[bool], prints: np.ndarray, known: pa.Table, known_prints: np.ndarray
+    new: pa.Table, alone: Sequence[bool], prints: np.ndarray, known: pa.Table, known_prints: np.ndarray, tones: Tones
 ) -> Grouped:
     """The part of every row of `new`: as stated, or that of its near duplicates where nobody stated one.
 
     Near duplicates of an image that is there already join its part; others share the part of the first of them.
-    `alone` marks the rows without a stated part. Unreadable images have a fingerprint of zeros and stay alone.
+    `alone` marks the rows without a stated part. Unreadable images have a fingerprint of zeros and stay alone. `tones`
+    gives those of an image by its place, the known ones first.
     """
     parts = new["part"].to_pylist()
-    free = np.flatnonzero(alone)
     before = len(known_prints)
+    movable = {int(number) + before for number in np.flatnonzero(alone)}
+    if not movable:
+        return Grouped(parts, joined=0, largest=0, alike=0)
     everything = np.concatenate([known_prints, prints]) if before else prints
     names = [*known["part"].to_pylist(), *parts]
-    movable = {int(number) + before for number in free}
     # Images whose part is settled stand together for that part, so that a part can't grow without end, one by one.
-    settled = [name for number, name in enumerate(names) if number not in movable]
+    settled = [number for number in range(len(names)) if number not in movable]
+    counts = Counter(names[number] for number in settled)
     first: dict[str, int] = {}
     node = [number if number in movable else first.setdefault(name, number) for number, name in enumerate(names)]
-    counts = Counter(settled)
-    pairs = _between(near_duplicates.find(everything, new=sorted(movable)) if movable else [], node)
     weights = {number: counts[name] for name, number in first.items()}
-    grouping = near_duplicates.group(pairs, len(names), weights)
+    besides = np.random.default_rng(0).permutation(settled)[:ASKED_BESIDES].tolist()
+    asked = sorted({*movable, *besides})
+    pairs = near_duplicates.find(everything, new=asked, least=near_duplicates.FAINT)
+    grouping = part_grouping.group(
+        pairs, len(names), tones, n_asked=len(asked), new=movable, part_of=node, weights=weights
+    )
     named: dict[int, str] = {}
     for group in grouping.same:
         name = names[next((number for number in group if number not in movable), group[0])]
@@ -60,16 +68,6 @@ def grouped(
         largest=max((sum(weights.get(number, 1) for number in group) for group in grouping.same), default=0),
         alike=sum(number in movable for number in grouping.alike),
     )
-
-
-def _between(pairs: Sequence[Pair], node: Sequence[int]) -> list[Pair]:
-    """The pairs between nodes, most similar first, each once."""
-    best: dict[tuple[int, int], Pair] = {}
-    for pair in pairs:
-        first, second = sorted((node[pair.first], node[pair.second]))
-        if first != second and (first, second) not in best:
-            best[first, second] = replace(pair, first=first, second=second)
-    return list(best.values())
 
 
 def split(new: pa.Table, known: pa.Table, shares: SplitShares) -> list[str | None]:

@@ -20,6 +20,7 @@ from pipelines.ingest import ingest
 from pipelines.workspace import Workspace
 from tests.conftest import Command, change_params, picture
 from tests.models.test_near_duplicates import surface
+from tests.models.test_part_grouping import unlike_tones
 
 DATASETS = Path(os.environ.get("DATASETS", "/nowhere"))
 needs_datasets = pytest.mark.skipif(not DATASETS.is_dir(), reason="the real data sets are not here")
@@ -257,7 +258,7 @@ def test_pairs_among_many_look_alike_parts_are_a_note_and_no_leak() -> None:
     columns = {"image": [f"{number}" for number in range(n)], "part": [f"p{number}" for number in range(n)]}
     frame = pd.DataFrame(columns | {"split": ["train", "test"] * (n // 2), "truth": "good", "synthetic": False})
     chain = [Pair(number, number + 1, 0.9, (0, False)) for number in range(n - 1)]
-    [note] = duplicates.findings(frame, chain)
+    [note] = duplicates.findings(frame, chain, unlike_tones)
     assert (note.kind, note.severity) == ("look-alike-parts", "note")
-    found = {one.kind: one.severity for one in duplicates.findings(frame, chain[:1])}
+    found = {one.kind: one.severity for one in duplicates.findings(frame, chain[:1], unlike_tones)}
     assert found["duplicates-across-splits"] == "problem"

@@ -14,7 +14,7 @@ from models import annotation_table
 from models.params import SplitShares
 from pipelines.ingest import parts
 from pipelines.ingest.splits import assign
-from tests.models.test_near_duplicates import look_alike_prints
+from tests.models.test_part_grouping import series, unlike_tones
 
 WANTED = {"train": 0.6, "validation": 0.15, "test": 0.25}
 SHARES = SplitShares(**WANTED)
@@ -151,11 +151,11 @@ def test_a_part_stated_to_be_in_two_splits_is_learned_from_and_not_tested_on() -
 
 
 def test_pictures_of_many_look_alike_parts_stay_parts_of_their_own_and_are_counted() -> None:
-    prints = look_alike_prints(200)
+    prints, tones = series("casting, new noise, small pose", 120)
     new, nothing = annotation_table.from_rows(rows("image", len(prints))), annotation_table.empty()
-    grouped = parts.grouped(new, [True] * len(prints), prints, nothing, np.zeros((0, 32, 32), np.int8))
-    assert grouped.alike > 100
-    assert len(set(grouped.parts)) >= len(prints) - 4
+    grouped = parts.grouped(new, [True] * len(prints), prints, nothing, np.zeros((0, 32, 32), np.int8), tones)
+    assert grouped.alike > 60
+    assert len(set(grouped.parts)) == len(prints)
 
 
 def test_a_copy_joins_the_part_of_its_original_and_a_stated_part_never_moves() -> None:
@@ -166,6 +166,6 @@ def test_a_copy_joins_the_part_of_its_original_and_a_stated_part_never_moves() -
     known = annotation_table.from_rows(rows("known", len(prints)))
     new = annotation_table.from_rows(rows("new", 2))
     copies = np.stack([prints[7], prints[8]])
-    grouped = parts.grouped(new, [True, False], copies, known, prints)
+    grouped = parts.grouped(new, [True, False], copies, known, prints, unlike_tones)
     assert grouped.parts == [known["part"][7].as_py(), new["part"][1].as_py()]
     assert (grouped.joined, grouped.largest, grouped.alike) == (1, 2, 0)
