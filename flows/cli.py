@@ -6,14 +6,17 @@ Light on purpose: a command imports what it needs when it runs, so that `--help`
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
 
 import typer
 
+from flows.characters import in_utf8
 from flows.commands import data, production, review, service, training
-from models.errors import DefectloopError, masked
+from models.errors import DefectloopError
+from models.files import private_by_default
 
 app = typer.Typer(
     name="defectloop",
@@ -57,45 +60,49 @@ for panel, commands in PANELS.items():
 
 
 def main() -> None:
+    in_utf8()
+    private_by_default()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is stopped too
+    sys.exit(_delivered(_run()))
+
+
+def _run() -> int:
+    """Run the command that was typed; its exit code."""
     try:
         app()
-    except DefectloopError as error:
-        if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": type(error).__name__, "message": error.message, "next": error.next_step}))
-        else:
-            typer.secho(f"✗ {error.message}", fg="red", err=True)
-            if error.next_step:
-                typer.echo(f"  → {error.next_step}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. Run the same command again to go on where it stopped.", err=True)
-        sys.exit(130)
-    except Exception as error:  # what nobody foresaw: one sentence for the user, the traceback for whoever mends it
-        log = _traceback_kept(error)
-        message = masked(f"{type(error).__name__}: {error}".splitlines()[0])
-        next_step = f"This is a defect of defectloop, or of a tool below it. The traceback is in {log}."
-        if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": "Unexpected", "message": message, "next": next_step}))
-        else:
-            typer.secho(f"✗ {message}", fg="red", err=True)
-            typer.echo(f"  → {next_step}", err=True)
-        sys.exit(1)
+    except (SystemExit, KeyboardInterrupt) as ended:
+        code = 130 if isinstance(ended, KeyboardInterrupt) else ended.code
+        if code == 130:
+            typer.echo("Interrupted. Run the same command again to go on where it stopped.", err=True)
+        return code if isinstance(code, int) else int(code is not None)
+    except Exception as error:
+        from pipelines import failures
+
+        return _show(failures.in_words(error))
+    return 0
 
 
-def _traceback_kept(error: Exception) -> str:
-    """The file that holds the traceback: in the temporary directory, since the workspace's disk may be what failed."""
-    import tempfile
-    import traceback
+def _show(error: DefectloopError) -> int:
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": type(error).__name__, "message": error.message, "next": error.next_step}))
+    else:
+        typer.secho(f"✗ {error.message}", fg="red", err=True)
+        if error.next_step:
+            typer.echo(f"  → {error.next_step}", err=True)
+    return error.exit_code
 
-    text = masked(" ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error)))
+
+def _delivered(code: int) -> int:
+    """Hand over what is left in the buffer; nobody may be listening any more (`| head`), or the disk be full."""
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="defectloop-", suffix=".log", delete=False) as sink:
-            sink.write(text)
-        return sink.name
-    except OSError:
-        sys.stderr.write(text)
-        return "the lines above"
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries again when it ends, and complains
+        if not isinstance(error, BrokenPipeError):
+            typer.echo(f"✗ The output can't be written: {error.strerror}.", err=True)
+        return code or 1
+    return code
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 
-from models.errors import Unreachable
+from models.errors import BadData, Unreachable
 from pipelines import deadlines
 from pipelines.workspace import Workspace
 
@@ -91,7 +91,13 @@ def running(workspace: Workspace) -> str | None:
     note = server_note(workspace)
     if not note.exists():
         return None
-    url = json.loads(note.read_text())["api_url"]
+    try:
+        url = str(json.loads(note.read_text(encoding="utf-8"))["api_url"])
+    except (ValueError, TypeError, LookupError):  # damaged: the server that wrote it may run, and can't be found by it
+        raise BadData(
+            f"{note} is damaged: it should say where the workspace's Prefect server answers.",
+            next_step="End `defectloop deploy` if it runs, delete the file, and start again.",
+        ) from None
     return url if answers(url) else None
 
 

@@ -77,14 +77,14 @@ def from_rows(rows: list[dict]) -> pa.Table:
 
 def load(path: Path) -> pa.Table:
     """Read the table; an absent file is an empty table."""
-    return pq.read_table(path, schema=SCHEMA) if path.exists() else empty()
+    return _read(path) if path.exists() else empty()
 
 
 def files(path: Path) -> list[str]:
     """Every image and mask that the table names, below `data/`; an absent table names none."""
     if not path.exists():
         return []
-    table = pq.read_table(path, columns=["file", "mask"], schema=SCHEMA)
+    table = _read(path, columns=["file", "mask"])
     named = [*table["file"].to_pylist(), *table["mask"].drop_null().to_pylist()]
     return list(dict.fromkeys(named))
 
@@ -92,7 +92,31 @@ def files(path: Path) -> list[str]:
 def load_hashed(path: Path) -> tuple[pa.Table, str]:
     """The table, and the SHA-256 of the very bytes that it was read from: what follows from it can be kept under that."""
     data = path.read_bytes()
-    return pq.read_table(pa.BufferReader(data), schema=SCHEMA), hashlib.sha256(data).hexdigest()
+    return _read(path, data), hashlib.sha256(data).hexdigest()
+
+
+def _read(path: Path, data: bytes | None = None, columns: list[str] | None = None) -> pa.Table:
+    """Raises BadData for what is no such table: other bytes, a column missing that every row needs, or of another type."""
+    source = path if data is None else pa.BufferReader(data)
+    try:
+        with pq.ParquetFile(source) as opened:
+            stored = opened.schema_arrow
+        for field in SCHEMA:
+            if not field.nullable and field.name not in stored.names:
+                raise pa.ArrowInvalid(f"column {field.name} is missing")
+        table = pq.read_table(path if data is None else pa.BufferReader(data), columns=columns, schema=SCHEMA)
+        for field in table.schema:
+            if not field.nullable and table[field.name].null_count:
+                raise pa.ArrowInvalid(f"column {field.name} lacks values")
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the table's
+            raise
+        reason = (str(error).strip().splitlines() or ["it can't be read"])[0].rstrip(".")
+        raise BadData(
+            f"{path} is damaged: {reason}.",
+            next_step="Bring back the last snapshot's: defectloop audit --hashes --repair",
+        ) from error
+    return table
 
 
 def save(table: pa.Table, path: Path) -> None:

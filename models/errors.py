@@ -8,7 +8,8 @@
     ├── NotReady                   exit code 3   an earlier step has not run yet
     ├── Refused                    exit code 4   a gate said no; the reasons are recorded
     ├── Unreachable                exit code 5   a server, remote or download that does not answer
-    └── Busy                       exit code 6   somebody else holds the line's lock
+    ├── Busy                       exit code 6   somebody else holds the line's lock
+    └── Unexpected                 exit code 1   nobody foresaw it; a log file has the traceback
 
 A message says what is wrong and where; `next_step` says what to type or change. Neither shows the credentials of a URL.
 Reads and writes nothing.
@@ -73,3 +74,7 @@ class Unreachable(DefectloopError):
 
 class Busy(DefectloopError):
     exit_code = 6
+
+
+class Unexpected(DefectloopError):
+    pass

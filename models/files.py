@@ -1,17 +1,18 @@
-"""Write a file whole or not at all; read one that a person names."""
+"""Write a file whole or not at all, for nobody but owner and group; read one that a person or another command left."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from models.errors import BadData
+from models.errors import BadData, BadInput
 
 PARTIAL = ".partial"  # at the end of the name of a file that is being written
 
@@ -38,8 +39,11 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
                 sink.flush()
                 os.fsync(sink.fileno())
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+            error.filename = str(path)  # a full disk says no name
         raise
     if durable:
         for folder in (path.parent, *(folder.parent for folder in made)):
@@ -68,6 +72,36 @@ def output_directory(path: Path) -> Iterator[Path]:
     yield partial
     shutil.rmtree(path, ignore_errors=True)
     partial.replace(path)
+
+
+def private_by_default() -> None:
+    """What this process and its children create is for its owner to write, for its group to read, and for nobody else.
+
+    Files become 0640 and directories 0750, or what a stricter umask says. A program calls it when it starts.
+    """
+    os.umask(os.umask(0o077) | 0o027)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise BadInput unless files can be made in `folder`, which is made where it is absent."""
+    probe = folder / f".{os.getpid()}.probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(
+            f"No file can be made in {folder}: {error.strerror}.",
+            next_step="Choose another folder, or make room in it.",
+        ) from error
+
+
+def read_json(path: Path, *, next_step: str) -> Any:
+    """The content of a JSON file that an earlier step wrote. Raises BadData for a damaged one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadData(f"{path} is damaged: {error}.", next_step=next_step) from error
 
 
 def read_file(path: Path) -> bytes:

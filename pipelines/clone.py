@@ -40,6 +40,7 @@ def take_clone(workspace: Workspace) -> Workspace:
     if git.unfinished(root) == "merge":  # killed while joining: start that over
         git.run(root, "reset", "--quiet", "--hard", "HEAD")
         clone.annotations.unlink(missing_ok=True)
+    git.run(root, "remote", "set-url", "origin", str(workspace.root))  # should the workspace have been moved
     dataset_versions.share_cache(root, workspace.root / ".dvc" / "cache", workspace.remote_url)
     git.run(root, "fetch", "--quiet", "--tags", "origin")
     if not clone.annotations.exists() or dataset_versions.checkout_unfinished(root):

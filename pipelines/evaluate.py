@@ -30,6 +30,7 @@ from models import (
 from models.costs import Expected
 from models.errors import BadData
 from models.evaluation import Evaluation
+from models.files import read_json
 from models.params import Cost
 from models.runtime import Detector
 from models.vocabulary import Label, OperatingPoint, Prediction, Split
@@ -104,7 +105,7 @@ def main(workspace: Workspace) -> None:
 
 def line_rate(workspace: Workspace) -> float | None:
     """The line's defect rate as `export` took it: the one that is measured for is the one that thresholds are for."""
-    made = json.loads((workspace.artifacts / "export" / "export.json").read_text())
+    made = read_json(workspace.artifacts / "export" / "export.json", next_step="Make it again: defectloop train")
     rate: float | None = made.get("line_defect_rate")
     return rate
 

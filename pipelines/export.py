@@ -34,6 +34,7 @@ from models import (
 from models.defect_rate import shifted
 from models.errors import NotReady
 from models.examples import Examples, chosen_from
+from models.files import read_json
 from models.metrics import by_part
 from models.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.params import Params
@@ -216,7 +217,7 @@ def describe(
     threshold: float,
     defect_types: tuple[str, ...],
 ) -> DetectorMetadata:
-    run = json.loads((workspace.artifacts / "train" / "run.json").read_text())
+    run = read_json(workspace.artifacts / "train" / "run.json", next_step="Make it again: defectloop train")
     learned = params.model_dump_json(include={"model", "train"})
     return DetectorMetadata(
         kind=params.model.kind,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from models import intervals
+from models.files import read_json
 from models.intervals import Interval
 from models.vocabulary import Label
 from pipelines.ledger import random_reviews
@@ -70,7 +70,10 @@ def outdated(workspace: Workspace) -> bool:
     made = workspace.artifacts / "export" / "export.json"
     if not made.exists():
         return False
-    used, present = json.loads(made.read_text()).get("line_defect_rate"), of_line(workspace)
+    used, present = (
+        read_json(made, next_step="Make it again: defectloop train").get("line_defect_rate"),
+        of_line(workspace),
+    )
     if used is None or present.interval is None:
         return bool(used != present.rate)
     return not present.interval.low <= used <= present.interval.high

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from models import annotation_table
+from models.errors import BadData
 from models.files import write_whole
 from pipelines import file_hashes
 from pipelines.adapters import dataset_versions
 from pipelines.locks import line_lock
 from pipelines.snapshot_tags import snapshots
 from pipelines.workspace import Workspace
+
+TABLE = "annotations.parquet"
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,13 @@ class Repaired:
     checked: int
     repaired: tuple[str, ...]
     lost: tuple[str, ...]
+    annotations_of: str | None  # the snapshot whose annotations took the place of damaged ones
 
 
 def repair(workspace: Workspace) -> Repaired:
     """Read every annotated file; put the original in the place of each that is absent or not what its name says."""
     with line_lock(workspace, workspace.params().line, wait_s=600.0):
+        annotations = _annotations(workspace)
         found = file_hashes.check(workspace, every_file=True)
         wanted = {*found.altered, *found.missing}
         repaired = []
@@ -37,4 +43,24 @@ def repair(workspace: Workspace) -> Repaired:
                     write_whole(workspace.data / name, content)
                     wanted.remove(name)
                     repaired.append(name)
-    return Repaired(found.checked, tuple(repaired), tuple(sorted(wanted)))
+    return Repaired(found.checked, tuple(repaired), tuple(sorted(wanted)), annotations)
+
+
+def _annotations(workspace: Workspace) -> str | None:
+    """Where the table of annotations can't be read: put that of the newest snapshot in its place, and name that one."""
+    try:
+        annotation_table.load(workspace.annotations)
+        return None
+    except BadData as damaged:
+        for taken in reversed(snapshots(workspace)):
+            listed = dataset_versions.listed(workspace.root, taken.data_hash)
+            content = dataset_versions.original(workspace.root, listed[TABLE]) if TABLE in listed else None
+            if content is not None:
+                aside = workspace.state / f"damaged-{TABLE}"
+                write_whole(aside, workspace.annotations.read_bytes())
+                write_whole(workspace.annotations, content)
+                return taken.tag
+        raise BadData(
+            damaged.message,
+            next_step=f"No snapshot holds an earlier one. Delete {workspace.annotations} and ingest every source again.",
+        ) from damaged

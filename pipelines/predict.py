@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from uuid import uuid4
 
 from models import descriptors, images, names
 from models.errors import BadData, BadInput
-from models.files import read_file
+from models.files import read_file, write_whole
 from models.runtime import Detector
 from models.vocabulary import Prediction, Verdict
 from pipelines import champion_on_disk, part_names, part_verdicts
@@ -31,6 +32,8 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, Rejection, now
 from pipelines.part_names import PartPattern
 from pipelines.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 BLOCK = 64  # inspections of a replay that are committed together
 WORKERS = 2
@@ -290,10 +293,14 @@ def inspect_file(
     judged = inspector.inspect(item, source="command line")
     record = judged.record
     assert judged.prediction is not None
-    heatmaps.mkdir(parents=True, exist_ok=True)
     picture = heatmaps / f"{names.for_file(f'{names.shown(path.stem)}-{record.id}')}.png"
     shown = images.overlay(images.decode(data), judged.prediction.heatmap)
-    picture.write_bytes(images.encode_png(shown))
+    try:
+        write_whole(picture, images.encode_png(shown), durable=False)
+        kept: str | None = names.shown(str(picture))
+    except OSError as error:  # the verdict is in the ledger by now, and must reach whoever asked
+        log.warning("No heatmap of %s: %s.", names.shown(str(path)), error.strerror)
+        kept = None
     return {
         "image": names.shown(str(path)),
         "part": record.part,
@@ -301,7 +308,7 @@ def inspect_file(
         "verdict": record.verdict,
         "score": round(record.score, 4),
         "regions": record.regions,
-        "heatmap": str(picture),
+        "heatmap": kept,
         "model_version": record.model_version,
         "latency_ms": record.latency_ms,
         "inspection": record.id,

@@ -12,7 +12,7 @@ from typing import Any
 
 from models import names
 from models.errors import BadInput
-from models.files import remove_partial, write_whole
+from models.files import read_json, remove_partial, write_whole
 from pipelines.locks import line_lock
 from pipelines.workspace import Workspace
 
@@ -32,9 +32,8 @@ def entries(workspace: Workspace) -> list[Quarantined]:
     """Everything in quarantine, in the order of delivery path."""
     folder = workspace.quarantine
     notes = sorted(folder.glob("*.json")) if folder.exists() else []
-    return sorted(
-        (Quarantined(**json.loads(note.read_text(encoding="utf-8"))) for note in notes), key=lambda entry: entry.path
-    )
+    told = (read_json(note, next_step="Delete it and ingest its source again.") for note in notes)
+    return sorted((Quarantined(**one) for one in told), key=lambda entry: entry.path)
 
 
 def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes, *, durable: bool = True) -> Quarantined:

@@ -10,12 +10,14 @@ from typing import Any
 from models import annotation_table, names
 from models.errors import NotReady, masked
 from models.evaluation import Evaluation
+from models.files import read_json
 from models.vocabulary import Split
 from pipelines import lineage, snapshot
 from pipelines.adapters import model_registry, tracking
 from pipelines.adapters.model_registry import ModelVersion
 from pipelines.workspace import Workspace
 
+AGAIN = "Make it again: defectloop train"
 LOGGED = ("f1", "auroc", "average_precision", "precision", "recall", "escape_rate", "overkill_rate", "review_rate")
 
 
@@ -26,10 +28,10 @@ def register(workspace: Workspace) -> ModelVersion:
     for stage in ("train/run.json", "export/detector.onnx", "evaluate/evaluation.json"):
         if not (made / stage).exists():
             raise NotReady(f"There is no {made / stage}.", next_step="defectloop train")
-    run = json.loads((made / "train" / "run.json").read_text())
-    evaluated = json.loads((made / "evaluate" / "evaluation.json").read_text())
+    run = read_json(made / "train" / "run.json", next_step=AGAIN)
+    evaluated = read_json(made / "evaluate" / "evaluation.json", next_step=AGAIN)
     result = Evaluation.from_dict(evaluated)
-    robustness = json.loads((made / "evaluate" / "steadiness.json").read_text())
+    robustness = read_json(made / "evaluate" / "steadiness.json", next_step=AGAIN)
     taken = snapshot.by_hash(workspace, run["snapshot"])
     rows = annotation_table.load(lineage.snapshot_annotations(workspace, taken.data_hash)).to_pylist()
     tracking.finish_run(
@@ -133,7 +135,7 @@ def robustness_shares(robustness: dict[str, dict[str, float]]) -> dict[str, dict
 
 
 def export_metrics(workspace: Workspace) -> dict[str, float]:
-    export = json.loads((workspace.artifacts / "export" / "export.json").read_text())
+    export = read_json(workspace.artifacts / "export" / "export.json", next_step=AGAIN)
     return {"max_score_difference": float(export["max_score_difference"])}
 
 

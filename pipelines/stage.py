@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from models.errors import DefectloopError
-from pipelines import file_hashes, lineage
+from models.files import private_by_default
+from pipelines import failures, file_hashes, lineage
 from pipelines import workspace as workspaces
-from pipelines.adapters.dataset_versions import CALLER, REASON
+from pipelines.adapters.dataset_versions import CALLER, INTERRUPTED, REASON
 from pipelines.workspace import Workspace
 
 PARENT_POLL_S = 0.5
@@ -24,6 +24,7 @@ PARENT_POLL_S = 0.5
 
 def run_stage(main: Callable[[Workspace], None]) -> None:
     """Run a stage's `main` in the workspace of the current directory; an error of ours ends it in words, with its code."""
+    private_by_default()
     workspace = workspaces.at(Path.cwd())
     caller = int(os.environ.get(CALLER, os.getppid()))
     threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
@@ -32,10 +33,14 @@ def run_stage(main: Callable[[Workspace], None]) -> None:
             lineage.require_unchanged(workspace)
             file_hashes.require(workspace)
             main(workspace)
-    except DefectloopError as error:
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)  # whoever runs the stage was interrupted too, and says so
+    except Exception as raised:
+        error = failures.in_words(raised)
         sys.stderr.write(f"✗ {error.message}\n" + (f"  → {error.next_step}\n" if error.next_step else ""))
         if REASON in os.environ:
-            Path(os.environ[REASON]).write_text(error.message)
+            with contextlib.suppress(OSError):  # on a full disk the line above has to do
+                Path(os.environ[REASON]).write_text(error.message, encoding="utf-8")
         sys.exit(error.exit_code)
 
 

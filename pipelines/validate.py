@@ -17,7 +17,7 @@ from pyarrow import compute
 
 from models import annotation_table, kinds
 from models.errors import BadData, NotReady
-from models.files import remove_partial, write_whole
+from models.files import read_json, remove_partial, write_whole
 from models.params import PartsPerClass
 from models.typical_range import RANGED
 from models.vocabulary import Label, Split
@@ -138,7 +138,7 @@ def summary(report: ValidationReport) -> str:
 def last_report(workspace: Workspace) -> dict[str, Any] | None:
     """What the last validation wrote, passed or not; None where it broke off."""
     path = _report_path(workspace)
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path, next_step="Make it again: defectloop validate") if path.exists() else None
 
 
 def require_passed(workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,20 @@ def find(start: Path) -> Workspace:
     """The workspace that `start` lies in: the nearest directory upwards with a `params.yaml`."""
     for directory in (start.resolve(), *start.resolve().parents):
         if (directory / "params.yaml").exists():
+            _require_whole(directory)
             return at(directory)
     raise NotReady(
         f"{start.resolve()} lies in no workspace (no params.yaml here or above).",
         next_step="Make one: defectloop init DIR --line NAME, or point to one with --workspace DIR.",
     )
+
+
+def _require_whole(root: Path) -> None:
+    """Without a `.git` of its own, git would work in a repository further up."""
+    missing = [name for name in (".git", ".dvc") if not (root / name).exists()]
+    if missing:
+        raise NotReady(
+            f"The workspace {root} has no {' and no '.join(missing)}: its versions are kept there.",
+            next_step="Bring it back from a backup or a clone; or begin a new history with the data that is here: "
+            f"defectloop init {shlex.quote(str(root))} --line NAME",
+        )

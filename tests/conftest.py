@@ -170,9 +170,10 @@ def in_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         said = capsys.readouterr()
         return subprocess.CompletedProcess(words, code, said.out, said.err)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before, umask = signal.getsignal(signal.SIGTERM), os.umask(0o022)
     yield run
     signal.signal(signal.SIGTERM, before)
+    os.umask(umask)
 
 
 @pytest.fixture

@@ -238,7 +238,12 @@ def _audit_hashes(place: Workspace, *, repair: bool, as_json: bool) -> None:
                 f"(first: data/{report.lost[0]}).",
                 next_step="Ingest their sources again.",
             )
-        answer(report, f"{report.checked} files read, {len(report.repaired)} brought back", as_json=as_json)
+        text = f"{report.checked} files read, {len(report.repaired)} brought back"
+        if report.annotations_of:
+            text += (
+                f"\nThe annotations are those of {report.annotations_of} again: ingest what came since, then validate"
+            )
+        answer(report, text, as_json=as_json)
         return
     found = file_hashes.check(place, every_file=True)
     if found.altered or found.missing:

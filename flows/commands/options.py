@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.characters import shows_all
+
 if TYPE_CHECKING:
     from pipelines.workspace import Workspace
 
@@ -45,7 +47,12 @@ def track(items: Iterable[Any], total: int) -> Iterator[Any]:
 
 def answer(result: Any, text: str, *, as_json: bool) -> None:
     """Print the result: `text` for a person, the whole of it as JSON for a program."""
-    typer.echo(json.dumps(plain(result), ensure_ascii=False) if as_json else text)
+    typer.echo(in_json(result) if as_json else text)
+
+
+def in_json(result: Any) -> str:
+    """One line; with escapes where the terminal would refuse a character."""
+    return json.dumps(plain(result), ensure_ascii=not shows_all())
 
 
 def plain(value: Any) -> Any:

@@ -15,8 +15,8 @@ from flows.commands.options import (
     PartFromOption,
     WorkspaceOption,
     answer,
+    in_json,
     open_workspace,
-    plain,
 )
 
 
@@ -44,9 +44,12 @@ def inspect(
     Example: defectloop inspect cell0001.png | jq .verdict
     """
     from models.errors import BadInput
+    from models.files import require_writable
     from pipelines.predict import inspect_file, open_inspector, part_verdict
 
     place = open_workspace(workspace)
+    pictures = heatmaps or place.state / "heatmaps"
+    require_writable(pictures)
     if view and len(view) != len(images):
         raise BadInput(f"{len(view)} views for {len(images)} images.", next_step="Give --view once for each image.")
     unreadable = 0
@@ -61,18 +64,18 @@ def inspect(
                     view=view[number] if view else None,
                     part_from=part_from,
                     slice=slice,
-                    heatmaps=heatmaps or place.state / "heatmaps",
+                    heatmaps=pictures,
                 )
             except BadInput as error:
                 unreadable += 1
                 typer.echo(json.dumps({"image": str(image), "error": error.message, "next": error.next_step}))
             else:
                 shown[result["part"]] += 1
-                typer.echo(json.dumps(plain(result), ensure_ascii=False))
+                typer.echo(in_json(result))
         for name in (name for name, n in shown.items() if n > 1):
             # What could not be read may be the view that shows the defect.
             whole = part_verdict(inspector, name, unread=unreadable if part else 0)
-            typer.echo(json.dumps(plain(whole), ensure_ascii=False))
+            typer.echo(in_json(whole))
     if unreadable:
         raise typer.Exit(2)
 

@@ -48,6 +48,7 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     """
     import json
 
+    from models.files import read_json
     from pipelines import line_defect_rate
     from pipelines.adapters.dataset_versions import run_stage
     from pipelines.locks import line_lock
@@ -58,7 +59,7 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
         snapshot(place)  # what is learned from has a name
         for stage in ("train", "export", "evaluate"):
             run_stage(place, stage, force=stage == "export" and line_defect_rate.outdated(place))
-    metrics = json.loads((place.artifacts / "evaluate" / "metrics.json").read_text())
+    metrics = read_json(place.artifacts / "evaluate" / "metrics.json", next_step="Delete it and run the command again.")
     report = place.artifacts / "evaluate" / "report.html"
     answer(
         {"metrics": metrics, "report": report}, f"{json.dumps(metrics, indent=2)}\nReport: {report}", as_json=as_json

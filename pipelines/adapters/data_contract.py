@@ -93,7 +93,10 @@ class Contract:
     def write_docs(self, folder: Path) -> None:
         """Data Docs of everything checked so far, in place of what `folder` held."""
         with output_directory(folder) as new:
-            backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(new.resolve())}
+            backend = {
+                "class_name": "TupleFilesystemStoreBackend",
+                "base_directory": str(new.resolve()).replace("$", r"\$"),
+            }  # it expands variables
             site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": backend}
             index = {"site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}}
             self.context.add_data_docs_site("contract", site | index)

@@ -27,6 +27,7 @@ from pipelines.workspace import Workspace
 
 UNFINISHED = "defectloop-checkout"  # in .dvc/tmp: the version that data/ is being brought to
 CALLER = "DEFECTLOOP_CALLER"  # of a stage: the process that runs it, whose end is its own
+INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
 REASON = "DEFECTLOOP_REASON"  # of a stage: the file where it leaves the message of the error that ended it
 BY_EXIT_CODE = {kind.exit_code: kind for kind in (BadInput, NotReady, Refused, Unreachable, Busy)}
 
@@ -45,7 +46,13 @@ def pointer_hash(pointer: Path) -> str:
 
 def hash_in(pointer: str) -> str:
     """The hash in the text of a `.dvc` file."""
-    return str(yaml.safe_load(pointer)["outs"][0]["md5"])
+    try:
+        return str(yaml.safe_load(pointer)["outs"][0]["md5"])
+    except (yaml.YAMLError, TypeError, LookupError) as error:
+        raise BadData(
+            "data.dvc names no version of the data.",
+            next_step="Take the committed one: git checkout -- data.dvc (after a conflict: defectloop snapshots merge)",
+        ) from error
 
 
 def initialise(root: Path, remote_url: str) -> None:
@@ -265,7 +272,7 @@ def run_stage(workspace: Workspace, name: str, *, force: bool = False) -> bool:
     `force` runs it in any case: for what DVC can't see.
     The stage's own output streams to the terminal. Its failure comes back as the error it ended with.
     """
-    from dvc.exceptions import ReproductionError
+    from dvc.exceptions import DvcException, ReproductionError
     from dvc.repo import Repo
     from dvc.stage.exceptions import StageCmdFailedError
 
@@ -280,14 +287,18 @@ def run_stage(workspace: Workspace, name: str, *, force: bool = False) -> bool:
             cause: BaseException | None = error.__cause__
             if isinstance(cause, StageCmdFailedError):
                 exited = re.search(r"exited with (\d+)", str(cause))  # DVC keeps the code in the message alone
+                if exited and int(exited.group(1)) == INTERRUPTED:
+                    raise KeyboardInterrupt from error
                 kind = BY_EXIT_CODE.get(int(exited.group(1)) if exited else 1, DefectloopError)
                 why = f": {reason.read_text()}" if reason.exists() else " (its message stands above)."
                 raise kind(f"Stage {name} failed{why}", next_step=f"Then: dvc repro {name}") from error
-            raise DefectloopError(f"Stage {name} could not run: {cause or error}.") from error
+            raise _of_dvc(workspace.root, cause if isinstance(cause, Exception) else error) from error
         except _missing_dependencies() as error:
             raise BadData(
                 f"Stage {name} can't start: {error}.", next_step="Run the stages before it: defectloop train"
             ) from error
+        except DvcException as error:  # above all a dvc.yaml or dvc.lock that can't be read
+            raise _of_dvc(workspace.root, error) from error
 
 
 @contextlib.contextmanager
@@ -312,6 +323,15 @@ def _said(error: BaseException) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
+def _of_dvc(root: Path, error: Exception) -> DefectloopError:
+    """What DVC itself can't read: its own files are in git, so that there is a way back."""
+    reasons = [line for one in (error, error.__cause__) if one for line in str(one).splitlines() if line.strip()]
+    return BadData(
+        f"DVC can't work in {root}: {' '.join(reasons[:4]) or type(error).__name__}".rstrip(".") + ".",
+        next_step="Correct the file, or take the committed one: git checkout -- dvc.yaml dvc.lock data.dvc .dvc",
+    )
+
+
 def _missing_dependencies() -> tuple[type[Exception], ...]:
     from dvc.dependency.base import DependencyDoesNotExistError
 
@@ -334,8 +354,15 @@ def _without_credentials(address: str) -> str:
 
 @contextlib.contextmanager
 def _opened(repo_type: Any, root: Path) -> Iterator[Any]:
-    with _quiet(), contextlib.closing(repo_type(str(root), _wait_for_lock=True)) as repo:
-        yield repo
+    from dvc.exceptions import DvcException
+
+    with _quiet():
+        try:
+            opened = repo_type(str(root), _wait_for_lock=True)
+        except DvcException as error:
+            raise _of_dvc(root, error) from error
+        with contextlib.closing(opened) as repo:
+            yield repo
 
 
 @contextlib.contextmanager

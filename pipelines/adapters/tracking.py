@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import sqlite3
 import threading
 import time
 import urllib.error
@@ -15,9 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from models import names
 from models.errors import DefectloopError, Unreachable
-from pipelines import deadlines
+from pipelines import deadlines, failures
+from pipelines.adapters import moved_store
 from pipelines.workspace import Workspace
 
 TRAIN_KEY = "defectloop.train_key"
@@ -143,7 +147,10 @@ def run_count(workspace: Workspace, line: str) -> int:
 
 
 def _artifact_location(workspace: Workspace, line: str) -> str | None:
-    return f"{workspace.artifact_root.rstrip('/')}/{names.for_tools(line)}" if workspace.artifact_root else None
+    root, folder = workspace.artifact_root, names.for_tools(line)
+    if root is None:
+        return None
+    return f"{root.rstrip('/')}/{folder}" if "://" in root else moved_store.address(Path(root).absolute() / folder)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -162,20 +169,29 @@ def _migrate(workspace: Workspace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        uri = workspace.tracking_uri
-        first = MlflowClient(tracking_uri=uri)
+        uri, own = workspace.tracking_uri, workspace.state / "mlflow.db"
+        is_own = uri == f"sqlite:///{own}"
         try:
+            if is_own and own.exists() and workspace.artifact_root == str(workspace.state / "mlartifacts"):
+                moved_store.follow(own, workspace.state / "mlartifacts")
+            first = MlflowClient(tracking_uri=uri)
             if is_server(uri):  # it has made its store itself; ask whether MLflow is behind the address
                 ask = partial(first.search_experiments, max_results=1)
                 deadlines.within(ask, _named(uri), next_step=NEXT_STEP)
             else:
                 first.search_experiments(max_results=1)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
             if is_server(uri):
                 raise _translated(uri, error) from error
+            if failures.is_damage(error):
+                raise DefectloopError(
+                    f"The tracking store {own if is_own else uri} is damaged.",
+                    next_step="Restore it from a backup. Without one: move it away and run `defectloop train`, which "
+                    "begins a registry without the earlier versions.",
+                ) from error
             raise DefectloopError(
-                f"The tracking store {workspace.tracking_uri} can't be opened: {error}.",
-                next_step="Check MLFLOW_TRACKING_URI.",
+                f"The tracking store {workspace.tracking_uri} can't be opened: {failures.short(error)}.",
+                next_step="Check MLFLOW_TRACKING_URI, the space on the disk and its permissions.",
             ) from error
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from models import annotation_table, images, near_duplicates
 from models.errors import BadData
-from models.files import write_whole
+from models.files import read_json, write_whole
 from models.vocabulary import Label
 from pipelines import file_hashes, fingerprints, progress, quarantine
 from pipelines.audit import (
@@ -94,7 +94,7 @@ def known_issues(workspace: Workspace) -> list[str]:
     path = _report_path(workspace)
     if not path.exists() or not workspace.annotations.exists():
         return []
-    report = json.loads(path.read_text())["report"]
+    report = read_json(path, next_step="Make it again: defectloop validate")["report"]
     if report["annotations_sha256"] != hashlib.sha256(workspace.annotations.read_bytes()).hexdigest():
         return []
     return [f"{item['severity']}: {item['title']}" for item in report["findings"]]
@@ -157,7 +157,10 @@ def _last(workspace: Workspace, key: str) -> AuditReport | None:
     path = _report_path(workspace)
     if not path.exists():
         return None
-    content = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # damaged: it is made again
+        return None
     report = content["report"]
     if content["key"] != key or not (workspace.root / report["page"]).exists():
         return None

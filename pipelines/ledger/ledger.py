@@ -17,8 +17,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models.errors import BadParams, NotReady, Unreachable
+from models.errors import BadParams, DefectloopError, NotReady, Unreachable
 from models.files import write_whole
+from pipelines import failures
 
 HEAD = "0004"  # the newest migration
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -61,8 +62,13 @@ class Ledger:
             if note is not None and not existed:
                 write_whole(note, datetime.now(UTC).isoformat(timespec="seconds").encode())
         except (SQLAlchemyError, OSError, ImportError) as error:
+            if parsed.get_backend_name() == "sqlite" and failures.is_damage(error):
+                raise DefectloopError(
+                    f"The ledger {parsed.database} is damaged: {failures.short(error)}.",
+                    next_step="Restore it from a backup. To keep what can be read of it: sqlite3 FILE .recover",
+                ) from error
             raise Unreachable(
-                f"The ledger {parsed.render_as_string()} can't be opened: {_first_line(error)}.",
+                f"The ledger {parsed.render_as_string()} can't be opened: {failures.short(error)}.",
                 next_step="Check DEFECTLOOP_LEDGER and the space on the disk.",
             ) from error
         return cls(engine)
@@ -169,7 +175,3 @@ def _version(engine: Engine) -> str | None:
         if not inspect(connection).has_table("alembic_version"):
             return None
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0].rstrip(".")
