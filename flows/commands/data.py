@@ -22,6 +22,7 @@ from flows.commands.options import (
 if TYPE_CHECKING:
     from pipelines.ingest.formats import Recognised
     from pipelines.ingest.ingest import IngestReport
+    from pipelines.ingest.preview import Preview
     from pipelines.quarantine import Quarantined
     from pipelines.validate import ValidationReport
     from pipelines.workspace import Workspace
@@ -75,7 +76,7 @@ def ingest(
     from models import names
     from models.errors import BadInput
     from pipelines import part_names
-    from pipelines.ingest import archives, formats
+    from pipelines.ingest import archives, formats, preview
     from pipelines.ingest.ingest import take_in
 
     place = open_workspace(workspace)
@@ -103,9 +104,11 @@ def ingest(
         for inside in delivery.nested:
             typer.echo(f"  not extracted, an archive inside: {names.shown(inside)}", err=True)
     found = formats.count(chosen, opened)
-    if not as_json or dry_run:
-        answer(found, _recognised(found), as_json=as_json)
+    if not as_json:
+        typer.echo(_recognised(found))
     if dry_run:
+        foreseen = preview.preview(place, opened, track=track)
+        answer(plain(found) | {"grouping": plain(foreseen)}, "\n".join(_foreseen(foreseen)), as_json=as_json)
         return
     report = take_in(place, opened, track=track)
     text = "\n".join([*_ingested(report), "Next: defectloop validate"])
@@ -124,10 +127,7 @@ def _ingested(report: IngestReport) -> list[str]:
             f"  {report.grouped} share a part with an image that looks the same (at most {report.largest_group} to a part)"
         )
     if report.alike:
-        lines.append(
-            f"  {report.alike} look like so many others that copies can't be told from sister parts: each is a part of its "
-            "own. If parts were photographed several times, state them: --part-from, or a manifest's column part"
-        )
+        lines.append(_look_alike(report.alike))
     if report.outdated:
         lines.append(f"  {len(report.outdated)} keep what was said about them later (first: {report.outdated[0]})")
     if report.unparted:
@@ -136,6 +136,27 @@ def _ingested(report: IngestReport) -> list[str]:
             f"images are in different splits (first: {report.unparted[0]})"
         )
     return lines
+
+
+def _foreseen(grouping: Preview) -> list[str]:
+    """What look-alikes would become, with examples."""
+    lines = []
+    if grouping.joined:
+        lines.append(
+            f"  {grouping.joined} would share a part with an image that looks the same (parts: {grouping.groups}, "
+            f"the largest with {grouping.largest} images)"
+        )
+        lines += [f"    for example {', '.join(names)}" for names in grouping.examples]
+    if grouping.alike:
+        lines.append(_look_alike(grouping.alike))
+    return lines or ["  no images would share a part because they look the same"]
+
+
+def _look_alike(images: int) -> str:
+    return (
+        f"  your parts look alike: {images} images look like another one that may show a different part, and nothing was "
+        "grouped among them. If parts were photographed several times, state them: --part-from, or a manifest's column part"
+    )
 
 
 def _recognised(found: Recognised) -> str:

@@ -20,6 +20,7 @@ from pipelines.ingest.formats import Format
 from pipelines.ingest.ingest import ingest
 from pipelines.workspace import Workspace
 from tests.conftest import picture
+from tests.models.test_near_duplicates import surface
 
 SHARES = SplitShares(train=0.6, validation=0.15, test=0.25)
 REAL = Path(os.environ.get("DATASETS", "datasets"))
@@ -198,6 +199,20 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(
     done = defectloop("ingest", coco(tmp_path / "coco"), "--dry-run", "-w", empty_workspace.root)
     assert "coco: 3 images, 3 labelled, 2 masks, 2 boxes, 0 parts; 3 images whose part nobody said" in done.stdout
     assert "classes: 1 good, 2 scratch" in done.stdout
+    assert not empty_workspace.annotations.exists()
+
+
+def test_a_dry_run_shows_which_images_would_share_a_part(
+    empty_workspace: Workspace, tmp_path: Path, defectloop
+) -> None:
+    folder = tmp_path / "photos" / "good"
+    folder.mkdir(parents=True)
+    for seed in range(20):
+        Image.fromarray(surface(seed, 64)[..., 0]).save(folder / f"{seed:02d}.png")
+    Image.fromarray(surface(3, 64)[..., 0]).save(folder / "again.jpg", quality=60)
+    done = defectloop("ingest", folder.parent, "--dry-run", "-w", empty_workspace.root)
+    assert "1 would share a part with an image that looks the same (parts: 1, the largest with 2 images)" in done.stdout
+    assert "for example good/03.png, good/again.jpg" in done.stdout
     assert not empty_workspace.annotations.exists()
 
 
