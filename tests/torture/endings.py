@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from models import annotation_table
+from models.files import PARTIAL
 from pipelines import quarantine
 from pipelines.adapters import git
 from pipelines.snapshot_tags import snapshots
@@ -42,7 +43,7 @@ def ending() -> Ending:
         "data": _files(line.data),
         "quarantine": sorted(f"{entry.path}: {entry.reason}" for entry in quarantine.entries(line)),
         "quarantine files": _files(line.quarantine),
-        "artifacts": _files(line.artifacts),
+        "artifacts": [name for name in _files(line.artifacts) if not name.endswith(PARTIAL)],  # harmless there
     }
     if (line.root / ".git" / "HEAD").exists():
         result |= _versions(line)
