@@ -257,6 +257,14 @@ def test_a_moved_workspace_finds_its_runs(empty_workspace: Workspace, tmp_path: 
     assert not empty_workspace.root.exists()
 
 
+def test_nothing_in_a_path_is_taken_for_a_variable(stocked: Workspace, tmp_path: Path) -> None:
+    there = tmp_path / "a $HOME b"
+    shutil.move(stocked.root, there)
+    validate.validate(workspaces.at(there))
+    assert (there / "artifacts" / "validate" / "data_docs" / "index.html").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a $HOME b"]
+
+
 def test_files_are_for_owner_and_group_alone(tmp_path: Path, in_process) -> None:
     place = tmp_path / "line"
     assert in_process("init", place, "--line", "widgets").returncode == 0
