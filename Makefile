@@ -35,8 +35,9 @@ torture: .venv/.ready  ## kill commands at random for MINUTES=30 and compare how
 # One module of benchmarks/ each; every one writes its section of docs/benchmarks-data.md.
 BENCHMARKS := ingest snapshot
 
-bench: .venv/.ready  ## what ingest, audit and snapshots cost, into docs/benchmarks-data.md; some 20 minutes
+bench: .venv/.ready  ## ingest, audit, snapshots, near duplicates, into docs/benchmarks-data.md; some 30 minutes. DATASETS=FOLDER
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --write || exit 1; done
+	@$(BIN)/python -m benchmarks.near_duplicates --write $(if $(DATASETS),--datasets $(DATASETS))
 
 bench-models: .venv/.ready  ## what detectors reach and how fast they are, into docs/benchmarks.md; hours. DATASETS=FOLDER
 	@$(BIN)/python -m benchmarks.speed --write
