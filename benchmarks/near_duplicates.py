@@ -38,7 +38,7 @@ LOOKED_AT = {
     ),
     "mvtec_bottle_256": ({"069", "070"},),
 }
-ONE_TILE = 300  # running numbers of magnetic_tile: nearer ones are exposures of one tile
+ONE_TILE = 500  # running numbers of magnetic_tile: one run of exposures 1 to 6 spans up to 460
 # Tiles photographed again later: their exposures match one by one, all of them, under numbers far apart.
 MOUNTED_AGAIN = (
     (range(85_500, 88_300), range(85_500, 88_300)),
