@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,16 +64,36 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(variable: s
     assert f"***@{NOBODY}" in done.stderr
 
 
-def test_an_unforeseen_error_is_one_sentence_and_a_file(tmp_path: Path, defectloop) -> None:
+BROKEN = """
+import sys
+from flows import cli
+from pipelines import validate
+
+def broken(workspace):
+    raise KeyError("https://ann:hunter2@host is no key")
+
+validate.validate = broken
+sys.argv = ["defectloop", "validate"]
+cli.main()
+"""
+
+
+def test_an_unforeseen_error_is_one_sentence_and_a_file(tmp_path: Path) -> None:
     place = init(tmp_path / "line", "widgets")
     folder = tmp_path / "temporary"
     folder.mkdir()
-    (place.data).mkdir(exist_ok=True)
-    place.annotations.write_bytes(b"no parquet")
-    done = defectloop("validate", cwd=place.root, TMPDIR=str(folder))
-    assert done.returncode == 1
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN],
+        cwd=place.root,
+        env=os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 2
     kept = next(folder.glob("defectloop-*.log"))
     assert kept.name in done.stderr
     assert "Traceback" in kept.read_text()
+    assert SECRET not in done.stderr + kept.read_text()
