@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models import names
 from models.errors import BadInput
+from models.files import write_whole
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
 from pipelines.workspace import Workspace
@@ -29,12 +30,12 @@ def init(directory: Path, line: str) -> Workspace:
         if not (place.root / name).exists():
             template = resources.files("pipelines").joinpath("templates", name).read_text()
             text = re.sub(r"(?m)^line: .*$", lambda _: f"line: {_yaml(line)}", template)
-            (place.root / name).write_text(text, encoding="utf-8")
+            write_whole(place.root / name, text.encode())
     there = place.params().line
     if there != line:
         raise BadInput(f"{place.root} already serves line {there}.", next_step=f"Choose another directory for {line}.")
     if not (place.root / ".gitignore").exists():
-        (place.root / ".gitignore").write_text(IGNORED)
+        write_whole(place.root / ".gitignore", IGNORED.encode())
     if not (place.root / ".git").exists():
         git.run(place.root, "init", "--quiet", "--initial-branch", "main")
     dataset_versions.initialise(place.root, place.remote_url)
