@@ -14,7 +14,7 @@ from collections.abc import Callable
 import typer
 
 from flows.characters import in_utf8
-from flows.commands import data, production, review, service, training
+from flows.commands import checks, data, production, review, service, snapshots, training
 from models.errors import DefectloopError
 from models.files import private_by_default
 
@@ -34,12 +34,12 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         data.ingest,
         data.synthesize,
         data.augmentations,
-        data.audit,
-        data.validate,
-        data.quarantine,
-        data.snapshot,
-        data.snapshots,
-        data.handover,
+        checks.audit,
+        checks.validate,
+        checks.quarantine,
+        snapshots.snapshot,
+        snapshots.snapshots,
+        snapshots.handover,
     ),
     "Models": (training.train, training.evaluate, training.compare, training.promote, training.rollback),
     "Production": (

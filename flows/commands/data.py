@@ -1,14 +1,14 @@
-"""Commands from a folder of images to a snapshot."""
+"""Commands that make a workspace and fill its data/."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.options import (
+    LISTED,
     AllowOutsideOption,
     JsonOption,
     PartFromOption,
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from pipelines.ingest.formats import Recognised
     from pipelines.ingest.ingest import IngestReport
     from pipelines.ingest.preview import Preview
-    from pipelines.quarantine import Quarantined
-    from pipelines.validate import ValidationReport
-    from pipelines.workspace import Workspace
-
-LISTED = 10  # of each kind, where thousands would scroll away what matters
 
 
 def init(
@@ -178,100 +173,6 @@ def _recognised(found: Recognised) -> str:
     return "\n".join(lines)
 
 
-def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Check data/ against its contract; rows that fail go to quarantine/ with the reason.
-
-    Example: defectloop validate --workspace bottles
-    """
-    from pipelines.validate import validate
-
-    place = open_workspace(workspace)
-    report = validate(place)
-    lines = _validated(report)
-    lines += [f"Data Docs: {place.root / report.docs}", f"Pictures: {place.root / report.audit_page}"]
-    answer(report, "\n".join([*lines, "Next: defectloop snapshot"]), as_json=as_json)
-
-
-def _validated(report: ValidationReport) -> list[str]:
-    from pipelines.validate import summary
-
-    lines = [summary(report)]
-    lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined[:LISTED]]
-    if len(report.quarantined) > LISTED:
-        lines.append(f"  … and {len(report.quarantined) - LISTED} more: defectloop quarantine list")
-    for one in report.warnings:
-        counted = (
-            f": {one.n_images} image{'' if one.n_images == 1 else 's'}, first {one.examples[0]}" if one.examples else ""
-        )
-        lines.append(f"  warning     {one.reason}{counted}")
-    lines += [f"  audit       {one}" for one in report.audit]
-    if report.typical.ranges:
-        lines.append(f"  typical ranges learned from {report.typical.origin}")
-    if report.typical.without:
-        lines.append(f"  typical range not checked, nothing is known of slice {', '.join(report.typical.without)}")
-    if report.typical.unmeasured:
-        lines.append(
-            f"  typical range not checked for {report.typical.unmeasured} images that an earlier version took in"
-        )
-    return lines
-
-
-def audit(
-    hashes: Annotated[
-        bool, typer.Option("--hashes", help="Only read every image and mask, and compare it with its hash.")
-    ] = False,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="With --hashes: take originals from the DVC cache or remote.")
-    ] = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Look for duplicates, leaks, label errors and gaps in the whole of data/; write a page of pictures. Changes nothing.
-
-    validate, snapshot and training compare files with their hashes too, those that changed since they were last read.
-
-    Example: defectloop audit --workspace bottles
-    """
-    from models.errors import BadInput
-    from pipelines.audit.audit import audit
-
-    if repair and not hashes:
-        raise BadInput("--repair goes with --hashes.", next_step="defectloop audit --hashes --repair")
-    place = open_workspace(workspace)
-    if hashes:
-        _audit_hashes(place, repair=repair, as_json=as_json)
-        return
-    report = audit(place, judge_labels=True)
-    lines = [f"{report.images} images, {len(report.findings)} findings"]
-    lines += [f"  {item.severity:8} {item.title}" for item in report.findings]
-    answer(report, "\n".join([*lines, f"Pictures: {place.root / report.page}"]), as_json=as_json)
-
-
-def _audit_hashes(place: Workspace, *, repair: bool, as_json: bool) -> None:
-    from models.errors import BadData
-    from pipelines import file_hashes, originals
-
-    if repair:
-        report = originals.repair(place)
-        if report.lost:
-            raise BadData(
-                f"{len(report.repaired)} files brought back; {len(report.lost)} are in no snapshot "
-                f"(first: data/{report.lost[0]}).",
-                next_step="Ingest their sources again.",
-            )
-        text = f"{report.checked} files read, {len(report.repaired)} brought back"
-        if report.annotations_of:
-            text += (
-                f"\nThe annotations are those of {report.annotations_of} again: ingest what came since, then validate"
-            )
-        answer(report, text, as_json=as_json)
-        return
-    found = file_hashes.check(place, every_file=True)
-    if found.altered or found.missing:
-        raise file_hashes.complaint(place, found)
-    answer(found, f"{found.checked} files read: all hold the bytes that were ingested", as_json=as_json)
-
-
 def synthesize(
     kinds: Annotated[
         str, typer.Option(help="scratch, dent, spot, crack, stain, missing-area, all of these, or paste.")
@@ -318,166 +219,3 @@ def augmentations(
     place = open_workspace(workspace)
     page = augmentation_page.write(place, out or place.artifacts / "augmentations.html")
     answer({"page": page}, f"Pictures: {page}", as_json=as_json)
-
-
-class QuarantineAction(StrEnum):
-    LIST = "list"
-    RELEASE = "release"
-    DROP = "drop"
-
-
-def quarantine(
-    action: Annotated[QuarantineAction, typer.Argument(help="What to do.")] = QuarantineAction.LIST,
-    paths: Annotated[list[str] | None, typer.Argument(help="Entries, as the list names them.")] = None,
-    reason: Annotated[
-        str | None, typer.Option(help="Only entries whose reason holds this text; without paths, all of them.")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="On release: what the part is, good or defect.")] = None,
-    reviewer: Annotated[
-        str | None, typer.Option(help="On release: who stands behind it, in spite of sizes, depths and typical ranges.")
-    ] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List what was refused, take entries back into data/ (the next validate checks them again), or delete them.
-
-    With --reviewer they stay in from then on: a person stands behind them. What can't be read or has no label can't.
-
-    Example: defectloop quarantine release --reason "width is not" --reviewer "quality lab"
-    """
-    from pipelines import quarantine as stored
-    from pipelines.ingest import released
-
-    place = open_workspace(workspace)
-    if action is QuarantineAction.LIST:
-        entries = stored.because(stored.entries(place), reason)
-        answer(entries, _by_reason(entries, whole=reason is not None), as_json=as_json)
-        return
-    chosen = stored.named(place, paths or [], reason)
-    if action is QuarantineAction.DROP:
-        for entry in chosen:
-            stored.drop(place, entry)
-        answer(chosen, f"{len(chosen)} entries deleted", as_json=as_json)
-        return
-    report = released.release(place, chosen, label=label, reviewer=reviewer)
-    answer(report, f"{report.added} images released\nNext: defectloop validate", as_json=as_json)
-
-
-def _by_reason(entries: list[Quarantined], *, whole: bool) -> str:
-    """Grouped for a terminal; the first few of each reason, unless one reason was asked for."""
-    from pipelines.quarantine import by_reason
-
-    lines = []
-    for why, members in by_reason(entries).items():
-        lines.append(f"{len(members)} {'image' if len(members) == 1 else 'images'}: {why}")
-        lines += [f"  {entry.path}: {entry.reason}" for entry in (members if whole else members[:LISTED])]
-        if not whole and len(members) > LISTED:
-            lines.append(
-                f'  … and {len(members) - LISTED} more: defectloop quarantine list --reason "{why.split("; ")[0]}"'
-            )
-    return "\n".join(lines) or "Nothing in quarantine."
-
-
-def handover(
-    target: Annotated[str, typer.Argument(help="coco, yolo, mvtec or label-studio.")],
-    directory: Annotated[Path, typer.Argument(help="Where to write; must be empty or absent.")],
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the whole dataset in another tool's format, and say what that format can't hold.
-
-    Example: defectloop handover coco ../bottles-coco
-    """
-    from models.errors import BadInput
-    from pipelines.handover.handover import Target, hand_over
-
-    if target not in set(Target):
-        raise BadInput(f"There is no format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
-    written = hand_over(open_workspace(workspace), Target(target), directory)
-    lines = [f"{written.images} images in {written.directory}"]
-    if target == Target.LABEL_STUDIO:
-        lines += [
-            "  Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and",
-            f"  LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={written.directory.resolve().parent}; add local storage for",
-            f"  {written.directory.resolve()}, paste labelling.xml, import tasks.json",
-        ]
-    lines += [f"  not held by {target}: {what}, {n} images" for what, n in written.left_out.items()]
-    answer(written, "\n".join([*lines, *written.advice]), as_json=as_json)
-
-
-class SnapshotsAction(StrEnum):
-    LIST = "list"
-    DIFF = "diff"
-    RESTORE = "restore"
-    MERGE = "merge"
-
-
-def snapshots(
-    action: Annotated[SnapshotsAction, typer.Argument(help="What to do.")] = SnapshotsAction.LIST,
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Tag, number, or beginning of the hash; of merge, a branch or tag.")
-    ] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the snapshots, say what changed between two, bring data/ back to one, or merge a branch with its data.
-
-    merge is for what automation learned (default: its branch defectloop/LINE) and for colleagues' branches. git merge alone
-    can't join two data.dvc and loses the images of one side; merge also goes on with a git merge that stopped there.
-
-    Example: defectloop snapshots merge defectloop/bottling-3
-    """
-    from models.errors import BadInput
-    from pipelines import history, merge
-    from pipelines.clone import branch
-    from pipelines.snapshot import snapshots
-
-    place, given = open_workspace(workspace), names or []
-    if action is SnapshotsAction.MERGE and not given:
-        given = [branch(place.params().line)]
-    wanted = {SnapshotsAction.LIST: 0, SnapshotsAction.DIFF: 2}.get(action, 1)
-    if len(given) != wanted:
-        raise BadInput(f"{action} takes {wanted} names, got {len(given)}.", next_step="defectloop snapshots --help")
-    if action is SnapshotsAction.LIST:
-        taken = snapshots(place)
-        listing = "\n".join(f"{t.tag}  {t.n_images} images  {t.data_hash}  {t.git_commit[:12]}" for t in taken)
-        answer(taken, listing or "No snapshot yet: defectloop snapshot", as_json=as_json)
-    elif action is SnapshotsAction.DIFF:
-        found = history.diff(place, *given)
-        lines = [f"{found.before} → {found.after}: {len(found.added)} added, {len(found.removed)} removed, "]
-        lines[0] += f"{len(found.relabelled)} relabelled"
-        if found.synthetic_added or found.synthetic_removed:
-            lines[0] += f"; synthetic: {found.synthetic_added} added, {found.synthetic_removed} removed"
-        lines += [f"  + {path}" for path in found.added] + [f"  - {path}" for path in found.removed]
-        lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in found.relabelled]
-        answer(found, "\n".join(lines), as_json=as_json)
-    elif action is SnapshotsAction.MERGE:
-        done = merge.merge(place, given[0])
-        lines = [
-            f"{done.added} images added, {len(done.moved)} parts back in the split that others learned from them in"
-        ]
-        lines += [f"  {one.part}: {one.before} → {one.after}" for one in done.moved[:LISTED]]
-        if done.both_changed:
-            both = f"{len(done.both_changed)} images corrected on both sides (first: {done.both_changed[0]})"
-            lines.append(f"  {both}: the later label counts")
-        answer(done, "\n".join([*lines, "Next: defectloop validate && defectloop snapshot"]), as_json=as_json)
-    else:
-        back = history.restore(place, given[0])
-        text = f"data/ is {back.tag} again: {back.n_images} images\nNext: defectloop validate"
-        answer(back, text, as_json=as_json)
-
-
-def snapshot(
-    workspace: WorkspaceOption = None,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="The commit's message.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Freeze the validated data/ as a dataset version: DVC hash, git commit, tag, push to the remote.
-
-    Example: defectloop snapshot -m "First stock of line 3"
-    """
-    from pipelines.snapshot import snapshot
-
-    taken = snapshot(open_workspace(workspace), message)
-    state = "new" if taken.created else "unchanged"
-    answer(taken, f"{taken.tag} ({state}): {taken.n_images} images, {taken.data_hash}", as_json=as_json)

@@ -17,6 +17,8 @@ from flows.characters import shows_all
 if TYPE_CHECKING:
     from pipelines.workspace import Workspace
 
+LISTED = 10  # of each kind, where thousands would scroll away what matters
+
 WorkspaceOption = Annotated[
     Path | None, typer.Option("--workspace", "-w", help="The workspace's directory; default: this one or one above.")
 ]

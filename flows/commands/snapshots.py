@@ -1,0 +1,116 @@
+"""Commands that freeze the data as versions, and hand it to other tools."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import LISTED, JsonOption, WorkspaceOption, answer, open_workspace
+
+
+def snapshot(
+    workspace: WorkspaceOption = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="The commit's message.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Freeze the validated data/ as a dataset version: DVC hash, git commit, tag, push to the remote.
+
+    Example: defectloop snapshot -m "First stock of line 3"
+    """
+    from pipelines.snapshot import snapshot
+
+    taken = snapshot(open_workspace(workspace), message)
+    state = "new" if taken.created else "unchanged"
+    answer(taken, f"{taken.tag} ({state}): {taken.n_images} images, {taken.data_hash}", as_json=as_json)
+
+
+class SnapshotsAction(StrEnum):
+    LIST = "list"
+    DIFF = "diff"
+    RESTORE = "restore"
+    MERGE = "merge"
+
+
+def snapshots(
+    action: Annotated[SnapshotsAction, typer.Argument(help="What to do.")] = SnapshotsAction.LIST,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Tag, number, or beginning of the hash; of merge, a branch or tag.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the snapshots, say what changed between two, bring data/ back to one, or merge a branch with its data.
+
+    merge is for what automation learned (default: its branch defectloop/LINE) and for colleagues' branches. git merge alone
+    can't join two data.dvc and loses the images of one side; merge also goes on with a git merge that stopped there.
+
+    Example: defectloop snapshots merge defectloop/bottling-3
+    """
+    from models.errors import BadInput
+    from pipelines import history, merge
+    from pipelines.clone import branch
+    from pipelines.snapshot import snapshots
+
+    place, given = open_workspace(workspace), names or []
+    if action is SnapshotsAction.MERGE and not given:
+        given = [branch(place.params().line)]
+    wanted = {SnapshotsAction.LIST: 0, SnapshotsAction.DIFF: 2}.get(action, 1)
+    if len(given) != wanted:
+        raise BadInput(f"{action} takes {wanted} names, got {len(given)}.", next_step="defectloop snapshots --help")
+    if action is SnapshotsAction.LIST:
+        taken = snapshots(place)
+        listing = "\n".join(f"{t.tag}  {t.n_images} images  {t.data_hash}  {t.git_commit[:12]}" for t in taken)
+        answer(taken, listing or "No snapshot yet: defectloop snapshot", as_json=as_json)
+    elif action is SnapshotsAction.DIFF:
+        found = history.diff(place, *given)
+        lines = [f"{found.before} → {found.after}: {len(found.added)} added, {len(found.removed)} removed, "]
+        lines[0] += f"{len(found.relabelled)} relabelled"
+        if found.synthetic_added or found.synthetic_removed:
+            lines[0] += f"; synthetic: {found.synthetic_added} added, {found.synthetic_removed} removed"
+        lines += [f"  + {path}" for path in found.added] + [f"  - {path}" for path in found.removed]
+        lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in found.relabelled]
+        answer(found, "\n".join(lines), as_json=as_json)
+    elif action is SnapshotsAction.MERGE:
+        done = merge.merge(place, given[0])
+        lines = [
+            f"{done.added} images added, {len(done.moved)} parts back in the split that others learned from them in"
+        ]
+        lines += [f"  {one.part}: {one.before} → {one.after}" for one in done.moved[:LISTED]]
+        if done.both_changed:
+            both = f"{len(done.both_changed)} images corrected on both sides (first: {done.both_changed[0]})"
+            lines.append(f"  {both}: the later label counts")
+        answer(done, "\n".join([*lines, "Next: defectloop validate && defectloop snapshot"]), as_json=as_json)
+    else:
+        back = history.restore(place, given[0])
+        text = f"data/ is {back.tag} again: {back.n_images} images\nNext: defectloop validate"
+        answer(back, text, as_json=as_json)
+
+
+def handover(
+    target: Annotated[str, typer.Argument(help="coco, yolo, mvtec or label-studio.")],
+    directory: Annotated[Path, typer.Argument(help="Where to write; must be empty or absent.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the whole dataset in another tool's format, and say what that format can't hold.
+
+    Example: defectloop handover coco ../bottles-coco
+    """
+    from models.errors import BadInput
+    from pipelines.handover.handover import Target, hand_over
+
+    if target not in set(Target):
+        raise BadInput(f"There is no format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
+    written = hand_over(open_workspace(workspace), Target(target), directory)
+    lines = [f"{written.images} images in {written.directory}"]
+    if target == Target.LABEL_STUDIO:
+        lines += [
+            "  Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and",
+            f"  LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={written.directory.resolve().parent}; add local storage for",
+            f"  {written.directory.resolve()}, paste labelling.xml, import tasks.json",
+        ]
+    lines += [f"  not held by {target}: {what}, {n} images" for what, n in written.left_out.items()]
+    answer(written, "\n".join([*lines, *written.advice]), as_json=as_json)
