@@ -185,11 +185,12 @@ def _sha256(path: str) -> str:
 
 def _listed(workspace: Workspace, names: Sequence[str]) -> str:
     """The first few, each with the name that it came under."""
+    first = names[:LISTED]
     table = annotation_table.load(workspace.annotations)
     came: dict[str, str] = {}
     for row in table.select(["file", "mask", "source", "source_path"]).to_pylist():
         for column in ("file", "mask"):
-            if row[column] in names:
+            if row[column] in first:
                 came.setdefault(row[column], f"{row['source']}/{row['source_path']}")
-    shown = [f"data/{name}, of {came[name]}" for name in names[:LISTED]]
+    shown = [f"data/{name}, of {came[name]}" for name in first]
     return "; ".join(shown) + (f"; and {len(names) - LISTED} more" if len(names) > LISTED else "")
