@@ -14,7 +14,9 @@ from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
 from pipelines.workspace import Workspace
 
-IGNORED = "/data\n/dvc_plots/\n/artifacts/\n/quarantine/\n/.defectloop/\n"
+IGNORED = (
+    "/data\n/dvc_plots/\n/artifacts/\n/quarantine/\n/.defectloop/\n.*.partial\n"  # the last: what a killed writer left
+)
 COMMITTED = ["params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc"]
 
 
