@@ -28,13 +28,13 @@ def send_waiting(workspace: Workspace, again: str) -> int:
     """
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
-        found = waiting(ledger, line)
-        if any(event.sent_at for event in found) and is_retrained(workspace, line):
-            found = [event for event in found if event.sent_at is None]
-        for event in found:
+        unsent = waiting(ledger, line)
+        if any(event.sent_at for event in unsent) and is_retrained(workspace, line):
+            unsent = [event for event in unsent if event.sent_at is None]
+        for event in unsent:
             send(event, again)
             mark_sent(ledger, event.id)
-    return len(found)
+    return len(unsent)
 
 
 def send(event: Event, again: str) -> None:

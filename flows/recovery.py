@@ -60,12 +60,12 @@ def start_what_waits(client: SyncPrefectClient, workspace: Workspace) -> int:
         return 0
     deployment = client.read_deployment_by_name(f"{retraining.name}/{names.for_tools(line)}").id
     with Ledger.open(workspace.ledger_url) as ledger:
-        found = waiting(ledger, line)
-        for event in found:
+        unanswered = waiting(ledger, line)
+        for event in unanswered:
             parameters = {"trigger": event.name, "event_id": event.id}
             client.create_flow_run_from_deployment(deployment, parameters=parameters)
             mark_sent(ledger, event.id)
-        if not found and requests.standing_still(ledger, line):  # a person asked for it
+        if not unanswered and requests.standing_still(ledger, line):  # a person asked for it
             client.create_flow_run_from_deployment(deployment, parameters={"trigger": MANUAL})
             return 1
-    return len(found)
+    return len(unanswered)

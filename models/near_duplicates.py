@@ -67,16 +67,16 @@ def find(fingerprints: np.ndarray, new: Sequence[int] | None = None, least: floa
         return []
     asked = np.arange(len(usable)) if new is None else np.flatnonzero(np.isin(usable, np.asarray(list(new), dtype=int)))
     search = _Search(fingerprints if len(usable) == len(fingerprints) else fingerprints[usable])
-    found: dict[tuple[int, int], Pair] = {}
+    pairs: dict[tuple[int, int], Pair] = {}
     for transform in TRANSFORMS:
         first, second = search.candidates(asked, transform)
         similarity = search.similarity(first, second, transform)
         for at in np.flatnonzero(similarity >= least):
             pair = _ordered(int(usable[first[at]]), int(usable[second[at]]), float(similarity[at]), transform)
-            known = found.get((pair.first, pair.second))
-            if known is None or pair.similarity > known.similarity:
-                found[(pair.first, pair.second)] = pair
-    return sorted(found.values(), key=lambda pair: (-pair.similarity, pair.first, pair.second))
+            earlier = pairs.get((pair.first, pair.second))
+            if earlier is None or pair.similarity > earlier.similarity:
+                pairs[(pair.first, pair.second)] = pair
+    return sorted(pairs.values(), key=lambda pair: (-pair.similarity, pair.first, pair.second))
 
 
 class _Search:

@@ -28,16 +28,16 @@ class UniqueKeys(yaml.SafeLoader):
             self.depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        known: set[Any] = set()
+        keys: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool | None):
                 raise _error(f"the key {str(key)[:40]} is no plain value", key_node)
-            if key in known:
+            if key in keys:
                 raise _error(f"the key {key!r} stands there twice", key_node)
-            known.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 

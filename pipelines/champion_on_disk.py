@@ -65,22 +65,22 @@ def _noted(champion: ModelVersion, path: Path) -> OnDisk:
 
 def _standing(workspace: Workspace, line: str) -> OnDisk | None:
     """The former champion on this disk that the ledger would name: its last decision's, or else the latest confirmed."""
-    found = _on_disk(workspace, line)
-    if not found:
+    on_disk = _on_disk(workspace, line)
+    if not on_disk:
         return None
     with Ledger.open(workspace.ledger_url) as ledger:
         decided = [one for one in promotions.all_of(ledger, line) if one.kind != "refuse" and one.state == "done"]
-        found = [one for one in found if withdrawals.of(ledger, line, one.version, one.path.parent.name) is None]
+        on_disk = [one for one in on_disk if withdrawals.of(ledger, line, one.version, one.path.parent.name) is None]
     named = decided[-1].version if decided else None
-    found.sort(key=lambda one: (one.version == named, one.confirmed_at), reverse=True)
-    return next((one for one in found if sha256(one.path) == one.path.parent.name), None)
+    on_disk.sort(key=lambda one: (one.version == named, one.confirmed_at), reverse=True)
+    return next((one for one in on_disk if sha256(one.path) == one.path.parent.name), None)
 
 
 def _on_disk(workspace: Workspace, line: str) -> list[OnDisk]:
-    found = []
+    champions = []
     for note in (workspace.state / "models").glob(f"*/{NOTE}"):
         kept = json.loads(note.read_text())
         path = note.with_name(FILE)
         if kept["line"] == line and path.is_file():
-            found.append(OnDisk(kept["version"], path, datetime.fromisoformat(kept["confirmed_at"])))
-    return found
+            champions.append(OnDisk(kept["version"], path, datetime.fromisoformat(kept["confirmed_at"])))
+    return champions

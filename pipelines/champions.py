@@ -50,9 +50,9 @@ def finish_pending(workspace: Workspace, ledger: Ledger, line: str) -> list[Prom
     if not left:
         return []
     registered = {version.version for version in model_registry.versions(workspace, line)}
-    known = promotions.all_of(ledger, line)
+    decisions = promotions.all_of(ledger, line)
     for decision in left:
-        if decision.version not in registered or _is_overtaken(decision, known):
+        if decision.version not in registered or _is_overtaken(decision, decisions):
             promotions.close(ledger, decision, "overtaken")
         else:
             carry_out(workspace, ledger, decision)
@@ -82,13 +82,13 @@ def in_words(withdrawal: Withdrawal) -> str:
     return f"withdrawn {withdrawal.withdrawn_at:%Y-%m-%d %H:%M} UTC{by}: {withdrawal.reason}"
 
 
-def _is_overtaken(decision: Promotion, known: Sequence[Promotion]) -> bool:
+def _is_overtaken(decision: Promotion, decisions: Sequence[Promotion]) -> bool:
     """Whether a later decision, carried out, changed the champion or was about the same version."""
     return any(
         later.id > decision.id
         and later.state == "done"
         and (later.kind != "refuse" or later.version == decision.version)
-        for later in known
+        for later in decisions
     )
 
 

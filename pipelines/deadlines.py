@@ -91,13 +91,13 @@ class Bounded:
         self._client, self._what, self._next_step, self._errors = client, what, next_step, errors
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if not callable(found):
-            return found
+        attribute = getattr(self._client, name)
+        if not callable(attribute):
+            return attribute
 
         def bounded(*arguments: Any, **named: Any) -> Any:
             try:
-                return within(lambda: found(*arguments, **named), self._what, next_step=self._next_step)
+                return within(lambda: attribute(*arguments, **named), self._what, next_step=self._next_step)
             except Exception as error:
                 raise self._errors(error) from error
 

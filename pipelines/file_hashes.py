@@ -61,19 +61,19 @@ def check(workspace: Workspace, *, every_file: bool = False, show: Callable[[int
 
 def require(workspace: Workspace) -> None:
     """Raise BadData, naming them, where annotated files are missing or hold other bytes than those that were ingested."""
-    found = check(workspace)
-    if found.altered or found.missing:
-        raise complaint(workspace, found)
+    hashes = check(workspace)
+    if hashes.altered or hashes.missing:
+        raise complaint(workspace, hashes)
 
 
-def complaint(workspace: Workspace, found: HashCheck) -> BadData:
+def complaint(workspace: Workspace, hashes: HashCheck) -> BadData:
     """What is wrong with these files, and the way to the originals."""
     wrong = []
-    if n := len(found.altered):
+    if n := len(hashes.altered):
         verb = "file does" if n == 1 else "files do"
-        wrong.append(f"{n} {verb} not hold the bytes that were ingested ({_listed(workspace, found.altered)})")
-    if n := len(found.missing):
-        wrong.append(f"{n} {'file is' if n == 1 else 'files are'} missing ({_listed(workspace, found.missing)})")
+        wrong.append(f"{n} {verb} not hold the bytes that were ingested ({_listed(workspace, hashes.altered)})")
+    if n := len(hashes.missing):
+        wrong.append(f"{n} {'file is' if n == 1 else 'files are'} missing ({_listed(workspace, hashes.missing)})")
     return BadData(
         f"{'; '.join(wrong)}, below {workspace.root}.",
         next_step="Take the originals from the DVC cache or remote: defectloop audit --hashes --repair. "
@@ -145,11 +145,11 @@ class Memory:
             write_whole(self.path, os.fsencode("\0".join([self.root, *entries])), durable=False)
 
     def _of_others(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        hashes: dict[str, str] = {}
         for path in self.folder.glob("*") if self.folder.exists() else ():
             if path != self.path and not path.name.startswith("."):
-                found |= _read(path)
-        return found
+                hashes |= _read(path)
+        return hashes
 
 
 def _read(path: Path) -> dict[str, str]:

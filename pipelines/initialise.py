@@ -33,9 +33,11 @@ def init(directory: Path, line: str) -> Workspace:
             template = resources.files("pipelines").joinpath("templates", name).read_text()
             text = re.sub(r"(?m)^line: .*$", lambda _: f"line: {_yaml(line)}", template)
             write_whole(place.root / name, text.encode())
-    there = place.params().line
-    if there != line:
-        raise BadInput(f"{place.root} already serves line {there}.", next_step=f"Choose another directory for {line}.")
+    present_line = place.params().line
+    if present_line != line:
+        raise BadInput(
+            f"{place.root} already serves line {present_line}.", next_step=f"Choose another directory for {line}."
+        )
     if not (place.root / ".gitignore").exists():
         write_whole(place.root / ".gitignore", IGNORED.encode())
     if not (place.root / ".git").exists():

@@ -31,8 +31,8 @@ def repair(workspace: Workspace) -> Repaired:
     """Read every annotated file; put the original in the place of each that is absent or not what its name says."""
     with line_lock(workspace, workspace.params().line, wait_s=600.0):
         annotations = _annotations(workspace)
-        found = file_hashes.check(workspace, every_file=True)
-        wanted = {*found.altered, *found.missing}
+        hashes = file_hashes.check(workspace, every_file=True)
+        wanted = {*hashes.altered, *hashes.missing}
         repaired = []
         for taken in reversed(snapshots(workspace) if wanted else []):
             listed = dataset_versions.listed(workspace.root, taken.data_hash)
@@ -43,7 +43,7 @@ def repair(workspace: Workspace) -> Repaired:
                     write_whole(workspace.data / name, content)
                     wanted.remove(name)
                     repaired.append(name)
-    return Repaired(found.checked, tuple(repaired), tuple(sorted(wanted)), annotations)
+    return Repaired(hashes.checked, tuple(repaired), tuple(sorted(wanted)), annotations)
 
 
 def _annotations(workspace: Workspace) -> str | None:

@@ -227,8 +227,8 @@ def arrive(item: Production) -> Arrived:
     data = item.read()
     image = hashlib.sha256(data).hexdigest()
     stated = {"part": item.part, "view": item.view}
-    told = urlencode({name: value for name, value in stated.items() if value})
-    own = f"sha256:{image}" + (f"?{told}" if told else "")
+    stated_names = urlencode({name: value for name, value in stated.items() if value})
+    own = f"sha256:{image}" + (f"?{stated_names}" if stated_names else "")
     return Arrived(item, data, image, item.part or part_names.unstated(image), item.request_id or own)
 
 
@@ -254,11 +254,11 @@ def from_file_name(
     request_id: str | None = None,
 ) -> Production:
     """An image that comes as a file: what is stated comes first, then what the line's pattern finds in the name."""
-    found = named.find(name) if named else None
+    names = named.find(name) if named else None
     return Production(
         read=read,
-        part=part or (found.part if found else None),
-        view=view or (found.view if found else None),
+        part=part or (names.part if names else None),
+        view=view or (names.view if names else None),
         request_id=request_id,
         slice=slice,
         file_name=name,
@@ -320,15 +320,15 @@ def part_verdict(inspector: Inspector, part: str, *, unread: int = 0) -> dict:
 
     Of a part with `unread` further images nobody knows that it is good: it does not pass.
     """
-    found = part_verdicts.of(inspections.of_part(inspector.ledger, inspector.line, part))
-    clear = found.verdict != Verdict.PASS or not unread
+    whole = part_verdicts.of(inspections.of_part(inspector.ledger, inspector.line, part))
+    clear = whole.verdict != Verdict.PASS or not unread
     return {
         "part": part,
-        "verdict": found.verdict if clear else Verdict.REVIEW,
-        "score": round(found.score, 4),
-        "views": len(found.views),
+        "verdict": whole.verdict if clear else Verdict.REVIEW,
+        "score": round(whole.score, 4),
+        "views": len(whole.views),
         "unread": unread,
-        "inspections": [item.id for item in found.views],
+        "inspections": [item.id for item in whole.views],
     }
 
 

@@ -153,10 +153,10 @@ def _to_measure(workspace: Workspace, params: Params, number: str, *, lifted: bo
     with Ledger.open(workspace.ledger_url) as ledger:
         if withdrawals.of(ledger, line, number, version.tags[ARTEFACT]) is not None and not lifted:
             return []
-        known = promotions.last(ledger, line, version=number)
+        last = promotions.last(ledger, line, version=number)
     judged_under = _judged_under(workspace, params, line_defect_rate.of_line(workspace).rate)
     before = champion.version if champion else None
-    if known is not None and known.state == "done" and _still_holds(known, before, judged_under):
+    if last is not None and last.state == "done" and _still_holds(last, before, judged_under):
         return []
     return [version] if champion is None or champion.version == number else [version, champion]
 

@@ -32,8 +32,8 @@ def entries(workspace: Workspace) -> list[Quarantined]:
     """Everything in quarantine, in the order of delivery path."""
     folder = workspace.quarantine
     notes = sorted(folder.glob("*.json")) if folder.exists() else []
-    told = (read_json(note, next_step="Delete it and ingest its source again.") for note in notes)
-    return sorted((Quarantined(**one) for one in told), key=lambda entry: entry.path)
+    contents = (read_json(note, next_step="Delete it and ingest its source again.") for note in notes)
+    return sorted((Quarantined(**one) for one in contents), key=lambda entry: entry.path)
 
 
 def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes, *, durable: bool = True) -> Quarantined:

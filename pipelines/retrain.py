@@ -36,8 +36,8 @@ def request(
     """
     usable = campaigns.usable(ledger, line)
 
-    def decision(known: list[RetrainingRequest]) -> RetrainingRequest:
-        chosen = choose(known, rules, reason=reason, event_id=event_id, at=now())
+    def decision(earlier: list[RetrainingRequest]) -> RetrainingRequest:
+        chosen = choose(earlier, rules, reason=reason, event_id=event_id, at=now())
         if isinstance(chosen, RetrainingRequest):
             return chosen
         return RetrainingRequest(
@@ -47,7 +47,7 @@ def request(
             state="declined" if chosen else "open",
             opened_at=now(),
             closed_at=now() if chosen else None,
-            campaign_id=None if chosen else campaign_left_by(known, usable),
+            campaign_id=None if chosen else campaign_left_by(earlier, usable),
             flow_run_id=flow_run_id,
             outcome=chosen,
         )
@@ -56,20 +56,20 @@ def request(
 
 
 def choose(
-    known: Sequence[RetrainingRequest], rules: Retrain, *, reason: Reason, event_id: str | None, at: datetime
+    earlier: Sequence[RetrainingRequest], rules: Retrain, *, reason: Reason, event_id: str | None, at: datetime
 ) -> RetrainingRequest | str:
     """An existing request, or why a new one is declined ("" when it is not). Pure."""
-    same = [item for item in known if event_id is not None and item.event_id == event_id]
+    same = [item for item in earlier if event_id is not None and item.event_id == event_id]
     if same:
         return same[-1]
-    unfinished = [item for item in known if item.state not in CLOSED]
+    unfinished = [item for item in earlier if item.state not in CLOSED]
     if unfinished:
         return unfinished[-1]
     if reason is Reason.LABELS:
         return "no request waits for these labels"
     if reason is Reason.PERSON:
         return ""
-    worked = [item for item in known if item.state != "declined"]
+    worked = [item for item in earlier if item.state != "declined"]
     if worked and worked[-1].closed_at is not None:
         again = worked[-1].closed_at + timedelta(minutes=rules.cooldown_minutes)
         if at < again:
@@ -80,8 +80,8 @@ def choose(
     return ""
 
 
-def campaign_left_by(known: Sequence[RetrainingRequest], usable: Collection[int]) -> int | None:
+def campaign_left_by(earlier: Sequence[RetrainingRequest], usable: Collection[int]) -> int | None:
     """The campaign of the latest request that was worked on, where that one failed before it learned from it. Pure."""
-    worked = [item for item in known if item.state != "declined"]
+    worked = [item for item in earlier if item.state != "declined"]
     left = worked[-1].campaign_id if worked and worked[-1].state == "failed" else None
     return left if left in usable else None

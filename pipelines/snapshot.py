@@ -34,16 +34,16 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
         (workspace.root / "data-card.md").write_text(card)
         title = message or f"Snapshot of {line}: {of_them(n_images, table.filter(table['synthetic']).num_rows)}"
         commit = git.commit(workspace.root, ["data.dvc", "data-card.md", ".gitignore"], title)
-        known = {taken.data_hash: taken for taken in snapshots(workspace)}
-        created = data_hash not in known
+        by_hash = {taken.data_hash: taken for taken in snapshots(workspace)}
+        created = data_hash not in by_hash
         if created:
-            number = max((taken.number for taken in known.values()), default=0) + 1
+            number = max((taken.number for taken in by_hash.values()), default=0) + 1
             tag = f"{prefix(line)}/{number}"
             git.tag(workspace.root, tag, f"{data_hash} {n_images}\n\n{title}", commit)
             taken = Snapshot(line, number, tag, data_hash, commit, n_images, created=True)
         else:
-            taken = known[data_hash]
-        earlier = sorted(known.values(), key=lambda before: before.number, reverse=True)
+            taken = by_hash[data_hash]
+        earlier = sorted(by_hash.values(), key=lambda before: before.number, reverse=True)
         dataset_versions.push_data(workspace.root, [before.data_hash for before in earlier])
         if git.has_remote(workspace.root):
             try:

@@ -129,10 +129,10 @@ def validate(workspace: Workspace) -> ValidationReport:
 
 def summary(report: ValidationReport) -> str:
     """One sentence: what was checked and what came of it."""
-    said = f"{of_them(report.n_checked, report.n_synthetic)} checked, {len(report.quarantined)} quarantined"
-    said += f", {len(report.warnings)} warning{'' if len(report.warnings) == 1 else 's'}" if report.warnings else ""
-    said += f", {report.n_accepted} accepted by a person in spite of the contract" if report.n_accepted else ""
-    return said + (f". It does not hold: {'; '.join(report.failures)}" if report.failures else "")
+    text = f"{of_them(report.n_checked, report.n_synthetic)} checked, {len(report.quarantined)} quarantined"
+    text += f", {len(report.warnings)} warning{'' if len(report.warnings) == 1 else 's'}" if report.warnings else ""
+    text += f", {report.n_accepted} accepted by a person in spite of the contract" if report.n_accepted else ""
+    return text + (f". It does not hold: {'; '.join(report.failures)}" if report.failures else "")
 
 
 def last_report(workspace: Workspace) -> dict[str, Any] | None:
@@ -177,14 +177,14 @@ def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract, needs: Co
     )
     counts["missing"] = counts["needed"] - counts["parts"]
     counts.index = pd.Index(counts["key"].tolist())
-    said = {key: f"{key}: {row['parts']} parts, {row['needed']} needed" for key, row in counts.iterrows()}
-    found: list[Outcome] = []
+    shortages = {key: f"{key}: {row['parts']} parts, {row['needed']} needed" for key, row in counts.iterrows()}
+    outcomes: list[Outcome] = []
     for one in contract.check_dataset(counts, _newest_days(real)):
-        lacking = [replace(one, reason=said[key], rows=()) for key in one.rows if key in said]
-        found += lacking or [replace(one, rows=())]
+        lacking = [replace(one, reason=shortages[key], rows=()) for key in one.rows if key in shortages]
+        outcomes += lacking or [replace(one, rows=())]
     if contract.rules.severity.parts_per_class != "off":
-        found += [few for label in sorted(needs) if (few := _few_to_calibrate(real, label, wanted.validation))]
-    return found
+        outcomes += [few for label in sorted(needs) if (few := _few_to_calibrate(real, label, wanted.validation))]
+    return outcomes
 
 
 def _few_to_calibrate(real: pa.Table, label: Label, needed: int) -> Outcome | None:
@@ -196,11 +196,11 @@ def _few_to_calibrate(real: pa.Table, label: Label, needed: int) -> Outcome | No
     if n_parts >= ENOUGH_TO_CALIBRATE or n_parts < needed:
         return None
     rule = f"scores and thresholds rest on {ENOUGH_TO_CALIBRATE} validation parts of every class"
-    found = (
+    reason = (
         f"calibration rests on {n_parts} {label} validation parts ({len(chosen)} images), under {ENOUGH_TO_CALIBRATE}: a "
         "rate measured on them is hardly known. Add parts; if every image shows another part, say so (ingest.part_from)"
     )
-    return Outcome("parts_per_class", WARNING, rule, found, "part", holds=False)
+    return Outcome("parts_per_class", WARNING, rule, reason, "part", holds=False)
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -209,10 +209,10 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
     columns = ["image", "slice", "decode_error", "label", "labelled_by", "accepted_by"]
     frame = table.select([*columns, "width_px", "height_px", "bit_depth", *RANGED]).to_pandas()
-    said = table["labelled_at"].to_pylist()
-    ages = pd.Series(_ages_days(said), dtype=float)
+    moments = table["labelled_at"].to_pylist()
+    ages = pd.Series(_ages_days(moments), dtype=float)
     frame["label_age_days"] = ages
-    frame["label_date_error"] = pd.Series(said, dtype=object).where(ages.isna(), None)
+    frame["label_date_error"] = pd.Series(moments, dtype=object).where(ages.isna(), None)
     names = pd.Series(_paths(table))
     again = names.duplicated(keep=False)  # other bytes under a name that was there before
     frame.index = pd.Index(names.where(~again, names + " (" + frame["image"].str[:8] + ")").tolist())
@@ -225,13 +225,13 @@ def _ages_days(moments: Sequence[str | None]) -> list[float | None]:
 
     def age(moment: str) -> float | None:
         try:
-            said = datetime.fromisoformat(moment)
+            given = datetime.fromisoformat(moment)
         except ValueError:
             return None
-        return (now - (said if said.tzinfo else said.replace(tzinfo=UTC))).total_seconds() / 86400
+        return (now - (given if given.tzinfo else given.replace(tzinfo=UTC))).total_seconds() / 86400
 
-    known = {moment: age(moment) for moment in set(moments) if moment is not None}
-    return [None if moment is None else known[moment] for moment in moments]
+    age_of = {moment: age(moment) for moment in set(moments) if moment is not None}
+    return [None if moment is None else age_of[moment] for moment in moments]
 
 
 def _newest_days(table: pa.Table) -> float | None:
@@ -279,10 +279,10 @@ def _value(row: dict[str, Any], column: str) -> str:
 
 
 def _warned(outcomes: Sequence[Outcome], left: pa.Table, names: Mapping[str, str]) -> Iterator[Warned]:
-    there = set(left["image"].to_pylist())
+    present = set(left["image"].to_pylist())
     for one in outcomes:
         if one.severity == WARNING and not one.holds:
-            kept = [names[image] for image in one.rows if image in there]
+            kept = [names[image] for image in one.rows if image in present]
             if kept or not one.rows:
                 yield Warned(one.reason, len(kept), tuple(kept[:EXAMPLES]))
 
@@ -301,12 +301,12 @@ def _drop_unannotated(workspace: Workspace, files: set[str]) -> None:
 def _complaint(failures: Sequence[str], refused: list[Quarantined]) -> str:
     unlabelled = [entry for entry in refused if "no label" in entry.reason]
     other = [entry for entry in refused if "no label" not in entry.reason]
-    said = f"The data does not suffice: {'; '.join(failures)}."
+    text = f"The data does not suffice: {'; '.join(failures)}."
     if unlabelled:
-        said += f" {len(unlabelled)} images lack labels (first: {unlabelled[0].path})."
+        text += f" {len(unlabelled)} images lack labels (first: {unlabelled[0].path})."
     if other:
-        said += f" {len(other)} images went to quarantine (first: {other[0].path}: {other[0].reason})."
-    return said
+        text += f" {len(other)} images went to quarantine (first: {other[0].path}: {other[0].reason})."
+    return text
 
 
 def _remedy(failed: list[Outcome], left: pa.Table, refused: list[Quarantined]) -> str:

@@ -65,10 +65,10 @@ def _audit_hashes(place: Workspace, *, repair: bool, as_json: bool) -> None:
             )
         answer(report, text, as_json=as_json)
         return
-    found = file_hashes.check(place, every_file=True)
-    if found.altered or found.missing:
-        raise file_hashes.complaint(place, found)
-    answer(found, f"{found.checked} files read: all hold the bytes that were ingested", as_json=as_json)
+    hashes = file_hashes.check(place, every_file=True)
+    if hashes.altered or hashes.missing:
+        raise file_hashes.complaint(place, hashes)
+    answer(hashes, f"{hashes.checked} files read: all hold the bytes that were ingested", as_json=as_json)
 
 
 def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

@@ -98,16 +98,16 @@ def ingest(
         opened = replace(opened, name=delivery.name)  # not of the temporary folder: a second ingest must know it again
         for inside in delivery.nested:
             typer.echo(f"  not extracted, an archive inside: {names.shown(inside)}", err=True)
-    found = formats.count(chosen, opened)
+    recognised = formats.count(chosen, opened)
     if not as_json:
-        typer.echo(_recognised(found))
+        typer.echo(_recognised(recognised))
     if dry_run:
         foreseen = preview.preview(place, opened, track=track)
-        answer(plain(found) | {"grouping": plain(foreseen)}, "\n".join(_foreseen(foreseen)), as_json=as_json)
+        answer(plain(recognised) | {"grouping": plain(foreseen)}, "\n".join(_foreseen(foreseen)), as_json=as_json)
         return
     report = take_in(place, opened, track=track)
     text = "\n".join([*_ingested(report), "Next: defectloop validate"])
-    answer(plain(report) | {"recognised": plain(found)}, text, as_json=as_json)
+    answer(plain(report) | {"recognised": plain(recognised)}, text, as_json=as_json)
 
 
 def _ingested(report: IngestReport) -> list[str]:
@@ -154,21 +154,19 @@ def _look_alike(images: int) -> str:
     )
 
 
-def _recognised(found: Recognised) -> str:
+def _recognised(recognised: Recognised) -> str:
     """What a person reads before anything is written: the counts, the classes, and what is not as one may expect."""
-    text = (
-        f"{found.format}: {found.images} images, {found.labelled} labelled, {found.masks} masks, {found.boxes} boxes, "
-    )
-    text += f"{found.parts} parts"
-    if found.without_part:
-        text += f"; {found.without_part} images whose part nobody said, look-alikes among them will share one"
-    lines = [text, "  classes: " + (", ".join(f"{n} {kind}" for kind, n in found.classes.items()) or "none")]
-    lines += [f"  {len(names)} × {what} (first: {names[0]})" for what, names in found.remarks.items()]
-    if found.outside:
-        lines.append(f"  {len(found.outside)} files outside the delivery's folder are read:")
-        lines += [f"    {path}" for path in found.outside[:LISTED]]
-        lines += [f"    … and {len(found.outside) - LISTED} more (--json lists them all)"] * (
-            len(found.outside) > LISTED
+    text = f"{recognised.format}: {recognised.images} images, {recognised.labelled} labelled, "
+    text += f"{recognised.masks} masks, {recognised.boxes} boxes, {recognised.parts} parts"
+    if recognised.without_part:
+        text += f"; {recognised.without_part} images whose part nobody said, look-alikes among them will share one"
+    lines = [text, "  classes: " + (", ".join(f"{n} {kind}" for kind, n in recognised.classes.items()) or "none")]
+    lines += [f"  {len(names)} × {what} (first: {names[0]})" for what, names in recognised.remarks.items()]
+    if recognised.outside:
+        lines.append(f"  {len(recognised.outside)} files outside the delivery's folder are read:")
+        lines += [f"    {path}" for path in recognised.outside[:LISTED]]
+        lines += [f"    … and {len(recognised.outside) - LISTED} more (--json lists them all)"] * (
+            len(recognised.outside) > LISTED
         )
     return "\n".join(lines)
 

@@ -65,14 +65,14 @@ def snapshots(
         listing = "\n".join(f"{t.tag}  {t.n_images} images  {t.data_hash}  {t.git_commit[:12]}" for t in taken)
         answer(taken, listing or "No snapshot yet: defectloop snapshot", as_json=as_json)
     elif action is SnapshotsAction.DIFF:
-        found = history.diff(place, *given)
-        lines = [f"{found.before} → {found.after}: {len(found.added)} added, {len(found.removed)} removed, "]
-        lines[0] += f"{len(found.relabelled)} relabelled"
-        if found.synthetic_added or found.synthetic_removed:
-            lines[0] += f"; synthetic: {found.synthetic_added} added, {found.synthetic_removed} removed"
-        lines += [f"  + {path}" for path in found.added] + [f"  - {path}" for path in found.removed]
-        lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in found.relabelled]
-        answer(found, "\n".join(lines), as_json=as_json)
+        diff = history.diff(place, *given)
+        lines = [f"{diff.before} → {diff.after}: {len(diff.added)} added, {len(diff.removed)} removed, "]
+        lines[0] += f"{len(diff.relabelled)} relabelled"
+        if diff.synthetic_added or diff.synthetic_removed:
+            lines[0] += f"; synthetic: {diff.synthetic_added} added, {diff.synthetic_removed} removed"
+        lines += [f"  + {path}" for path in diff.added] + [f"  - {path}" for path in diff.removed]
+        lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in diff.relabelled]
+        answer(diff, "\n".join(lines), as_json=as_json)
     elif action is SnapshotsAction.MERGE:
         done = merge.merge(place, given[0])
         lines = [

@@ -26,7 +26,7 @@ def look(data: Path) -> dict[str, str] | None:
     """What tells that a file has changed, by its path below `data`: its time in ns, its size in bytes and its inode, as
     text. None where something is neither a plain file nor a directory."""
     # Text and no tuples: the collector walks through tuples again and again, which would cost more than making them.
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     waiting = [(str(data), "")]
     while waiting:
         folder, prefix = waiting.pop()
@@ -34,12 +34,12 @@ def look(data: Path) -> dict[str, str] | None:
             for entry in entries:
                 if entry.is_file(follow_symlinks=False):
                     stat = entry.stat(follow_symlinks=False)
-                    found[prefix + entry.name] = f"{stat.st_mtime_ns} {stat.st_size} {stat.st_ino} "
+                    files[prefix + entry.name] = f"{stat.st_mtime_ns} {stat.st_size} {stat.st_ino} "
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append((entry.path, f"{prefix}{entry.name}/"))
                 else:
                     return None
-    return found
+    return files
 
 
 def add(repo: Any, root: Path) -> bool:
@@ -50,14 +50,14 @@ def add(repo: Any, root: Path) -> bool:
         return False
     with repo.lock:
         data = root / "data"
-        seen = look(data)
-        if seen is None:
+        files = look(data)
+        if files is None:
             return False
         cache = repo.cache.local
         stored = set(objects(cache))
         hashes = {}
         unknown = []
-        for path, token in seen.items():
+        for path, token in files.items():
             noted = index.get(path, "")
             md5 = noted[-32:]
             if noted.startswith(token) and md5 in stored:
@@ -69,8 +69,8 @@ def add(repo: Any, root: Path) -> bool:
         if _something_is_ignored(root, unknown):  # to ask DVC costs a look into the whole folder of each file
             unknown = [path for path in unknown if not repo.dvcignore.is_ignored_file(str(data / path))]
         hashes |= _keep(repo, data, unknown)
-        _point_to(stage, cache, hashes, sum(int(seen[path].split()[1]) for path in hashes))
-    _save(repo, root, seen, hashes)
+        _point_to(stage, cache, hashes, sum(int(files[path].split()[1]) for path in hashes))
+    _save(repo, root, files, hashes)
     return True
 
 
@@ -84,13 +84,13 @@ def _something_is_ignored(root: Path, paths: list[str]) -> bool:
 
 def remember(repo: Any, root: Path, before: dict[str, str] | None) -> None:
     """After DVC's own `add`: note what it found. `before` is `look` from before it; what changed meanwhile is not noted."""
-    stage, seen = _stage(repo, root), look(root / "data")
-    if stage is None or seen is None or before is None:
+    stage, files = _stage(repo, root), look(root / "data")
+    if stage is None or files is None or before is None:
         return
     listed = listing(repo.cache.local, stage.outs[0].hash_info.value)
     # DVC may have put a link in a file's place: another inode of the same bytes.
-    steady = (p for p in listed if p in seen and p in before and _but_inode(seen[p]) == _but_inode(before[p]))
-    _save(repo, root, seen, {path: listed[path] for path in steady})
+    steady = (p for p in listed if p in files and p in before and _but_inode(files[p]) == _but_inode(before[p]))
+    _save(repo, root, files, {path: listed[path] for path in steady})
 
 
 def _but_inode(token: str) -> list[str]:
@@ -137,8 +137,8 @@ def _keep(repo: Any, data: Path, paths: list[str]) -> dict[str, str]:
     by_hash = dict(zip(hashes, files, strict=True))
     repo.cache.local.add(list(by_hash.values()), localfs, list(by_hash), hardlink=True)
     # DVC's own memory, so that `dvc status` and `dvc repro` don't hash them again.
-    known = ((file, HashInfo("md5", md5), None) for file, md5 in zip(files, hashes, strict=True))
-    repo.state.save_many(known, localfs)
+    hashed = ((file, HashInfo("md5", md5), None) for file, md5 in zip(files, hashes, strict=True))
+    repo.state.save_many(hashed, localfs)
     return dict(zip(paths, hashes, strict=True))
 
 
@@ -175,9 +175,9 @@ def _load(repo: Any, root: Path) -> dict[str, str] | None:
     return dict(zip(rest[::2], rest[1::2], strict=False)) if circumstances == _circumstances(root) else None
 
 
-def _save(repo: Any, root: Path, seen: dict[str, str], hashes: dict[str, str]) -> None:
+def _save(repo: Any, root: Path, tokens: dict[str, str], hashes: dict[str, str]) -> None:
     """Paths and what is remembered by turns, with the one character between them that no path contains."""
-    files = (f"{path}\0{seen[path]}{md5}" for path, md5 in hashes.items())
+    files = (f"{path}\0{tokens[path]}{md5}" for path, md5 in hashes.items())
     write_whole(Path(repo.tmp_dir) / INDEX, os.fsencode("\0".join([_circumstances(root), *files])))
 
 

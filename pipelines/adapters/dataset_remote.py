@@ -32,11 +32,11 @@ def push(repo: Any, data_hash: str, earlier: Sequence[str]) -> int:
     wanted = oids(cache, data_hash)
     for candidate in [name for name in earlier if name != data_hash][:EARLIER]:
         try:
-            known = oids(cache, candidate)
+            pushed = oids(cache, candidate)
         except FileNotFoundError:
             continue
         if _there(remote, candidate):
-            wanted -= known
+            wanted -= pushed
             break
     lacking = sorted(wanted - set(remote.oids_exist(sorted(wanted)))) if wanted else []
     absent = [oid for oid in lacking if not Path(cache.oid_to_path(oid)).exists()]

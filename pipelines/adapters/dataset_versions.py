@@ -195,14 +195,14 @@ def cached_files(root: Path, hashes: Sequence[str], name: str) -> dict[str, Path
 
     with _opened(Repo, root) as repo:
         cache = Path(repo.cache.local.path)
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for data_hash in dict.fromkeys(hashes):
         listing = cache / data_hash[:2] / data_hash[2:]
         md5 = _listed(listing, name) if listing.exists() else None
         path = cache / md5[:2] / md5[2:] if md5 else None
         if path is not None and path.exists():
-            found[data_hash] = path
-    return found
+            paths[data_hash] = path
+    return paths
 
 
 def take_files(root: Path, data_hash: str, names: Sequence[str]) -> None:
@@ -304,17 +304,17 @@ def run_stage(workspace: Workspace, name: str, *, force: bool = False) -> bool:
 @contextlib.contextmanager
 def _reasons() -> Iterator[list[BaseException]]:
     """What DVC logs, object by object, where its own exception only says how many failed."""
-    found: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def keep(record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[1]:
-            found.append(record.exc_info[1])
+            errors.append(record.exc_info[1])
         return False
 
     log = logging.getLogger("dvc_data.hashfile.transfer")
     log.addFilter(keep)
     try:
-        yield found
+        yield errors
     finally:
         log.removeFilter(keep)
 

@@ -72,13 +72,13 @@ def version(workspace: Workspace, line: str, number: str) -> ModelVersion:
 
 def versions(workspace: Workspace, line: str) -> list[ModelVersion]:
     """Every version of the line, oldest first."""
-    found = tracking.client(workspace).search_model_versions(f"name = '{names.for_tools(line)}'", max_results=10_000)
+    entries = tracking.client(workspace).search_model_versions(f"name = '{names.for_tools(line)}'", max_results=10_000)
     by_alias: dict[str, list[str]] = {}
-    if found:
+    if entries:
         registered = tracking.client(workspace).get_registered_model(names.for_tools(line))
         for alias, number in registered.aliases.items():
             by_alias.setdefault(str(number), []).append(alias)
-    listed = [_version(line, entry, by_alias.get(str(entry.version), [])) for entry in found]
+    listed = [_version(line, entry, by_alias.get(str(entry.version), [])) for entry in entries]
     return sorted(listed, key=lambda entry: int(entry.version))
 
 
@@ -107,9 +107,9 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise _unreachable(workspace, error) from error
-    there = [entry for entry in versions(workspace, line) if entry.tags.get(ARTEFACT) == file_sha256]
-    if there:
-        return there[0]
+    registered_before = [entry for entry in versions(workspace, line) if entry.tags.get(ARTEFACT) == file_sha256]
+    if registered_before:
+        return registered_before[0]
     model_id = _logged_model(workspace, mlflow, line, artefact, reference, run_id, file_sha256)
     made = mlflow.create_model_version(
         names.for_tools(line),
@@ -211,9 +211,9 @@ def _logged_model(
 ) -> str:
     """MLflow's ONNX flavour around the exported file, made once; a half-made one of a killed try is completed."""
     experiment = tracking.experiment_id(workspace, mlflow, line)
-    known = mlflow.search_logged_models([experiment], filter_string=f"tags.{ARTEFACT} = '{sha256}'")
-    if known:
-        model = known[0]
+    logged = mlflow.search_logged_models([experiment], filter_string=f"tags.{ARTEFACT} = '{sha256}'")
+    if logged:
+        model = logged[0]
     else:
         model = mlflow.create_logged_model(
             experiment, name="detector", source_run_id=run_id, tags={ARTEFACT: sha256}, model_type="onnx"

@@ -36,9 +36,9 @@ def follow(database: Path, artifacts: Path) -> int:
                 continue
             rows = connection.execute(f"SELECT DISTINCT {column} FROM {table}").fetchall()
             for (stored,) in rows:
-                start, found, rest = (stored or "").rpartition(folder)
+                start, separator, rest = (stored or "").rpartition(folder)
                 present = f"{address(artifacts)}/{rest}"
-                if found and stored != present and not start.startswith(("s3:", "http:", "https:")):
+                if separator and stored != present and not start.startswith(("s3:", "http:", "https:")):
                     connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (present, stored))
                     changed += 1
     return changed

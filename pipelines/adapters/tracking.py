@@ -70,9 +70,9 @@ def start_run(
 
     mlflow = client(workspace)
     experiment = experiment_id(workspace, mlflow, line)
-    found = mlflow.search_runs([experiment], f"tags.`{TRAIN_KEY}` = '{train_key}'", order_by=["attributes.start_time"])
-    if found:
-        run_id = found[0].info.run_id
+    runs = mlflow.search_runs([experiment], f"tags.`{TRAIN_KEY}` = '{train_key}'", order_by=["attributes.start_time"])
+    if runs:
+        run_id = runs[0].info.run_id
     else:
         labels = {TRAIN_KEY: train_key, "mlflow.source.name": "pipelines.train", **tags}
         run_id = mlflow.create_run(experiment, run_name=name, tags=labels).info.run_id
@@ -85,15 +85,15 @@ def experiment_id(workspace: Workspace, mlflow: Any, line: str) -> str:
     from mlflow.exceptions import MlflowException
 
     name = names.for_tools(line)
-    found = mlflow.get_experiment_by_name(name)
-    if found is None:
+    experiment = mlflow.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(mlflow.create_experiment(name, artifact_location=_artifact_location(workspace, line)))
         except MlflowException:  # another process made it between the two calls
-            found = mlflow.get_experiment_by_name(name)
-            if found is None:
+            experiment = mlflow.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def lightning_logger(workspace: Workspace, line: str, run_id: str) -> Any:
@@ -119,9 +119,9 @@ def finish_run(
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
     mlflow = client(workspace)
-    known = mlflow.get_run(run_id).data.metrics
+    logged = mlflow.get_run(run_id).data.metrics
     moment = int(time.time() * 1000)
-    new = [Metric(name, value, moment, 0) for name, value in metrics.items() if known.get(name) != value]
+    new = [Metric(name, value, moment, 0) for name, value in metrics.items() if logged.get(name) != value]
     mlflow.log_batch(run_id, metrics=new)
     entity = Dataset(
         name=dataset["name"],

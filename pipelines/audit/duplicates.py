@@ -30,9 +30,9 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
         if truth[a] and truth[b] and truth[a] != truth[b] and pair.similarity >= SAME_IMAGE:
             contradicting.append(_told(case, f"{truth[a]} and {truth[b]}"))
         (together if part[a] == part[b] else apart).append(case)
-    found = []
+    result = []
     if straddling:
-        found.append(
+        result.append(
             finding(
                 "duplicates-across-splits",
                 Severity.PROBLEM,
@@ -43,7 +43,7 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
             )
         )
     if contradicting:
-        found.append(
+        result.append(
             finding(
                 "same-image-different-labels",
                 Severity.WARNING,
@@ -54,7 +54,7 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
             )
         )
     if apart:
-        found.append(
+        result.append(
             finding(
                 "near-duplicates",
                 Severity.WARNING,
@@ -65,7 +65,7 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
             )
         )
     if doubtful:
-        found.append(
+        result.append(
             finding(
                 "look-alike-parts",
                 Severity.NOTE,
@@ -78,7 +78,7 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
     if together:
         members = frame["part"].value_counts()
         several = members[members > 1]
-        found.append(
+        result.append(
             finding(
                 "repeated-parts",
                 Severity.NOTE,
@@ -89,7 +89,7 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
                 int(several.sum()),
             )
         )
-    return found
+    return result
 
 
 def caption(pair: Pair) -> str:

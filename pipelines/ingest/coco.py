@@ -53,7 +53,7 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     }
     ids = {entry["id"] for entry in entries}
     remarks: dict[str, list[str]] = defaultdict(list)
-    found: dict[Any, list[dict]] = defaultdict(list)
+    by_image: dict[Any, list[dict]] = defaultdict(list)
     stated = "annotations" in content  # without them nobody said that the images are good
     annotations = content.get("annotations", [])
     if not isinstance(annotations, list):
@@ -66,9 +66,9 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
             continue
         if entry.get("iscrowd"):
             remarks["crowd annotation, taken as an ordinary one"].append(f"annotation {entry.get('id')}")
-        found[entry["image_id"]].append(entry)
+        by_image[entry["image_id"]].append(entry)
     deliveries = [
-        _delivery(folder, notes, entry, found[entry["id"]], names, licences, slice, remarks) for entry in entries
+        _delivery(folder, notes, entry, by_image[entry["id"]], names, licences, slice, remarks) for entry in entries
     ]
     if not stated:
         remarks["image of a file without annotations, taken without a label"] += [item.name for item in deliveries]
@@ -115,7 +115,7 @@ def _delivery(
     folder: DeliveryFolder,
     notes: Path,
     entry: dict[str, Any],
-    found: list[dict],
+    annotations: list[dict],
     names: dict[Any, str | None],
     licences: dict[Any, str],
     slice: str | None,
@@ -127,14 +127,16 @@ def _delivery(
     size = (entry.get("width"), entry.get("height"))
     if None not in size and shapes.upright_size(file) not in (size, None):
         remarks["image of another size than the file says: its boxes may be off"].append(name)
-    read = [_annotation(f"{notes}, annotation {one.get('id')}", one, names) for one in found]
+    read = [_annotation(f"{notes}, annotation {one.get('id')}", one, names) for one in annotations]
     masked = [one for one in read if one.polygons or one.runs]
-    sealed = carried.seal([[names[one["category_id"]], one.get("bbox"), one.get("segmentation")] for one in found])
+    sealed = carried.seal(
+        [[names[one["category_id"]], one.get("bbox"), one.get("segmentation")] for one in annotations]
+    )
     delivery = Delivery(
         name=name,
         read=partial(folder.read, file),
         slice=slice or "default",
-        label=(Label.DEFECT if found else Label.GOOD).value,
+        label=(Label.DEFECT if annotations else Label.GOOD).value,
         defect_types=tuple(dict.fromkeys(one.box.defect_type for one in read if one.box.defect_type)),
         mask=partial(_mask, file, where, masked) if masked else None,
         boxes=[one.box for one in read],
@@ -194,6 +196,6 @@ def _bounds(polygons: list[list[float]], runs: dict[str, Any] | None) -> Sequenc
     return left, top, right - left + 1, bottom - top + 1
 
 
-def _mask(file: Path, where: str, found: Sequence[_Annotation]) -> bytes:
-    polygons = [points for one in found for points in one.polygons]
-    return shapes.mask_png(file, where, polygons, (coco_masks.from_runs(one.runs) for one in found if one.runs))
+def _mask(file: Path, where: str, annotations: Sequence[_Annotation]) -> bytes:
+    polygons = [points for one in annotations for points in one.polygons]
+    return shapes.mask_png(file, where, polygons, (coco_masks.from_runs(one.runs) for one in annotations if one.runs))

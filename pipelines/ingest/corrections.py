@@ -90,10 +90,10 @@ def _earlier(delivered: Row, held: Row) -> bool:
 
 def _moment(text: str | None) -> datetime | None:
     try:
-        said = datetime.fromisoformat(text or "")
+        time = datetime.fromisoformat(text or "")
     except ValueError:
         return None  # no date; the contract names the row
-    return said if said.tzinfo else said.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _nobody_stated(row: Row) -> bool:

@@ -122,8 +122,8 @@ class DeliveryFolder:
 
     def others(self, taken: Iterable[Path]) -> list[str]:
         """Names of the files that nothing was made of, hidden ones left aside."""
-        known = set(taken)
-        left = (path for path in self.listing.files if path not in known and path.is_file())
+        used = set(taken)
+        left = (path for path in self.listing.files if path not in used and path.is_file())
         visible = (p for p in left if not any(part.startswith(".") for part in p.relative_to(self.path).parts))
         return [self.name_of(path) for path in visible]
 

@@ -55,12 +55,12 @@ def described(source: Source, line: str) -> Iterator[Described]:
 
 
 def describe(delivery: Delivery, source: str, line: str) -> Described:
-    found = _described(delivery, source, line)
-    size = None if "width_px" not in found.row else (found.row["width_px"], found.row["height_px"])
+    described = _described(delivery, source, line)
+    size = None if "width_px" not in described.row else (described.row["width_px"], described.row["height_px"])
     wrong = statements.problem(delivery, size)
     if wrong is None:
-        return found
-    return replace(found, row=_shown(found.row), problem=wrong)
+        return described
+    return replace(described, row=_shown(described.row), problem=wrong)
 
 
 def _shown(value: Any) -> Any:

@@ -135,8 +135,8 @@ def read(
 
 def count(format: Format, source: Source) -> Recognised:
     items = source.deliveries
-    found = Counter(kind for item in items for kind in _classes(item))
-    first = [name for name in (Label.GOOD.value,) if name in found]
+    counts = Counter(kind for item in items for kind in _classes(item))
+    first = [name for name in (Label.GOOD.value,) if name in counts]
     return Recognised(
         format=format,
         images=len(items),
@@ -145,7 +145,7 @@ def count(format: Format, source: Source) -> Recognised:
         without_part=sum(not _states_part(item) for item in items),
         masks=sum(item.mask is not None for item in items),
         boxes=sum(len(item.boxes or ()) for item in items),
-        classes={name: found.pop(name) for name in first} | {names.shown(k): n for k, n in found.most_common()},
+        classes={name: counts.pop(name) for name in first} | {names.shown(k): n for k, n in counts.most_common()},
         remarks={what: list(map(names.shown, whose)) for what, whose in source.remarks.items() if whose},
         outside=tuple(map(names.shown, source.outside)),
     )
@@ -170,14 +170,14 @@ def _with_parts(source: Source, parts: PartPattern) -> Source:
     remarks: dict[str, list[str]] = defaultdict(list)
     deliveries = []
     for item in source.deliveries:
-        found = parts.find(item.name)
+        match = parts.find(item.name)
         if _states_part(item):
-            if found is not None and found.part != item.part:
+            if match is not None and match.part != item.part:
                 remarks[f"part that the delivery states, and not {parts.origin}"].append(item.name)
-        elif found is None:
+        elif match is None:
             remarks[f"name in which {parts.origin} finds no part"].append(item.name)
         else:
-            item = replace(item, part=found.part)
+            item = replace(item, part=match.part)
         deliveries.append(item)
     if parts.origin == part_names.OPTION and not any(map(_states_part, deliveries)):
         raise BadInput(

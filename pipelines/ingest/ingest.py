@@ -73,14 +73,14 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
         table = annotation_table.load(workspace.annotations)
-        known = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
+        path_of = dict(zip(table["image"].to_pylist(), _paths(table), strict=True))
         held = _Held(table)
         remove_partial(workspace.data)
         quarantine.tidy(workspace)
         refused_before = {(entry.path, entry.image): entry for entry in quarantine.entries(workspace)}
         overtaken: list[Quarantined] = []
         refused: list[Quarantined] = []
-        found: dict[str, corrections.Correction] = {}
+        corrected: dict[str, corrections.Correction] = {}
         stated: dict[str, str] = {}  # image that is there already to the part that the delivery states
         already = 0
         with _Arrivals(workspace) as arrivals:
@@ -95,7 +95,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                     overtaken.append(before)  # delivered again with another label, mask or boxes
                 if item.problem is not None:
                     refused.append(quarantine.put(workspace, row | {"problem": item.problem}, item.problem, item.data))
-                elif known.get(row["image"]) == path:
+                elif path_of.get(row["image"]) == path:
                     error = row.get("decode_error") or ""
                     if error.startswith(corrections.MASK_ERROR) and not held.broken(row["image"]):
                         refused.append(quarantine.put(workspace, row, error, item.data))
@@ -103,28 +103,28 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                     if row["part"] != part_names.unstated(row["image"]):
                         stated[row["image"]] = row["part"]
                     if correction := corrections.of(held.row(row["image"]), row):
-                        found[row["image"]] = correction
+                        corrected[row["image"]] = correction
                         arrivals.keep(item)
                     else:
                         already += 1
                         arrivals.keep(item)  # should its file be lost or altered
-                elif row["image"] in known:
-                    reason = f"duplicate: the same bytes as {known[row['image']]}"
+                elif row["image"] in path_of:
+                    reason = f"duplicate: the same bytes as {path_of[row['image']]}"
                     refused.append(quarantine.put(workspace, row, reason, item.data))
                 else:
-                    known[row["image"]] = path
+                    path_of[row["image"]] = path
                     arrivals.add(item)
             new, alone, prints = arrivals.collected()
         renamed = {}
         if stated:
             renamed = corrections.parts(stated, table.select(["image", "part", "split", "source_path"]).to_pylist())
-        table = _corrected(table, found, renamed)
+        table = _corrected(table, corrected, renamed)
         grouping = parts.Grouped([], joined=0, largest=0, alike=0)
         if len(new):
             grouping = _grouped(workspace, new, alone, prints, table)
             new = _with(new, "part", grouping.parts)
         after = _split(table, new, params.ingest.split)
-        changed = after is not None or found or renamed
+        changed = after is not None or corrected or renamed
         if changed or arrivals.written:
             os.sync()  # once for all images, before the table that names them
             arrivals.memory.remember(arrivals.written)
@@ -139,12 +139,12 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         added=len(new),
         already_present=already,
         quarantined=tuple(refused),
-        relabelled=sum(one.relabelled for one in found.values()),
-        redrawn=sum(one.redrawn for one in found.values()),
+        relabelled=sum(one.relabelled for one in corrected.values()),
+        redrawn=sum(one.redrawn for one in corrected.values()),
         parted=len(renamed),
-        outdated=tuple(known[image] for image, one in found.items() if one.outdated),
+        outdated=tuple(path_of[image] for image, one in corrected.items() if one.outdated),
         unparted=tuple(
-            known[image] for image, part in stated.items() if image not in renamed and part != held.row(image)["part"]
+            path_of[image] for image, part in stated.items() if image not in renamed and part != held.row(image)["part"]
         ),
         grouped=grouping.joined,
         largest_group=grouping.largest,
@@ -160,8 +160,8 @@ class _Held:
         self.number = {image: number for number, image in enumerate(table["image"].to_pylist())}
 
     def row(self, image: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.columns.slice(self.number[image], 1).to_pylist()[0]
-        return found
+        row: dict[str, Any] = self.columns.slice(self.number[image], 1).to_pylist()[0]
+        return row
 
     def broken(self, image: str) -> bool:
         return self.row(image)["decode_error"] is not None
@@ -235,9 +235,9 @@ def _grouped(
         return parts.Grouped(new["part"].to_pylist(), joined=0, largest=0, alike=0)
     # A synthetic image is like the photograph that it was made of: the new one joins the photograph's part.
     readable = table.filter(compute.and_(compute.is_null(table["decode_error"]), compute.invert(table["synthetic"])))
-    there = fingerprints.of(workspace, readable.select(["image", "file"]).to_pylist())
+    settled_prints = fingerprints.of(workspace, readable.select(["image", "file"]).to_pylist())
     tones = fingerprints.tones(workspace, [*readable["file"].to_pylist(), *new["file"].to_pylist()])
-    return parts.grouped(new, alone, prints, readable, there, tones)
+    return parts.grouped(new, alone, prints, readable, settled_prints, tones)
 
 
 def _with(table: pa.Table, name: str, values: list) -> pa.Table:
@@ -245,9 +245,11 @@ def _with(table: pa.Table, name: str, values: list) -> pa.Table:
     return table.set_column(at, table.schema.field(at), pa.array(values, pa.string()))
 
 
-def _corrected(table: pa.Table, found: Mapping[str, corrections.Correction], renamed: Mapping[str, str]) -> pa.Table:
+def _corrected(
+    table: pa.Table, corrected: Mapping[str, corrections.Correction], renamed: Mapping[str, str]
+) -> pa.Table:
     """The table with what is said by now about these images."""
-    changes: dict[str, dict[str, Any]] = {image: dict(one.columns) for image, one in found.items()}
+    changes: dict[str, dict[str, Any]] = {image: dict(one.columns) for image, one in corrected.items()}
     for image, part in renamed.items():
         changes.setdefault(image, {})["part"] = part
     if not changes:
@@ -276,10 +278,10 @@ def _same_statement(before: dict[str, Any], item: Described) -> bool:
         return False
     if corrections.MASK_ERROR in (before.get("decode_error") or ""):
         return False  # whether the mask is another one now can't be told from the row
-    told = {"image", "part", "slice", "label", "defect_types", "mask", "boxes", "labelled_by"} - (
+    columns = {"image", "part", "slice", "label", "defect_types", "mask", "boxes", "labelled_by"} - (
         {"part"} if item.alone else set()
     )
-    return all(before.get(name) == item.row.get(name) for name in told)
+    return all(before.get(name) == item.row.get(name) for name in columns)
 
 
 def _paths(table: pa.Table) -> list[str]:

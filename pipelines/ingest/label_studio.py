@@ -83,7 +83,7 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
             f"{notes}: {len(missing)} images don't exist (first: {missing[0]}).",
             next_step=f"Put them beside the file or into {notes.parent / 'images'}; folders below it are found too.",
         )
-    chosen = {file: _chosen(found, remarks) for file, found in by_file.items()}
+    chosen = {file: _chosen(annotations, remarks) for file, annotations in by_file.items()}
     by_choice = any(result.kind == "choices" for one in chosen.values() if one for result in one.results)
     return Source(
         notes.stem,
@@ -135,10 +135,10 @@ def _annotations(task: dict[str, Any], where: str, remarks: Remarks) -> Iterator
         return
     if task.get("predictions"):
         remarks["prediction of a model, no ground truth"].append(short(where))
-    found = task.get("annotations") or []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    entries = task.get("annotations") or []
+    if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise _bad(f"{where}: its annotations are no list")
-    for one in found:
+    for one in entries:
         at = f"{where}, annotation {one.get('id', 'without id')}"
         if one.get("was_cancelled"):
             remarks["annotation that was skipped or cancelled"].append(short(at))
@@ -157,18 +157,18 @@ def _who(person: Any) -> str | None:
 
 
 def _when(entry: dict[str, Any], where: str) -> str:
-    said = entry.get("updated_at") or entry.get("created_at")
+    moment = entry.get("updated_at") or entry.get("created_at")
     try:
-        return datetime.fromisoformat(said).isoformat(timespec="seconds") if said else ""
+        return datetime.fromisoformat(moment).isoformat(timespec="seconds") if moment else ""
     except (TypeError, ValueError) as error:
-        raise _bad(f"{where}: {said!r} is no time") from error
+        raise _bad(f"{where}: {moment!r} is no time") from error
 
 
-def _chosen(found: list[_Annotation], remarks: Remarks) -> _Annotation | None:
-    if not found:
+def _chosen(annotations: list[_Annotation], remarks: Remarks) -> _Annotation | None:
+    if not annotations:
         return None
-    best = max(found, key=lambda one: (one.ground_truth, one.at))
-    others = [short(one.where) for one in found if one is not best]
+    best = max(annotations, key=lambda one: (one.ground_truth, one.at))
+    others = [short(one.where) for one in annotations if one is not best]
     if others:
         remarks["further annotation of the same image, passed over for the ground truth or the latest"] += others
     return best
@@ -178,7 +178,7 @@ def _delivery(
     folder: DeliveryFolder,
     notes: Path,
     file: Path,
-    said: _Annotation | None,
+    annotation: _Annotation | None,
     held: tuple[str, dict[str, Any]],
     by_choice: bool,
     slice: str | None,
@@ -187,28 +187,28 @@ def _delivery(
     name = file.relative_to(notes.parent).as_posix()
     delivery = Delivery(name=name, read=partial(folder.read, file), slice=slice or "default")
     where, own = held[0], _own(*held)
-    if said is None:
+    if annotation is None:
         remarks["image without an annotation, taken without a label"].append(name)
         return _with_own(delivery, own, carried.UNANNOTATED, where)
-    sealed = carried.seal(content(one.kind, one.labels, one.value) for one in said.results)
-    shown = [result for result in said.results if result.kind != "choices"]
-    choices = [label for result in said.results if result.kind == "choices" for label in result.labels]
+    sealed = carried.seal(content(one.kind, one.labels, one.value) for one in annotation.results)
+    shown = [result for result in annotation.results if result.kind != "choices"]
+    choices = [label for result in annotation.results if result.kind == "choices" for label in result.labels]
     label = _label(choices, shown, by_choice)
     if label is None and choices and not carried.unchanged(own, sealed):
-        raise _bad(f"{said.where} says {', '.join(choices)} at once")
+        raise _bad(f"{annotation.where} says {', '.join(choices)} at once")
     if label is None and not choices:
-        remarks["annotation without a choice, taken without a label"].append(short(said.where))
+        remarks["annotation without a choice, taken without a label"].append(short(annotation.where))
     # Only regions need the size; one that can't be had is one that the contract names.
-    found = regions(shown, shapes.upright_size(file) if shown else None, said.where, remarks)
+    areas = regions(shown, shapes.upright_size(file) if shown else None, annotation.where, remarks)
     types = [choice for choice in choices if not is_good(choice) and choice.lower() not in DEFECTIVE]
     delivery = replace(
         delivery,
         label=label.value if label else None,
         defect_types=tuple(dict.fromkeys([*types, *(kind for result in shown for kind in result.labels)])),
-        boxes=found.boxes if found.boxes or not (choices or shown or by_choice) else None,
-        mask=partial(mask_png, file, said.where, found) if found.polygons or found.brushes else None,
-        labelled_by=said.by or f"Label Studio {notes.name}",
-        labelled_at=said.at or None,
+        boxes=areas.boxes if areas.boxes or not (choices or shown or by_choice) else None,
+        mask=partial(mask_png, file, annotation.where, areas) if areas.polygons or areas.brushes else None,
+        labelled_by=annotation.by or f"Label Studio {notes.name}",
+        labelled_at=annotation.at or None,
     )
     return _with_own(delivery, own, sealed, where)
 

@@ -54,17 +54,17 @@ def from_full(entries: Any, where: str, remarks: dict[str, list[str]]) -> list[R
     """The results of a full export. Labels that stand apart from their region (the same id) join it."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadData(f"{where}: its result is no list of objects.", next_step=_NEXT)
-    found: dict[tuple[str, str], Result] = {}
+    by_id: dict[tuple[str, str], Result] = {}
     for number, entry in enumerate(entries, start=1):
         result = _result(entry, f"{where}, result {entry.get('id', number)}", remarks)
         if result is None:
             continue
         name = (str(entry.get("id", number)), result.kind)
-        if name in found:
-            labels = tuple(dict.fromkeys([*found[name].labels, *result.labels]))
-            result = Result(result.kind, labels, found[name].value, found[name].size)
-        found[name] = result
-    return list(found.values())
+        if name in by_id:
+            labels = tuple(dict.fromkeys([*by_id[name].labels, *result.labels]))
+            result = Result(result.kind, labels, by_id[name].value, by_id[name].size)
+        by_id[name] = result
+    return list(by_id.values())
 
 
 def from_min(task: dict[str, Any], where: str, remarks: dict[str, list[str]]) -> list[Result]:
@@ -76,7 +76,7 @@ def from_min(task: dict[str, Any], where: str, remarks: dict[str, list[str]]) ->
     between = slice(
         names.index("id") + 1 if "id" in task else 0, names.index("annotator") if "annotator" in task else 0
     )
-    found = []
+    results = []
     for name, value in task.items():
         if isinstance(value, str) and name in names[between]:
             value = {"choices": [value]}
@@ -85,8 +85,8 @@ def from_min(task: dict[str, Any], where: str, remarks: dict[str, list[str]]) ->
             if isinstance(entry, dict) and _kind(entry) is not None:
                 stated = {key: entry.get(key) for key in ("original_width", "original_height", "image_rotation")}
                 result = _result({"value": entry, **stated}, f"{where}, {name} {number}", remarks)
-                found += [result] if result else []
-    return found
+                results += [result] if result else []
+    return results
 
 
 def _result(entry: dict[str, Any], where: str, remarks: dict[str, list[str]]) -> Result | None:
@@ -105,13 +105,13 @@ def _result(entry: dict[str, Any], where: str, remarks: dict[str, list[str]]) ->
         )
     labels: list[str] = []
     for name in _LABELS:
-        said = value.get(name) or []
-        if not isinstance(said, list) or not all(isinstance(label, str) for label in said):
+        given = value.get(name) or []
+        if not isinstance(given, list) or not all(isinstance(label, str) for label in given):
             raise BadData(f"{where}: its {name} are no list of texts.", next_step=_NEXT)
-        labels += said
+        labels += given
     size = (entry.get("original_width"), entry.get("original_height"))
-    known = all(isinstance(side, int) and side > 0 for side in size)
-    return Result(kind, tuple(labels), _numbers(kind, value, where), size if known else None)  # type: ignore[arg-type]
+    has_size = all(isinstance(side, int) and side > 0 for side in size)
+    return Result(kind, tuple(labels), _numbers(kind, value, where), size if has_size else None)  # type: ignore[arg-type]
 
 
 def _kind(value: dict[str, Any]) -> str | None:
@@ -150,18 +150,18 @@ def _numbers(kind: str, value: dict[str, Any], where: str) -> dict[str, Any]:
     needed = {"x", "y", *(("radiusX", "radiusY") if kind == "ellipse" else ("width", "height"))}
     if needed - set(names):
         raise BadData(f"{where}: its {kind} has no {', '.join(sorted(needed - set(names)))}.", next_step=_NEXT)
-    found = dict(zip(names, shapes.numbers([value[name] for name in names], where, kind), strict=True))
+    numbers_of = dict(zip(names, shapes.numbers([value[name] for name in names], where, kind), strict=True))
     for name in needed - {"x", "y"}:
-        if found[name] <= 0:
-            raise BadData(f"{where}: the {name} of its {kind} is {found[name]:g}.", next_step=_NEXT)
-    return found
+        if numbers_of[name] <= 0:
+            raise BadData(f"{where}: the {name} of its {kind} is {numbers_of[name]:g}.", next_step=_NEXT)
+    return numbers_of
 
 
 def regions(
     results: Sequence[Result], size: tuple[int, int] | None, where: str, remarks: dict[str, list[str]]
 ) -> Regions:
     """From percent to pixels of the image, upright, of `size` (width, height); of one without a size only the brushes."""
-    found = Regions()
+    areas = Regions()
     for result in results:
         if result.kind == "brush":
             width, height = result.size or size or (0, 0)
@@ -176,7 +176,7 @@ def regions(
                     f"{where}: its brush holds {n_words} values, {width}×{height} px have {width * height * 4}.",
                     next_step=_NEXT,
                 )
-            found.brushes.append(Brush(result.value["rle"], width, height))
+            areas.brushes.append(Brush(result.value["rle"], width, height))
             continue
         width, height = size or result.size or (0, 0)
         if not width or not height:
@@ -186,10 +186,10 @@ def regions(
             if result.value.get("rotation", 0) % 90:
                 remarks["rotated rectangle, taken as the upright box around it"].append(short(where))
         else:
-            found.polygons.append(points)
+            areas.polygons.append(points)
         kinds: Sequence[str | None] = result.labels or (None,)
-        found.boxes.extend(shapes.box(shapes.bounds(points), kind, where) for kind in kinds)
-    return found
+        areas.boxes.extend(shapes.box(shapes.bounds(points), kind, where) for kind in kinds)
+    return areas
 
 
 def _corners(result: Result, width: int, height: int) -> list[float]:
@@ -210,10 +210,10 @@ def _corners(result: Result, width: int, height: int) -> list[float]:
     return [number for dx, dy in around for number in (x + dx * cos - dy * sin, y + dx * sin + dy * cos)]
 
 
-def mask_png(file: Path, where: str, found: Regions) -> bytes:
+def mask_png(file: Path, where: str, areas: Regions) -> bytes:
     """All polygons and brushes of an image as one mask. Raises UnreadableImage for run lengths that break off."""
     try:
-        drawn = [brush.alpha(one.rle, width=one.width, height=one.height) for one in found.brushes]
+        drawn = [brush.alpha(one.rle, width=one.width, height=one.height) for one in areas.brushes]
     except ValueError as error:
         raise UnreadableImage(f"{where}: {error}.", next_step=_NEXT) from error
-    return shapes.mask_png(file, where, found.polygons, drawn)
+    return shapes.mask_png(file, where, areas.polygons, drawn)

@@ -53,18 +53,18 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
             next_step=f"Columns: {', '.join(COLUMNS)}.",
         )
     missing: list[str] = []
-    seen: dict[str, str] = {}
+    where_of: dict[str, str] = {}
     for where, row in rows:
         _require_texts(row, where)
         if not row["path"]:
             raise BadData(f"{where}: there is no path.", next_step="Name the image file.")
-        if row["path"] in seen:
+        if row["path"] in where_of:
             raise BadData(
-                f"{where}: {row['path']} is there already, {seen[row['path']]}.", next_step="Keep one of them."
+                f"{where}: {row['path']} is there already, {where_of[row['path']]}.", next_step="Keep one of them."
             )
-        seen[row["path"]] = where.rsplit(", ", 1)[-1]
+        where_of[row["path"]] = where.rsplit(", ", 1)[-1]
         files = [row[name] for name in ("path", "mask") if row.get(name)]
-        missing += [f"{file}, {seen[row['path']]}" for file in files if not folder.file(manifest.parent / file)]
+        missing += [f"{file}, {where_of[row['path']]}" for file in files if not folder.file(manifest.parent / file)]
     if missing:
         raise BadData(
             f"{manifest}: {len(missing)} files don't exist (first: {missing[0]}).",
@@ -170,13 +170,13 @@ def _text(value: Any) -> str | None:
 
 
 def _types(value: Any, where: str) -> tuple[str, ...]:
-    found = value.split(";") if isinstance(value, str) else value or ()
-    if not isinstance(found, list | tuple) or not all(isinstance(kind, str) for kind in found):
+    types = value.split(";") if isinstance(value, str) else value or ()
+    if not isinstance(types, list | tuple) or not all(isinstance(kind, str) for kind in types):
         raise BadData(
             f"{where}: its defect_types {str(value)[:60]} are no list of texts.",
             next_step="Write names, in CSV with semicolons between them.",
         )
-    return tuple(filter(None, map(str.strip, found)))
+    return tuple(filter(None, map(str.strip, types)))
 
 
 def _probability(value: Any, where: str) -> float | None:

@@ -25,19 +25,19 @@ _BRIGHT = 127  # of 255, as where masks are taken in
 
 def pairs(files: list[Path], folder: Path) -> dict[Path, Path]:
     """Image to mask. A PNG beside a file of the same stem and another format is that file's mask."""
-    there = set(files)
+    present = set(files)
     kept_apart = {_key(path, folder): path for path in files if _in_mask_folder(path, folder)}
-    found = {}
+    mask_of = {}
     for path in files:
         if _is_named_mask(path, folder):
             continue
         beside = [path.with_name(f"{path.stem}{_ENDING}.png")]
         if path.suffix.lower() != ".png":
             beside.append(path.with_suffix(".png"))
-        mask = next((candidate for candidate in beside if candidate in there), kept_apart.get(_key(path, folder)))
+        mask = next((candidate for candidate in beside if candidate in present), kept_apart.get(_key(path, folder)))
         if mask is not None:
-            found[path] = mask
-    return found
+            mask_of[path] = mask
+    return mask_of
 
 
 def recognises(folder: DeliveryFolder) -> bool:
@@ -133,5 +133,5 @@ def _label(mask: Path) -> str | None:
 
 
 def _extrema(opened: Image.Image) -> list[tuple[float, float]]:
-    found = (opened if opened.mode in ("L", "RGB", "1") else opened.convert("RGB")).getextrema()
-    return [found] if isinstance(found[0], int | float) else list(found)  # type: ignore[list-item,arg-type]
+    extrema = (opened if opened.mode in ("L", "RGB", "1") else opened.convert("RGB")).getextrema()
+    return [extrema] if isinstance(extrema[0], int | float) else list(extrema)  # type: ignore[list-item,arg-type]

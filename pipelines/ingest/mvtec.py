@@ -27,8 +27,8 @@ def _categories(folder: Path) -> list[Path]:
         if folder.is_dir()
         else []
     )
-    found = [path for path in candidates if (path / "train" / "good").is_dir() and (path / "test").is_dir()]
-    return found[:1] if found[:1] == [folder] else found
+    categories = [path for path in candidates if (path / "train" / "good").is_dir() and (path / "test").is_dir()]
+    return categories[:1] if categories[:1] == [folder] else categories
 
 
 def read(delivered: DeliveryFolder, shares: SplitShares, slice: str | None = None) -> Source:
@@ -69,9 +69,9 @@ def _category(
             remarks["image in no type's folder, taken without a label"].append(path.relative_to(folder).as_posix())
             kind = ""
         mask = category / "ground_truth" / kind / f"{path.stem}_mask.png"
-        there = side == "test" and delivered.file(mask) is not None
-        masks |= {mask} if there else set()
-        if not there and kind not in ("good", ""):
+        has_mask = side == "test" and delivered.file(mask) is not None
+        masks |= {mask} if has_mask else set()
+        if not has_mask and kind not in ("good", ""):
             remarks["defective image without a mask"].append(path.relative_to(folder).as_posix())
         deliveries.append(
             Delivery(
@@ -81,13 +81,13 @@ def _category(
                 label=(Label.GOOD if kind == "good" else Label.DEFECT).value if kind else None,
                 split=split_of.get(_name(path, folder), Split.TEST.value),
                 defect_types=() if kind in ("good", "") else (kind,),
-                mask=partial(delivered.read, mask) if there else None,
+                mask=partial(delivered.read, mask) if has_mask else None,
                 labelled_by=f"folder {kind}" if kind else None,
             )
         )
-    known = {*files, *masks}
+    used = {*files, *masks}
     for path in everything:
-        if path not in known:
+        if path not in used:
             lost = path.relative_to(category).parts[0] == "ground_truth"
             what = "mask without image" if lost else "image outside train and test, passed over"
             remarks[what].append(path.relative_to(folder).as_posix())

@@ -30,7 +30,12 @@ class Grouped:
 
 
 def grouped(
-    new: pa.Table, alone: Sequence[bool], prints: np.ndarray, known: pa.Table, known_prints: np.ndarray, tones: Tones
+    new: pa.Table,
+    alone: Sequence[bool],
+    prints: np.ndarray,
+    settled_rows: pa.Table,
+    settled_prints: np.ndarray,
+    tones: Tones,
 ) -> Grouped:
     """The part of every row of `new`: as stated, or that of its near duplicates where nobody stated one.
 
@@ -39,12 +44,12 @@ def grouped(
     gives those of an image by its place, the known ones first.
     """
     parts = new["part"].to_pylist()
-    before = len(known_prints)
+    before = len(settled_prints)
     movable = {int(number) + before for number in np.flatnonzero(alone)}
     if not movable:
         return Grouped(parts, joined=0, largest=0, alike=0)
-    everything = np.concatenate([known_prints, prints]) if before else prints
-    names = [*known["part"].to_pylist(), *parts]
+    everything = np.concatenate([settled_prints, prints]) if before else prints
+    names = [*settled_rows["part"].to_pylist(), *parts]
     # Images whose part is settled stand together for that part, so that a part can't grow without end, one by one.
     settled = [number for number in range(len(names)) if number not in movable]
     counts = Counter(names[number] for number in settled)
@@ -70,7 +75,7 @@ def grouped(
     )
 
 
-def split(new: pa.Table, known: pa.Table, shares: SplitShares) -> list[str | None]:
+def split(new: pa.Table, settled_rows: pa.Table, shares: SplitShares) -> list[str | None]:
     """The split of every row of `new`: its part's where that has one, the stated one, or the one that keeps the shares.
 
     The shares hold among the parts that are shared out here. Parts that came with a split (an official one, one for
@@ -78,12 +83,12 @@ def split(new: pa.Table, known: pa.Table, shares: SplitShares) -> list[str | Non
     other splits. Parts without a label wait for it. Raises BadData for a split that does not exist.
     """
     _require_existing(new)
-    settled = _split_by_part(known)
+    settled = _split_by_part(settled_rows)
     stated = _split_by_part(new)
     split_of = stated | settled  # a part that is known keeps its split, whatever the delivery says
-    strata = _strata(known, new)
+    strata = _strata(settled_rows, new)
     existing: dict[Stratum, Counter[str]] = defaultdict(Counter)
-    for part in _shared_out(known):
+    for part in _shared_out(settled_rows):
         if part in strata and part in settled:
             existing[strata[part]][settled[part]] += 1
     waiting = ((part, strata[part]) for part in new["part"].unique().to_pylist() if part in strata)
@@ -118,9 +123,9 @@ def _strata(*tables: pa.Table) -> dict[str, Stratum]:
     return {part: (min(slices[part]), min(labels[part])) for part in labels}  # "defect" comes before "good"
 
 
-def _shared_out(known: pa.Table) -> set[str]:
+def _shared_out(rows: pa.Table) -> set[str]:
     """Parts whose split was decided here: one of their photographs came without one."""
-    columns = _columns(known, "part", "split_stated", "synthetic")
+    columns = _columns(rows, "part", "split_stated", "synthetic")
     return {part for part, stated, synthetic in zip(*columns, strict=True) if not stated and not synthetic}
 
 

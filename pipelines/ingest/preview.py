@@ -66,10 +66,10 @@ def _tones(workspace: Workspace, photographs: pa.Table, deliveries: Sequence[Del
     kept = fingerprints.tones(workspace, photographs["file"].to_pylist())
 
     def read(places: Sequence[int]) -> np.ndarray:
-        there = [place for place in places if place < len(photographs)]
+        settled = [place for place in places if place < len(photographs)]
         new = [place - len(photographs) for place in places if place >= len(photographs)]  # places rise
         arriving = [same_photograph.tones(images.decode(deliveries[place].read())) for place in new]
         side = same_photograph.SIDE
-        return np.concatenate([kept(there), np.stack(arriving) if new else np.zeros((0, side, side), np.float32)])
+        return np.concatenate([kept(settled), np.stack(arriving) if new else np.zeros((0, side, side), np.float32)])
 
     return read

@@ -31,8 +31,8 @@ def upright_size(path: Path) -> Size | None:
             with Image.open(path, formats=images.FORMATS) as opened:
                 width, height = opened.size
                 # Pillow turns a TIFF's size by itself, and would decode a whole PNG in search of EXIF.
-                told = opened.format != "TIFF" and (opened.format != "PNG" or "exif" in opened.info)
-                turned = told and opened.getexif().get(_ORIENTATION) in _ON_THE_SIDE
+                asks_exif = opened.format != "TIFF" and (opened.format != "PNG" or "exif" in opened.info)
+                turned = asks_exif and opened.getexif().get(_ORIENTATION) in _ON_THE_SIDE
         return (height, width) if turned else (width, height)
     except Exception:  # Pillow's plugins raise OSError, SyntaxError, struct.error … ; and deep TIFFs it does not know
         try:
@@ -49,12 +49,12 @@ def numbers(values: Any, where: str, what: str) -> list[float]:
             raise TypeError
         if any(isinstance(value, bool) for value in values):
             raise TypeError
-        found = [float(value) for value in values]
+        result = [float(value) for value in values]
     except (TypeError, ValueError, OverflowError) as error:
         raise BadData(f"{where}: {what} {_short(values)} is no list of numbers.", next_step="Correct it.") from error
-    if not all(map(math.isfinite, found)):
+    if not all(map(math.isfinite, result)):
         raise BadData(f"{where}: {what} {_short(values)} holds a number that is not finite.", next_step="Correct it.")
-    return found
+    return result
 
 
 def _short(values: Any) -> str:
@@ -71,10 +71,10 @@ def box(values: Any, kind: Any, where: str) -> Box:
         raise BadData(
             f"{where}: the type of defect {str(kind)[:60]} is no text.", next_step="Write a name in quotes, or nothing."
         )
-    found = numbers(values, where, "box")
-    if len(found) != 4:
-        raise BadData(f"{where}: a box has 4 numbers, not {len(found)}.", next_step="Correct it.")
-    x, y, width, height = (round(value, _DECIMALS) + 0.0 for value in found)
+    sides = numbers(values, where, "box")
+    if len(sides) != 4:
+        raise BadData(f"{where}: a box has 4 numbers, not {len(sides)}.", next_step="Correct it.")
+    x, y, width, height = (round(value, _DECIMALS) + 0.0 for value in sides)
     if width <= 0 or height <= 0:
         raise BadData(
             f"{where}: the box has no area, it is {width:g} wide and {height:g} high.",
@@ -85,12 +85,14 @@ def box(values: Any, kind: Any, where: str) -> Box:
 
 def polygon(values: Any, where: str) -> list[float]:
     """x, y, x, y, … of at least three corners."""
-    found = numbers(values, where, "polygon")
-    if len(found) % 2:
-        raise BadData(f"{where}: the polygon has an odd number of coordinates, {len(found)}.", next_step="Correct it.")
-    if len(found) < 6:
+    coordinates = numbers(values, where, "polygon")
+    if len(coordinates) % 2:
+        raise BadData(
+            f"{where}: the polygon has an odd number of coordinates, {len(coordinates)}.", next_step="Correct it."
+        )
+    if len(coordinates) < 6:
         raise BadData(f"{where}: the polygon has fewer than three corners.", next_step="Correct it or take it out.")
-    return found
+    return coordinates
 
 
 def bounds(points: Sequence[float]) -> tuple[float, float, float, float]:

@@ -31,9 +31,9 @@ def assign(
     counts = {stratum: Counter(counter) for stratum, counter in (existing or {}).items()}
     assigned: dict[str, str] = {}
     for part, stratum in sorted(dict(parts).items(), key=lambda item: _hash(item[0])):
-        there = counts.setdefault(stratum, Counter())
-        split = min(target, key=lambda name: (there[name] + 0.5) / target[name])
-        there[split] += 1
+        of_stratum = counts.setdefault(stratum, Counter())
+        split = min(target, key=lambda name: (of_stratum[name] + 0.5) / target[name])
+        of_stratum[split] += 1
         assigned[part] = split.value
     return assigned
 

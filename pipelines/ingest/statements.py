@@ -17,8 +17,8 @@ Size = tuple[int, int]  # width, height
 
 def problem(delivery: Delivery, size: Size | None) -> str | None:
     """Why this image can't be taken in as it is delivered; None where it can. `size` is unknown for what is no image."""
-    for found in (_names(delivery), _label(delivery), _boxes(delivery, size)):
-        if (wrong := next(found, None)) is not None:
+    for problems in (_names(delivery), _label(delivery), _boxes(delivery, size)):
+        if (wrong := next(problems, None)) is not None:
             return wrong
     return None
 

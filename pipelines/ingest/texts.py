@@ -56,11 +56,11 @@ def json_files(folder: DeliveryFolder, holds: Callable[[bytes], bool]) -> list[P
     """The JSON file itself, or those in a folder and its `annotations/`, whose bytes pass a test."""
     path = folder.named
     if path.is_dir():
-        found = [file for place in (path, path / "annotations") for file in sorted(place.glob("*.json"))]
-        found = found if len(found) <= _MOST_JSON_FILES else []
+        files = [file for place in (path, path / "annotations") for file in sorted(place.glob("*.json"))]
+        files = files if len(files) <= _MOST_JSON_FILES else []
     else:
-        found = [path] if path.suffix.lower() == ".json" else []
-    return [file for file in found if folder.file(file) and holds(folder.read(file))]
+        files = [path] if path.suffix.lower() == ".json" else []
+    return [file for file in files if folder.file(file) and holds(folder.read(file))]
 
 
 def only_json_file(folder: DeliveryFolder, holds: Callable[[bytes], bool], kind: str) -> Path:
@@ -68,11 +68,11 @@ def only_json_file(folder: DeliveryFolder, holds: Callable[[bytes], bool], kind:
     path = folder.named
     if path.is_file():
         return path
-    found = json_files(folder, holds)
-    if len(found) != 1:
-        names = ", ".join(file.relative_to(path).as_posix() for file in found) or "none"
+    files = json_files(folder, holds)
+    if len(files) != 1:
+        names = ", ".join(file.relative_to(path).as_posix() for file in files) or "none"
         raise BadData(
-            f"{path} has {len(found)} {kind} files ({names}); which one is meant?",
-            next_step=f"defectloop ingest {found[0] if found else path / 'FILE.json'}",
+            f"{path} has {len(files)} {kind} files ({names}); which one is meant?",
+            next_step=f"defectloop ingest {files[0] if files else path / 'FILE.json'}",
         )
-    return found[0]
+    return files[0]

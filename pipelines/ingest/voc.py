@@ -47,7 +47,7 @@ def pairs(files: list[Path], notes: list[Path]) -> dict[Path, Path]:
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in notes:
         by_stem[path.stem].append(path)
-    found: dict[Path, Path] = {}
+    notes_of: dict[Path, Path] = {}
     image_of: dict[Path, Path] = {}
     for image in files:
         near = sorted(by_stem.get(image.stem, ()), key=lambda path: _distance(image, path))
@@ -60,9 +60,9 @@ def pairs(files: list[Path], notes: list[Path]) -> dict[Path, Path]:
                 f"{near[0]} belongs to two images, {image_of[near[0]]} and {image}.",
                 next_step="Rename one of the images.",
             )
-        found[image] = near[0]
+        notes_of[image] = near[0]
         image_of[near[0]] = image
-    return found
+    return notes_of
 
 
 def _distance(image: Path, notes: Path) -> int:
@@ -86,7 +86,7 @@ def boxes(folder: DeliveryFolder, path: Path) -> tuple[list[Box], tuple[int, int
             f"{path} is no Pascal VOC file: it holds {names.shown(tree.getroot().tag)[:60]}, not annotation.",
             next_step="Take it out of the delivery, or write it as Pascal VOC.",
         )
-    found = []
+    result = []
     for number, item in enumerate(tree.iterfind("object"), start=1):
         where = f"{path}, object {number}"
         sides = [item.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
@@ -94,29 +94,29 @@ def boxes(folder: DeliveryFolder, path: Path) -> tuple[list[Box], tuple[int, int
             raise BadData(f"{where} has no complete bndbox.", next_step="Correct the file.")
         left, top, right, bottom = shapes.numbers(sides, where, "bndbox")
         kind = (item.findtext("name") or "").strip() or "defect"
-        found.append(shapes.box((left - 1, top - 1, right - left + 1, bottom - top + 1), kind, where))
+        result.append(shapes.box((left - 1, top - 1, right - left + 1, bottom - top + 1), kind, where))
     stated = (tree.findtext("size/width") or "", tree.findtext("size/height") or "")
-    known = all(side.isdecimal() and len(side) < _MOST_DIGITS for side in stated)
-    size = (int(stated[0]), int(stated[1])) if known else None
-    return found, size if size and all(size) else None
+    has_size = all(side.isdecimal() and len(side) < _MOST_DIGITS for side in stated)
+    size = (int(stated[0]), int(stated[1])) if has_size else None
+    return result, size if size and all(size) else None
 
 
 def _delivery(
     path: Path, notes: Path | None, folder: DeliveryFolder, slice: str | None, remarks: dict[str, list[str]]
 ) -> Delivery:
     name = folder.name_of(path)
-    found, stated = boxes(folder, notes) if notes else (None, None)
+    objects, stated = boxes(folder, notes) if notes else (None, None)
     if notes is None:
         remarks["image without an XML file, taken without a label"].append(name)
     if stated and shapes.upright_size(path) not in (stated, None):
         remarks["image of another size than its XML file says: its boxes may be off"].append(name)
-    label = None if found is None else (Label.DEFECT if found else Label.GOOD).value
+    label = None if objects is None else (Label.DEFECT if objects else Label.GOOD).value
     return Delivery(
         name=name,
         read=partial(folder.read, path),
         slice=slice or "default",
         label=label,
-        defect_types=tuple(dict.fromkeys(box.defect_type or "defect" for box in found or ())),
-        boxes=found,
+        defect_types=tuple(dict.fromkeys(box.defect_type or "defect" for box in objects or ())),
+        boxes=objects,
         labelled_by=None if notes is None else f"Pascal VOC {notes.name}",
     )

@@ -35,10 +35,10 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     files = folder.images()
     remarks: dict[str, list[str]] = defaultdict(list)
     notes = {path: _label_file(path, folder.path) for path in files}
-    known = set(notes.values())
+    used = set(notes.values())
     for path in folder.found((".txt",)):
         inside = "labels" in path.relative_to(folder.path).parts[:-1]
-        if path not in known and inside and path.name not in NAME_LISTS:
+        if path not in used and inside and path.name not in NAME_LISTS:
             remarks["label file without image"].append(folder.name_of(path))
     return Source(
         folder.root.name, [_delivery(path, notes[path], folder, names, slice, remarks) for path in files], remarks
@@ -93,29 +93,29 @@ def _delivery(
 ) -> Delivery:
     relative = path.relative_to(folder.path)
     split = next((splits.NAMED[part].value for part in relative.parts[:-1] if part in splits.NAMED), None)
-    said: dict = {}
+    ground_truth: dict = {}
     if folder.file(notes):
         size = shapes.upright_size(path)
         # An image that can't be read is taken in nevertheless, for the contract to name; only its pixels are unknown.
-        found, polygons = _parse(read_text(folder, notes), notes, names, *(size or (1, 1)))
-        said = {
-            "label": (Label.DEFECT if found else Label.GOOD).value,
-            "defect_types": tuple(dict.fromkeys(box.defect_type for box in found if box.defect_type)),
-            "boxes": found if size else None,
+        objects, polygons = _parse(read_text(folder, notes), notes, names, *(size or (1, 1)))
+        ground_truth = {
+            "label": (Label.DEFECT if objects else Label.GOOD).value,
+            "defect_types": tuple(dict.fromkeys(box.defect_type for box in objects if box.defect_type)),
+            "boxes": objects if size else None,
             "mask": partial(shapes.mask_png, path, str(notes), polygons) if polygons else None,
             "labelled_by": f"YOLO {notes.name}",
         }
     else:
         remarks["image without a label file, taken without a label"].append(relative.as_posix())
     return Delivery(
-        name=relative.as_posix(), read=partial(folder.read, path), slice=slice or "default", split=split, **said
+        name=relative.as_posix(), read=partial(folder.read, path), slice=slice or "default", split=split, **ground_truth
     )
 
 
 def _parse(
     lines: str, notes: Path, names: dict[int, str | None], width: int, height: int
 ) -> tuple[list[Box], Polygons]:
-    found: list[Box] = []
+    objects: list[Box] = []
     polygons: Polygons = []
     for number, text in enumerate(lines.splitlines(), start=1):
         if not text.strip():
@@ -131,7 +131,7 @@ def _parse(
         name = names[int(kind)]
         if len(shares) == 4:
             x, y, w, h = shares[0] * width, shares[1] * height, shares[2] * width, shares[3] * height
-            found.append(shapes.box((x - w / 2, y - h / 2, w, h), name, where))
+            objects.append(shapes.box((x - w / 2, y - h / 2, w, h), name, where))
         elif len(shares) < 6:
             raise BadData(
                 f"{where}: {len(shares)} numbers after the class are neither a box (4) nor a polygon (6, 8, …).",
@@ -141,5 +141,5 @@ def _parse(
             points = shapes.polygon(shares, where)
             pixels = [value * (height if at % 2 else width) for at, value in enumerate(points)]
             polygons.append(pixels)
-            found.append(shapes.box(shapes.bounds(pixels), name, where))
-    return found, polygons
+            objects.append(shapes.box(shapes.bounds(pixels), name, where))
+    return objects, polygons

@@ -70,14 +70,14 @@ def _plain(value: Any) -> Any:
 
 def carried(row: dict[str, Any], sealed: str) -> dict[str, Any]:
     """What goes beside the image of a row. Absent keys are null."""
-    said = {name: row.get(name) for name in (*_IMAGE, *_GROUND_TRUTH)}
-    found: dict[str, Any] = {
+    columns = {name: row.get(name) for name in (*_IMAGE, *_GROUND_TRUTH)}
+    kept: dict[str, Any] = {
         name: value
-        for name, value in said.items()
+        for name, value in columns.items()
         if name == "split_stated" or (value is not None and value is not False and value != [])
     }
     boxes = row["boxes"]
-    return found | {"n_boxes": None if boxes is None else len(boxes), "seal": sealed}
+    return kept | {"n_boxes": None if boxes is None else len(boxes), "seal": sealed}
 
 
 def unchanged(held: Any, sealed: str) -> bool:
@@ -95,18 +95,18 @@ def fields(held: Any, sealed: str, where: str) -> dict[str, Any]:
     if not isinstance(held, dict):
         raise BadData(f"{where}: `{KEY}` is no object.", next_step=f"Take `{KEY}` out or hand the dataset over again.")
     same = unchanged(held, sealed)
-    found = {name: held[name] for name in _IMAGE if held.get(name) is not None}
+    values = {name: held[name] for name in _IMAGE if held.get(name) is not None}
     if same:
-        found |= {name: held.get(name) for name in _GROUND_TRUTH}
-        found["defect_types"] = held.get("defect_types") or []
-    for name, value in found.items():
+        values |= {name: held.get(name) for name in _GROUND_TRUTH}
+        values["defect_types"] = held.get("defect_types") or []
+    for name, value in values.items():
         if value is not None and not (_IMAGE | _GROUND_TRUTH)[name](value):
             raise BadData(
                 f"{where}: `{KEY}` says {name} is {value!r}.",
                 next_step=f"Correct it, or take `{KEY}` out: it is what defectloop remembers of the image.",
             )
     if same:
-        found["defect_types"] = tuple(found["defect_types"])
+        values["defect_types"] = tuple(values["defect_types"])
         if not held.get("n_boxes"):  # there are none, or nobody looked; what stands there goes with the mask
-            found["boxes"] = None if held.get("n_boxes") is None else []
-    return found
+            values["boxes"] = None if held.get("n_boxes") is None else []
+    return values

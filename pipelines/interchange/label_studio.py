@@ -8,5 +8,5 @@ from typing import Any
 
 def content(kind: str, labels: Sequence[str], numbers: Mapping[str, Any]) -> list[Any]:
     """What a person would have to change to say something else; `kind` is choices, rectangle, polygon, ellipse or brush."""
-    told = {name: value for name, value in numbers.items() if name != "rotation" or value}
-    return [kind, list(labels), told]
+    stated = {name: value for name, value in numbers.items() if name != "rotation" or value}
+    return [kind, list(labels), stated]
