@@ -57,12 +57,12 @@ def measure(data: Path, where: Path, few: int | None, method: str, seed: int) ->
     from pyarrow import compute
     from sklearn.metrics import roc_auc_score
 
-    from models import annotation_table
-    from models.metrics import recall_at
+    from models.dataset import annotation_table
+    from models.metrics.verdict_metrics import recall_at
     from models.vocabulary import Verdict
-    from pipelines import evaluate, export, train
     from pipelines.ingest import ingest
     from pipelines.initialise import init
+    from pipelines.training import evaluate, export, train
 
     place = init(where / f"{method}-{few or 'all'}-{seed}", "bottles")
     ingest.ingest(place, str(data))

@@ -41,12 +41,13 @@ def measure(where: Path, seed: int, changes: dict[str, dict[str, Any]]) -> Resul
     """Ingest, train and export in a fresh workspace below `where`, whose features all seeds share."""
     from sklearn.metrics import f1_score, roc_auc_score
 
-    from models import annotation_table, evaluation
-    from models.runtime import Detector
+    from models.dataset import annotation_table
+    from models.detector.runtime import Detector
+    from models.evaluation import evaluation
     from models.vocabulary import Split
-    from pipelines import export, train
     from pipelines.ingest import ingest
     from pipelines.initialise import init
+    from pipelines.training import export, train
 
     place = init(where / f"seed-{seed}", "cells")
     ingest.ingest(place, "elpv")

@@ -34,10 +34,13 @@ class Result:
 
 
 def measure(data: Path, where: Path, seed: int) -> Result:
-    from models import annotation_table, examples, images, kinds, type_metrics
-    from models.onnx_graphs import NETWORK, export, with_preprocessing
-    from models.preprocessing import session_of
-    from models.runtime import INPUT, as_input
+    from models.dataset import annotation_table, examples
+    from models.detector.onnx_graphs import NETWORK, export, with_preprocessing
+    from models.detector.preprocessing import session_of
+    from models.detector.runtime import INPUT, as_input
+    from models.images import codec
+    from models.metrics import type_metrics
+    from models.training import kinds
     from models.vocabulary import Split
     from pipelines.ingest import ingest
     from pipelines.initialise import init
@@ -57,7 +60,7 @@ def measure(data: Path, where: Path, seed: int) -> Result:
     graph = with_preprocessing(export(trained.network, size, trained.network.outputs), size)
     session = session_of(graph, threads=2)
     wanted = [f"{NETWORK}type_logits"]
-    logits = np.concatenate([session.run(wanted, {INPUT: as_input(images.read(file))})[0] for file in test.files])
+    logits = np.concatenate([session.run(wanted, {INPUT: as_input(codec.read(file))})[0] for file in test.files])
     truth = np.zeros_like(logits, dtype=bool)
     for row, types in enumerate(test.types):
         truth[row, list(types)] = True

@@ -48,7 +48,7 @@ def measure(data: Path, where: Path, seed: int, threads: int, changes: dict | No
     """Ingest, train, export and evaluate in a fresh workspace below `where`."""
     import torch
 
-    from pipelines import evaluate, export, train
+    from pipelines.training import evaluate, export, train
 
     torch.set_num_threads(threads)
     place = line_of(data, where / f"seed-{seed}", seed, changes or {})

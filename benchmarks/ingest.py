@@ -60,7 +60,7 @@ def run_step(name: str, root: Path, delivery: Path) -> None:
 
     from pipelines import workspace
     from pipelines.ingest.ingest import ingest
-    from pipelines.validate import validate
+    from pipelines.validation.validate import validate
 
     place = workspace.at(root)
     started = time.perf_counter()

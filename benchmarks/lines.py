@@ -12,8 +12,9 @@ import pyarrow as pa
 import yaml
 from pyarrow import parquet
 
-from models import annotation_table, images
-from models.runtime import Detector
+from models.dataset import annotation_table
+from models.detector.runtime import Detector
+from models.images import codec
 from models.vocabulary import Split
 from pipelines.adapters import dataset_versions, git
 from pipelines.workspace import Workspace
@@ -57,7 +58,7 @@ def drawn(
 
 
 def tested(place: Workspace) -> list[Row]:
-    """What `evaluate` saw: one row per test image, as `models.evaluation.predict` has them."""
+    """What `evaluate` saw: one row per test image, as `models.evaluation.evaluation.predict` has them."""
     return list(parquet.read_table(place.artifacts / "evaluate" / "predictions.parquet").to_pylist())
 
 
@@ -65,7 +66,7 @@ def milliseconds(place: Workspace, most: int = 60) -> float:
     """The median from image array to prediction, over at most so many test images."""
     detector, taken = Detector(place.artifacts / "export" / "detector.onnx"), []
     for row in tested(place)[:most]:
-        image = images.read(place.data / row["file"])
+        image = codec.read(place.data / row["file"])
         begun = time.perf_counter()
         detector.predict(image)
         taken.append(time.perf_counter() - begun)

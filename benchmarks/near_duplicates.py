@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import look_alikes, page
-from models import images, near_duplicates, part_grouping, same_photograph
-from models.near_duplicates import FAINT, SIMILAR
+from models.images import codec, near_duplicates, part_grouping, same_photograph
+from models.images.near_duplicates import FAINT, SIMILAR
 
 MAX_FALSE = 0.001  # pairs an image
 PARTS = 600  # of a generated series
@@ -78,7 +78,7 @@ class Result:
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     sink = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(sink, format="JPEG", quality=quality)
-    return images.decode(sink.getvalue())
+    return codec.decode(sink.getvalue())
 
 
 def cropped(image: np.ndarray, share: float) -> np.ndarray:
@@ -108,7 +108,7 @@ def measure(name: str, stock: Stock) -> Result:
     originals = np.random.default_rng(3).permutation(stock.n)[: COPIES * len(KINDS)].tolist()
     kinds = [kind for kind in KINDS for _ in range(COPIES)][: len(originals)]
     planted = _described(
-        KINDS[kind](images.to_rgb8(stock.read(number))) for kind, number in zip(kinds, originals, strict=True)
+        KINDS[kind](codec.to_rgb8(stock.read(number))) for kind, number in zip(kinds, originals, strict=True)
     )
     prints, tones = np.concatenate([prints, planted[0]]), np.concatenate([tones, planted[1]])
     both = near_duplicates.find(prints, least=FAINT)
@@ -170,7 +170,7 @@ def _files(name: str, files: Sequence[Path]) -> Stock:
             return cells[0] in VISITED_TWICE and cells[1] - cells[0] == SECOND_VISIT
         return bool(first.read_bytes() == second.read_bytes())
 
-    return Stock(len(files), lambda number: images.read(files[number]), one_part)
+    return Stock(len(files), lambda number: codec.read(files[number]), one_part)
 
 
 def report(results: Sequence[Result]) -> str:

@@ -67,10 +67,10 @@ def measure(data: Path, where: Path, seed: int, threads: int, changes: dict[str,
     import torch
     from sklearn.metrics import roc_auc_score
 
-    from models import annotation_table
-    from pipelines import evaluate, export, train
+    from models.dataset import annotation_table
     from pipelines.ingest import ingest
     from pipelines.initialise import init
+    from pipelines.training import evaluate, export, train
 
     torch.set_num_threads(threads)
     place = init(where / f"seed-{seed}", "tiles")

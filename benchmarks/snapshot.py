@@ -16,8 +16,9 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks import page, stock
-from pipelines import history, validate
-from pipelines.snapshot import snapshot
+from pipelines.snapshots import history
+from pipelines.snapshots.snapshot import snapshot
+from pipelines.validation import validate
 from pipelines.workspace import Workspace
 
 MAX_RATIO = 2.0

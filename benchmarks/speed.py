@@ -66,10 +66,11 @@ def sealed(where: Path, backbone: str, image_size_px: int) -> tuple[Any, Any]:
     import onnx
     import torch
 
-    from models import backbones, onnx_graphs
-    from models.calibration import Calibrator
     from models.classification.network import Network
-    from models.runtime import Detector, DetectorMetadata
+    from models.detector import onnx_graphs
+    from models.detector.runtime import Detector, DetectorMetadata
+    from models.thresholds.calibration import Calibrator
+    from models.training import backbones
     from models.vocabulary import OperatingPoint
 
     torch.manual_seed(0)
@@ -95,8 +96,8 @@ def inference(where: Path, image_size_px: int) -> list[Ratio]:
     import torch
     from torch.nn import functional
 
-    from models import images
-    from models.runtime import INPUT, OUTPUTS, as_input
+    from models.detector.runtime import INPUT, OUTPUTS, as_input
+    from models.images import codec
 
     network, detector = sealed(where, "tf_efficientnet_lite0", image_size_px)
     picture = np.random.default_rng(0).integers(0, 255, (SIDE_PX, SIDE_PX, 1)).astype(np.uint8)
@@ -113,9 +114,9 @@ def inference(where: Path, image_size_px: int) -> list[Ratio]:
     files = []
     for number in range(BATCH):
         files.append(where / f"{number}.png")
-        files[-1].write_bytes(images.encode_png(np.roll(picture, number, axis=0)))
+        files[-1].write_bytes(codec.encode_png(np.roll(picture, number, axis=0)))
     many, alone = by_turns(
-        lambda: list(detector.predict_many(map(images.read, files))),
+        lambda: list(detector.predict_many(map(codec.read, files))),
         lambda: [detector.session.run(OUTPUTS, ready) for _ in files],
         ROUNDS // 2,
     )
@@ -134,14 +135,15 @@ def inference(where: Path, image_size_px: int) -> list[Ratio]:
 
 
 def training(where: Path, image_size_px: int, batches: int) -> Ratio:
-    """One epoch of whole fine-tuning on pixels in memory, through `models.fitting.fit` and as a bare loop."""
+    """One epoch of whole fine-tuning on pixels in memory, through `models.training.fitting.fit` and as a bare loop."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    from models import backbones, params
+    from models import params
     from models.classification.lightning_module import FromPixels
     from models.classification.network import Network
-    from models.fitting import fit
+    from models.training import backbones
+    from models.training.fitting import fit
 
     chosen = params.load(Path(__file__).parents[1] / "params.yaml").train
     chosen = chosen.model_copy(update={"finetune": "all", "epochs": 1, "batch_size": 16})

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models import annotation_table
+from models.dataset import annotation_table
 from models.vocabulary import Label, Split
 from pipelines.initialise import init
 from pipelines.workspace import Workspace

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from pipelines import validate
 from pipelines.amounts import of_them
-from pipelines.gate import Decision
+from pipelines.inspection.predict import ReplayReport
 from pipelines.ledger.tables import DriftCheck
-from pipelines.model_table import model_rows
-from pipelines.predict import ReplayReport
+from pipelines.promotion.gate import Decision
+from pipelines.promotion.model_table import model_rows
+from pipelines.validation import validate
 from pipelines.workspace import Workspace
 
 

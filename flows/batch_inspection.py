@@ -8,7 +8,7 @@ from prefect import flow, task
 
 from flows import artifacts, attached
 from pipelines import workspace as workspaces
-from pipelines.predict import ReplayReport
+from pipelines.inspection.predict import ReplayReport
 from pipelines.workspace import Workspace
 
 
@@ -23,6 +23,6 @@ def batch_inspection(workspace: str, source: str, slice: str | None = None) -> R
 
 @task
 def inspect_folder(workspace: Workspace, source: Path, slice: str | None) -> ReplayReport:
-    from pipelines.predict import replay_folder
+    from pipelines.inspection.predict import replay_folder
 
     return replay_folder(workspace, source, slice=slice)

@@ -39,7 +39,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         checks.quarantine,
         snapshots.snapshot,
         snapshots.snapshots,
-        snapshots.handover,
+        snapshots.export,
     ),
     "Models": (training.train, training.evaluate, training.compare, training.promote, training.rollback),
     "Production": (
@@ -57,6 +57,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.command("handover", hidden=True)(snapshots.export)  # its former name, in people's scripts
 
 
 def main() -> None:

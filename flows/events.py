@@ -41,7 +41,8 @@ def send(event: Event, again: str) -> None:
     """Deliver one event over HTTP, which answers only once the server has it (the websocket client does not say).
 
     Every delivery has an id of its own, because the server drops one that it saw before, and the first may have come before
-    the deployment did. The ledger's id is in the content, and `pipelines.retrain` takes the same one for the same request.
+    the deployment did. The ledger's id is in the content, and `pipelines.retraining.retrain` takes the same one for the
+    same request.
     """
     resource = Resource({"prefect.resource.id": resource_id(event.line), "prefect.resource.name": event.line})
     payload = {"line": event.line, "event_id": event.id, **event.payload}

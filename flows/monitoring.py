@@ -32,14 +32,14 @@ def monitoring(workspace: str) -> DriftCheck:
 @task
 def finish_interrupted(workspace: Workspace) -> int:
     """A promotion or rollback whose process was killed is finished by whoever comes next; returns how many were."""
-    from pipelines.promote import finish_interrupted
+    from pipelines.promotion.promote import finish_interrupted
 
     return len(finish_interrupted(workspace))
 
 
 @task
 def check_drift(workspace: Workspace) -> DriftCheck:
-    from pipelines.monitor import monitor
+    from pipelines.monitoring.monitor import monitor
 
     return monitor(workspace)
 

@@ -19,15 +19,15 @@ from prefect import flow, runtime, task
 from flows import attached
 from flows.training import LOCK_WAIT_S, Outcome, train_and_promote
 from models.errors import Busy, DefectloopError, NotReady
-from pipelines import clone, retrain
 from pipelines import workspace as workspaces
-from pipelines.ingest import ingest, reviewed
+from pipelines.ingest import ingest
 from pipelines.ledger import campaigns, events, requests, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, RetrainingRequest, now
 from pipelines.locks import line_lock, retraining_lock
-from pipelines.retrain import Reason
-from pipelines.review import campaign
+from pipelines.retraining import clone, retrain
+from pipelines.retraining.retrain import Reason
+from pipelines.review import campaign, reviewed
 from pipelines.workspace import Workspace
 
 MANUAL = "manual"

@@ -10,22 +10,22 @@ from prefect import task
 from pipelines import line_defect_rate
 from pipelines.adapters.dataset_versions import run_stage
 from pipelines.adapters.model_registry import ModelVersion
-from pipelines.gate import Decision
-from pipelines.snapshot import Snapshot
-from pipelines.validate import ValidationReport
+from pipelines.promotion.gate import Decision
+from pipelines.snapshots.snapshot import Snapshot
+from pipelines.validation.validate import ValidationReport
 from pipelines.workspace import Workspace
 
 
 @task
 def validate(workspace: Workspace) -> ValidationReport:
-    from pipelines.validate import validate
+    from pipelines.validation.validate import validate
 
     return validate(workspace)
 
 
 @task
 def snapshot(workspace: Workspace) -> Snapshot:
-    from pipelines.snapshot import snapshot
+    from pipelines.snapshots.snapshot import snapshot
 
     return snapshot(workspace)
 
@@ -47,13 +47,13 @@ def evaluate(workspace: Workspace) -> bool:
 
 @task
 def register(workspace: Workspace) -> ModelVersion:
-    from pipelines.register import register
+    from pipelines.training.register import register
 
     return register(workspace)
 
 
 @task
 def promote(workspace: Workspace, version: str) -> Decision:
-    from pipelines.promote import promote
+    from pipelines.promotion.promote import promote
 
     return promote(workspace, version)

@@ -12,7 +12,7 @@ from pipelines import workspace as workspaces
 from pipelines.ledger import reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.locks import line_lock
-from pipelines.snapshot import record_outputs
+from pipelines.snapshots.snapshot import record_outputs
 from pipelines.workspace import Workspace
 
 LOCK_WAIT_S = 3600.0  # a second training of the same line waits for the first

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models import intervals
 from models.files import read_json
-from models.intervals import Interval
+from models.metrics import intervals
+from models.metrics.intervals import Interval
 from models.vocabulary import Label
 from pipelines.ledger import random_reviews
 from pipelines.ledger.ledger import Ledger

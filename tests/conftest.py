@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from models import images
+from models.images import codec
 from pipelines import workspace as workspaces
 from pipelines.adapters import git
 from pipelines.ingest import ingest
@@ -61,7 +61,7 @@ def picture(seed: int, *, defective: bool, bright: bool = False) -> bytes:
     if defective:
         row, column = random.integers(10, 40, 2)
         part[row : row + 14, column : column + 5] = 20
-    return images.encode_png(np.clip(part, 0, 255).astype(np.uint8))
+    return codec.encode_png(np.clip(part, 0, 255).astype(np.uint8))
 
 
 def write_parts(folder: Path, n: int, *, first: int = 0, bright: bool = False) -> Path:
@@ -122,8 +122,11 @@ def champion_workspace(champion_root: Path) -> Workspace:
 
 def make_champion(place: Workspace) -> None:
     """Every step from data to champion, without the flow around it."""
-    from pipelines import promote, register, snapshot, validate
     from pipelines.adapters import dataset_versions
+    from pipelines.promotion import promote
+    from pipelines.snapshots import snapshot
+    from pipelines.training import register
+    from pipelines.validation import validate
 
     validate.validate(place)
     snapshot.snapshot(place)
@@ -182,8 +185,9 @@ def own_champion(tmp_path: Path, champion_root: Path) -> Workspace:
     import json
     import shutil
 
-    from pipelines import promote, register
     from pipelines.adapters import tracking
+    from pipelines.promotion import promote
+    from pipelines.training import register
 
     root = tmp_path / "own"
     shutil.copytree(

@@ -10,8 +10,8 @@ import typer
 from flows.commands.options import LISTED, JsonOption, WorkspaceOption, answer, open_workspace
 
 if TYPE_CHECKING:
-    from pipelines.quarantine import Quarantined
-    from pipelines.validate import ValidationReport
+    from pipelines.image_files.quarantine import Quarantined
+    from pipelines.validation.validate import ValidationReport
     from pipelines.workspace import Workspace
 
 
@@ -48,7 +48,7 @@ def audit(
 
 def _audit_hashes(place: Workspace, *, repair: bool, as_json: bool) -> None:
     from models.errors import BadData
-    from pipelines import file_hashes, originals
+    from pipelines.image_files import file_hashes, originals
 
     if repair:
         report = originals.repair(place)
@@ -76,7 +76,7 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 
     Example: defectloop validate --workspace bottles
     """
-    from pipelines.validate import validate
+    from pipelines.validation.validate import validate
 
     place = open_workspace(workspace)
     report = validate(place)
@@ -86,7 +86,7 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 
 
 def _validated(report: ValidationReport) -> list[str]:
-    from pipelines.validate import summary
+    from pipelines.validation.validate import summary
 
     lines = [summary(report)]
     lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined[:LISTED]]
@@ -134,7 +134,7 @@ def quarantine(
 
     Example: defectloop quarantine release --reason "width is not" --reviewer "quality lab"
     """
-    from pipelines import quarantine as stored
+    from pipelines.image_files import quarantine as stored
     from pipelines.ingest import released
 
     place = open_workspace(workspace)
@@ -154,7 +154,7 @@ def quarantine(
 
 def _by_reason(entries: list[Quarantined], *, whole: bool) -> str:
     """Grouped for a terminal; the first few of each reason, unless one reason was asked for."""
-    from pipelines.quarantine import by_reason
+    from pipelines.image_files.quarantine import by_reason
 
     lines = []
     for why, members in by_reason(entries).items():

@@ -186,7 +186,7 @@ def synthesize(
 
     Example: defectloop synthesize --kinds scratch,crack,paste --count 20 --preview page.html
     """
-    from pipelines import synthesis_page, synthesize
+    from pipelines.synthesis import synthesis_page, synthesize
 
     place = open_workspace(workspace)
     chosen = list(synthesize.kinds_of(kinds))
@@ -212,7 +212,7 @@ def augmentations(
 
     Example: defectloop augmentations --out page.html
     """
-    from pipelines import augmentation_page
+    from pipelines.synthesis import augmentation_page
 
     place = open_workspace(workspace)
     page = augmentation_page.write(place, out or place.artifacts / "augmentations.html")

@@ -45,7 +45,7 @@ def inspect(
     """
     from models.errors import BadInput
     from models.files import require_writable
-    from pipelines.predict import inspect_file, open_inspector, part_verdict
+    from pipelines.inspection.predict import inspect_file, open_inspector, part_verdict
 
     place = open_workspace(workspace)
     pictures = heatmaps or place.state / "heatmaps"
@@ -94,7 +94,7 @@ def replay(
 
     Example: defectloop replay night-shift/ --slice poly
     """
-    from pipelines.predict import replay_folder
+    from pipelines.inspection.predict import replay_folder
 
     report = replay_folder(
         open_workspace(workspace), source, slice=slice, part_from=part_from, allow_outside=allow_outside
@@ -158,7 +158,7 @@ def trace(
 
     Example: defectloop trace cell0815
     """
-    from pipelines.trace import render, trace
+    from pipelines.inspection.trace import render, trace
 
     traced = trace(open_workspace(workspace), part)
     answer(traced, render(traced), as_json=as_json)
@@ -169,7 +169,7 @@ def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
 
     Example: defectloop status
     """
-    from pipelines.status import render, status
+    from pipelines.inspection.status import render, status
 
     now = status(open_workspace(workspace))
     answer(now, render(now), as_json=as_json)

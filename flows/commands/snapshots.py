@@ -20,7 +20,7 @@ def snapshot(
 
     Example: defectloop snapshot -m "First stock of line 3"
     """
-    from pipelines.snapshot import snapshot
+    from pipelines.snapshots.snapshot import snapshot
 
     taken = snapshot(open_workspace(workspace), message)
     state = "new" if taken.created else "unchanged"
@@ -50,9 +50,10 @@ def snapshots(
     Example: defectloop snapshots merge defectloop/bottling-3
     """
     from models.errors import BadInput
-    from pipelines import history, merge
-    from pipelines.clone import branch
-    from pipelines.snapshot import snapshots
+    from pipelines.merging import merge
+    from pipelines.retraining.clone import branch
+    from pipelines.snapshots import history
+    from pipelines.snapshots.snapshot import snapshots
 
     place, given = open_workspace(workspace), names or []
     if action is SnapshotsAction.MERGE and not given:
@@ -89,7 +90,7 @@ def snapshots(
         answer(back, text, as_json=as_json)
 
 
-def handover(
+def export(
     target: Annotated[str, typer.Argument(help="coco, yolo, mvtec or label-studio.")],
     directory: Annotated[Path, typer.Argument(help="Where to write; must be empty or absent.")],
     workspace: WorkspaceOption = None,
@@ -97,14 +98,14 @@ def handover(
 ) -> None:
     """Write the whole dataset in another tool's format, and say what that format can't hold.
 
-    Example: defectloop handover coco ../bottles-coco
+    Example: defectloop export coco ../bottles-coco
     """
     from models.errors import BadInput
-    from pipelines.handover.handover import Target, hand_over
+    from pipelines.dataset_export.dataset_export import Target, export_dataset
 
     if target not in set(Target):
         raise BadInput(f"There is no format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
-    written = hand_over(open_workspace(workspace), Target(target), directory)
+    written = export_dataset(open_workspace(workspace), Target(target), directory)
     lines = [f"{written.images} images in {written.directory}"]
     if target == Target.LABEL_STUDIO:
         lines += [

@@ -52,7 +52,7 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     from pipelines import line_defect_rate
     from pipelines.adapters.dataset_versions import run_stage
     from pipelines.locks import line_lock
-    from pipelines.snapshot import snapshot
+    from pipelines.snapshots.snapshot import snapshot
 
     place = open_workspace(workspace)
     with line_lock(place, place.params().line, wait_s=600.0):
@@ -83,7 +83,7 @@ def promote(
     Example: defectloop promote 7
     """
     from models.errors import BadInput
-    from pipelines.promote import Lift, promote
+    from pipelines.promotion.promote import Lift, promote
 
     lift = Lift(reviewer, reason) if lift_withdrawal and reviewer and reason else None
     if (lift_withdrawal or reviewer or reason) and lift is None:
@@ -111,7 +111,7 @@ def rollback(
 
     Example: defectloop rollback --reason "misses scratches since Monday" --reviewer "quality lab"
     """
-    from pipelines.promote import rollback
+    from pipelines.promotion.promote import rollback
 
     decision = rollback(open_workspace(workspace), to, reason=reason, reviewer=reviewer)
     answer(decision, "; ".join(decision.reasons), as_json=as_json)
@@ -127,7 +127,7 @@ def compare(
 
     Example: defectloop compare 6 7
     """
-    from pipelines.compare import compare, text
+    from pipelines.promotion.compare import compare, text
 
     comparison = compare(open_workspace(workspace), first, second)
     answer(comparison, text(comparison), as_json=as_json)

@@ -61,8 +61,8 @@ def _play(place: Workspace, narrator: Narrator, notes: Notes) -> None:
 
 def _first_stock(place: Workspace, narrator: Narrator) -> None:
     from pipelines.ingest import ingest
-    from pipelines.snapshot import snapshot
-    from pipelines.validate import validate
+    from pipelines.snapshots.snapshot import snapshot
+    from pipelines.validation.validate import validate
 
     narrator.chapter("1  The stock: monocrystalline cells with ground truth, and a damaged delivery")
     with narrator.step("ingest_mono", "ingest monocrystalline cells") as step:
@@ -105,8 +105,8 @@ def _steady_production(place: Workspace, narrator: Narrator, notes: Notes) -> No
 
 def _new_material(place: Workspace, narrator: Narrator, notes: Notes) -> None:
     from pipelines.ingest import ingest
-    from pipelines.snapshot import snapshot
-    from pipelines.validate import validate
+    from pipelines.snapshots.snapshot import snapshot
+    from pipelines.validation.validate import validate
 
     narrator.chapter("4  Production switches to polycrystalline cells")
     with narrator.step("acceptance_poly", "ingest the acceptance set of the new material") as step:
@@ -121,7 +121,7 @@ def _new_material(place: Workspace, narrator: Narrator, notes: Notes) -> None:
 
 
 def _second_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None:
-    from pipelines.predict import open_inspector
+    from pipelines.inspection.predict import open_inspector
 
     narrator.chapter("5  The drift event starts retraining; ground truth arrives")
     by_hand = notes.get("flow_run_id") is not None  # told before, and interrupted since: the request goes on by hand
@@ -159,7 +159,7 @@ def _second_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None
 
 
 def _replay(place: Workspace, narrator: Narrator, slice: str, *splits: str) -> None:
-    from pipelines.predict import replay
+    from pipelines.inspection.predict import replay
 
     with narrator.step(f"replay_{slice}", f"replay {slice} production") as step:
         items = cells.production(place, slice, *splits)

@@ -14,13 +14,14 @@ from rich.table import Table
 from flows.demo.notes import Notes
 from models import names
 from models.errors import DefectloopError
-from models.evaluation import Evaluation
-from pipelines import model_table, quarantine
+from models.evaluation.evaluation import Evaluation
 from pipelines.adapters import model_registry, tracking
+from pipelines.image_files import quarantine
 from pipelines.ledger import drift_checks, promotions, requests
 from pipelines.ledger.events import CLOSED
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, RetrainingRequest
+from pipelines.promotion import model_table
 from pipelines.workspace import Workspace
 
 POLL_S = 0.5

@@ -15,16 +15,16 @@ import onnxruntime
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from models import backbones
 from models.anomaly.lightning_module import Distillation
 from models.anomaly.student import Network, Teacher, errors
-from models.augmentation import view_at, views
-from models.dataset import ImageDataset
-from models.examples import Examples, chosen_from
-from models.fitting import EpochOrder, Progress, Trained, fit
-from models.onnx_graphs import export
+from models.dataset.examples import Examples, chosen_from
+from models.dataset.torch_dataset import ImageDataset
+from models.detector.onnx_graphs import export
+from models.detector.preprocessing import OUTPUT, session_of
+from models.images.augmentation import view_at, views
 from models.params import Params
-from models.preprocessing import OUTPUT, session_of
+from models.training import backbones
+from models.training.fitting import EpochOrder, Progress, Trained, fit
 
 PICTURES = 512  # that an epoch shows at least: with few images, several views of each
 MEASURED = 256  # images that the channels' and the disagreement's usual size is taken from
@@ -47,7 +47,7 @@ class Lessons(Dataset):
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The network with a student that knows nothing. Raises what `models.backbones.build` raises."""
+    """The network with a student that knows nothing. Raises what `models.training.backbones.build` raises."""
     model, seed = params.model, params.train.seed
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, seed)
     torch.manual_seed(seed)

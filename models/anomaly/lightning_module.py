@@ -6,8 +6,8 @@ import lightning
 import torch
 
 from models.anomaly.student import Student, errors
-from models.fitting import seed_step
 from models.params import Train
+from models.training.fitting import seed_step
 
 
 class Distillation(lightning.LightningModule):

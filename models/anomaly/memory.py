@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from models import backbones, images
 from models.anomaly.coreset import greedy
 from models.anomaly.network import Network, Patches
-from models.augmentation import View, augmented, views
-from models.examples import Examples, chosen_from
-from models.fitting import Progress, Trained
-from models.onnx_graphs import export, with_preprocessing
+from models.dataset.examples import Examples, chosen_from
+from models.detector.onnx_graphs import export, with_preprocessing
+from models.detector.preprocessing import session_of
+from models.detector.runtime import INPUT, as_input
+from models.images import codec
+from models.images.augmentation import View, augmented, views
 from models.params import Params
-from models.preprocessing import session_of
-from models.runtime import INPUT, as_input
+from models.training import backbones
+from models.training.fitting import Progress, Trained
 
 POOL = 40_000  # patches that the bank is chosen from, whatever the number of images: 25 MB
 READERS = 2
@@ -31,7 +32,7 @@ LOGGED = 20  # points of the curve that says how well the bank covers the pool
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The network with an empty bank. Raises what `models.backbones.build` raises."""
+    """The network with an empty bank. Raises what `models.training.backbones.build` raises."""
     model = params.model
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
     return Network(backbone, model.anomaly.memory_bank_size)
@@ -87,7 +88,7 @@ def sampled(
 
     def some(item: tuple[bytes, Path, View]) -> np.ndarray:
         name, file, view = item
-        maps = session.run(None, {INPUT: as_input(augmented(images.read(file), view, file.stem))})[0][0]
+        maps = session.run(None, {INPUT: as_input(augmented(codec.read(file), view, file.stem))})[0][0]
         rows = maps.reshape(len(maps), -1).T
         random = np.random.default_rng(int.from_bytes(name[:8]))
         return rows[np.sort(random.permutation(len(rows))[:each])]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.backbones import Backbone, described
+from models.training.backbones import Backbone, described
 
 LEVELS = 2  # of the backbone's feature maps: the last one knows objects, which no scratch is
 AROUND = 3  # positions whose mean is one patch: a little displacement is no defect

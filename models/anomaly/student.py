@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from models.anomaly.network import LEVELS, Smooth
-from models.backbones import Backbone, described
+from models.training.backbones import Backbone, described
 
 WIDTHS = (16, 32, 64, 96)  # channels after each halving of the side; twice as many found no more
 

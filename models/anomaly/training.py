@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from models.anomaly import distillation, memory
-from models.examples import Examples
-from models.fitting import Progress, Trained
+from models.dataset.examples import Examples
 from models.params import Params
+from models.training.fitting import Progress, Trained
 
 METHODS = {"patchcore": memory, "student_teacher": distillation}
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Any:
-    """The untrained network. Raises what `models.backbones.build` raises."""
+    """The untrained network. Raises what `models.training.backbones.build` raises."""
     return METHODS[params.model.anomaly.method].build(params, defect_types)
 
 

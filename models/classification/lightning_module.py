@@ -8,9 +8,9 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
 from models.classification.network import Heads, Network, pool
-from models.fine_tuning import FineTuning
-from models.fitting import seed_step
 from models.params import Train
+from models.training.fine_tuning import FineTuning
+from models.training.fitting import seed_step
 
 
 class HeadsAlone(lightning.LightningModule):

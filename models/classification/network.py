@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.backbones import Backbone
+from models.training.backbones import Backbone
 
 _TINY = 1e-8
 INPUT_NOISE = 0.1  # of the standardised statistics, in training

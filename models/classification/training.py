@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from models import backbones
-from models.augmentation import PLAIN, View, view_at, views
 from models.classification.lightning_module import FromPixels, HeadsAlone
 from models.classification.network import Network, Pooled
-from models.dataset import ImageDataset
-from models.examples import Examples, type_targets
-from models.fitting import EpochOrder, Progress, Trained, fit
-from models.frozen_features import frozen_features
+from models.dataset.examples import Examples, type_targets
+from models.dataset.torch_dataset import ImageDataset
+from models.images.augmentation import PLAIN, View, view_at, views
 from models.params import Params
+from models.training import backbones
+from models.training.fitting import EpochOrder, Progress, Trained, fit
+from models.training.frozen_features import frozen_features
 
 MOST_FOR_STANDARDISATION = 2000  # training images that mean and deviation of the statistics are taken from
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The untrained network. Raises what `models.backbones.build` raises."""
+    """The untrained network. Raises what `models.training.backbones.build` raises."""
     model, heads = params.model, params.model.classification
     torch.manual_seed(params.train.seed)
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.box_metrics import average_precision
 from models.detection.losses import NOTHING, loss
 from models.detection.network import candidates, centres
-from models.fine_tuning import FineTuning
+from models.metrics.box_metrics import average_precision
 from models.params import Train
+from models.training.fine_tuning import FineTuning
 
 
 class Learning(nn.Module):

@@ -23,7 +23,7 @@ def loss(
     """Binary cross-entropy of the types and complete IoU of the boxes (Zheng et al., 2020).
 
     logits [n, p, k], boxes [n, p, 4] and the places' middles [p, 2] in shares; truth [n, m, 5] as in
-    `models.examples.Examples`, filled up with rows of type `NOTHING`. `nearest` as in `assigned`.
+    `models.dataset.examples.Examples`, filled up with rows of type `NOTHING`. `nearest` as in `assigned`.
     """
     with torch.no_grad():
         wanted, owner = assigned(logits.sigmoid(), boxes, middles, nearest, truth)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torchvision.ops import box_iou
 
-from models.backbones import Backbone
+from models.training.backbones import Backbone
 
 CANDIDATES = 128  # pairs of place and type that compete for boxes
 OTHER_TYPE = 0.8  # two boxes of different types with this IoU are one defect
@@ -63,7 +63,7 @@ class Head(nn.Module):
 
 
 class Network(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to what `models.kinds.Network` says, boxes included.
+    """Pixels [n, 3, side, side] in [0, 1] to what `models.training.kinds.Network` says, boxes included.
 
     The raw score is the logit of the best box; relevance is how sure the boxes are that cover a place.
     """
@@ -89,7 +89,7 @@ class Network(nn.Module):
         return type_logits.amax(1), type_logits, embedding, relevance, self.detections(score, kind, places)
 
     def detections(self, score: torch.Tensor, kind: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Candidates to boxes [n, max_detections, 6] as `models.kinds.Network` says."""
+        """Candidates to boxes [n, max_detections, 6] as `models.training.kinds.Network` says."""
         score = score * kept(boxes, kind, self.nms_iou)
         best, order = score.topk(min(self.max_detections, score.shape[1]))
         rows = torch.cat([boxes, score.unsqueeze(2), kind.to(boxes.dtype).unsqueeze(2)], dim=2)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from models.backbones import Backbone
+from models.training.backbones import Backbone
 
 
 class Frozen(nn.Module):

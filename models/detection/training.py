@@ -13,23 +13,24 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from models import backbones, images, masks
-from models.augmentation import PLAIN, View, augmented_boxes, view_at, views
-from models.dataset import ImageDataset
+from models.dataset.examples import Examples, chosen_from
+from models.dataset.torch_dataset import ImageDataset
 from models.detection.lightning_module import Detection, Learning
 from models.detection.losses import NOTHING
 from models.detection.network import Network
 from models.detection.stages import Frozen, Kept, Stem, Tail, stages
+from models.detector.regions import from_heatmap
 from models.errors import BadData
-from models.examples import Examples, chosen_from
-from models.fitting import EpochOrder, Progress, Trained, fit
-from models.frozen_features import frozen_features
+from models.images import codec, masks
+from models.images.augmentation import PLAIN, View, augmented_boxes, view_at, views
 from models.params import Params
-from models.regions import from_heatmap
+from models.training import backbones
+from models.training.fitting import EpochOrder, Progress, Trained, fit
+from models.training.frozen_features import frozen_features
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The untrained network. Raises what `models.backbones.build` raises."""
+    """The untrained network. Raises what `models.training.backbones.build` raises."""
     model, own = params.model, params.model.detection
     torch.manual_seed(params.train.seed)
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
@@ -132,7 +133,7 @@ class WithBoxes(Dataset):
         number, image = divmod(index, len(self.examples))
         file, boxes, view = self.examples.files[image], self.examples.boxes[image], self.view(number)
         if len(boxes) and view.random and image not in self._shapes:
-            self._shapes[image] = images.read(file).shape
+            self._shapes[image] = codec.read(file).shape
         shape = self._shapes.get(image, (1, 1))
         return self.inputs(index), augmented_boxes(boxes, view, file.stem, height_px=shape[0], width_px=shape[1])
 

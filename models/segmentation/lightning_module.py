@@ -7,9 +7,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
-from models.fine_tuning import FineTuning
 from models.params import Train
 from models.segmentation.network import Network, UNetOutput, score
+from models.training.fine_tuning import FineTuning
 
 OF_IMAGES = (
     0.3  # of the loss, beside 1 for pixels: it says which places of an image must be found, not how far they reach

@@ -13,7 +13,7 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import nn
 from torch.nn import functional
 
-from models.backbones import Backbone, described
+from models.training.backbones import Backbone, described
 
 LEVELS = 5  # of the backbone: from every second pixel to every thirty-second
 WIDTHS = (96, 64, 40, 24)  # channels of the decoder, from every sixteenth pixel to every second, where it ends

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from models import backbones, images, masks
-from models.augmentation import PLAIN, View, augmented, augmented_mask, view_at, views
+from models.dataset.examples import Examples, type_targets
+from models.detector.preprocessing import preprocessor
 from models.errors import BadData
-from models.examples import Examples, type_targets
-from models.fitting import EpochOrder, Progress, Trained, fit
+from models.images import codec, masks
+from models.images.augmentation import PLAIN, View, augmented, augmented_mask, view_at, views
 from models.params import Params
-from models.preprocessing import preprocessor
 from models.segmentation.lightning_module import Segmentation
 from models.segmentation.network import LEVELS, Network
+from models.training import backbones
+from models.training.fitting import EpochOrder, Progress, Trained, fit
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The untrained network, with a second backbone where one learns. Raises what `models.backbones.build` raises."""
+    """The untrained network, with a second backbone where one learns. Raises what `backbones.build` raises."""
     model, seed, learns = params.model, params.train.seed, params.train.finetune != "head"
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, seed, levels=LEVELS)
     unchanged = copy.deepcopy(backbone) if learns else None
@@ -100,7 +101,7 @@ class WithMasks(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         view, number = divmod(index, len(self.examples))
         path, target, mask = self.examples.files[number], self.examples.targets[number], self.examples.masks[number]
-        image, turned = images.read(path), self.view(view)
+        image, turned = codec.read(path), self.view(view)
         where = np.zeros(image.shape[:2], dtype=bool)
         if target and mask is not None:
             where = augmented_mask(masks.read(mask, image.shape[:2]), turned, path.stem)

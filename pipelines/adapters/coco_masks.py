@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.images import MAX_PIXELS
+from models.images.codec import MAX_PIXELS
 
 _MOST_BITS = 40  # of a run length: no mask has as many pixels
 

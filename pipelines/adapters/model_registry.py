@@ -239,7 +239,7 @@ def _save_flavour(folder: Path, artefact: Path, reference: Path, model_id: str, 
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from models import runtime
+    from models.detector import runtime
 
     image = Schema([TensorSpec(np.dtype("uint16"), (1, -1, -1, -1), runtime.INPUT)])
     outputs = Schema([TensorSpec(np.dtype("float32"), (-1,), name) for name in runtime.OUTPUTS[:2]])

@@ -74,7 +74,7 @@ def start_run(
     if runs:
         run_id = runs[0].info.run_id
     else:
-        labels = {TRAIN_KEY: train_key, "mlflow.source.name": "pipelines.train", **tags}
+        labels = {TRAIN_KEY: train_key, "mlflow.source.name": "pipelines.training.train", **tags}
         run_id = mlflow.create_run(experiment, run_name=name, tags=labels).info.run_id
     mlflow.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flat(params)])
     return str(run_id)

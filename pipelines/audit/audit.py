@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models import annotation_table, images, near_duplicates
+from models.dataset import annotation_table
 from models.errors import BadData
 from models.files import read_json, write_whole
+from models.images import codec, near_duplicates
 from models.vocabulary import Label
-from pipelines import file_hashes, fingerprints, progress, quarantine
+from pipelines import progress
 from pipelines.audit import (
     amounts,
     duplicates,
@@ -29,6 +30,7 @@ from pipelines.audit import (
     set_aside,
 )
 from pipelines.audit.finding import Case, Finding, Severity
+from pipelines.image_files import file_hashes, fingerprints, quarantine
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ def _masks(workspace: Workspace, readable: pd.DataFrame) -> dict[str, ground_tru
     rows = readable[readable["mask"].notna()].to_dict("records")
 
     def measured(row: dict[str, Any]) -> ground_truth.MaskFacts:
-        mask = images.read(workspace.data / row["mask"])[..., 0] > 0
+        mask = codec.read(workspace.data / row["mask"])[..., 0] > 0
         return ground_truth.measure(mask, None if row["boxes"] is None else list(row["boxes"]))
 
     return dict(zip((row["image"] for row in rows), _in_parallel(measured, rows, "masks"), strict=True))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from models import part_grouping
-from models.near_duplicates import Pair
-from models.part_grouping import Tones
+from models.images import part_grouping
+from models.images.near_duplicates import Pair
+from models.images.part_grouping import Tones
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
 SAME_IMAGE = 0.97  # correlation from which two labels for one image are a contradiction, not a change of the part

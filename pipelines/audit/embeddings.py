@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.augmentation import PLAIN
-from models.feature_cache import features_kept
+from models.images.augmentation import PLAIN
 from models.params import Params
+from models.training.feature_cache import features_kept
 from pipelines import progress
 from pipelines.workspace import Workspace
 
@@ -26,9 +26,9 @@ def kept(workspace: Workspace, images: Sequence[str]) -> tuple[list[int], np.nda
 
 def compute(workspace: Workspace, images: Sequence[str], files: Sequence[Path]) -> None:
     """Compute and keep what is missing: about 10 ms an image on one core. Imports torch."""
-    from models import backbones
     from models.classification.network import Pooled
-    from models.frozen_features import frozen_features
+    from models.training import backbones
+    from models.training.frozen_features import frozen_features
 
     params: Params = workspace.params()
     model = params.model

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from models.images import FORMATS
+from models.images.codec import FORMATS
 
 # The sum of JPEG's example luminance table (ITU-T T.81, annex K): quality 50 in libjpeg's scale.
 _TABLE_SUM = 3688

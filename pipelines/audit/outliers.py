@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from models.typical_range import RANGED, distances
+from models.images.typical_range import RANGED, distances
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
 RARE = 0.05  # share below which a value is odd

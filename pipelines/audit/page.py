@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from models import images
+from models.images import codec
 from pipelines.audit.finding import Finding, Severity
 from pipelines.pages.pictures import data_uri
 
@@ -24,6 +24,6 @@ def render(
         n_images=n_images,
         findings=findings,
         counts={severity: sum(item.severity is severity for item in findings) for severity in Severity},
-        tile=lambda image: data_uri(images.read(path_of(image)), TILE_PX),
+        tile=lambda image: data_uri(codec.read(path_of(image)), TILE_PX),
         name_of=name_of,
     )

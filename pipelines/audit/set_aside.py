@@ -9,7 +9,7 @@ import pandas as pd
 
 from models.vocabulary import Label
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
-from pipelines.quarantine import Quarantined
+from pipelines.image_files.quarantine import Quarantined
 
 
 def findings(frame: pd.DataFrame, refused: Sequence[Quarantined]) -> list[Finding]:

@@ -1,5 +1,5 @@
 """COCO: one JSON file with images, categories and annotations: boxes, polygons, and run-length masks, compressed or not
-(Lin et al., 2014). What a handover of our own put beside an image (`pipelines.interchange.carried`) is read back."""
+(Lin et al., 2014). What an export of our own put beside an image (`pipelines.interchange.carried`) is read back."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _entries(notes: Path, content: Any, part: str, needed: str) -> list[dict[str
 
 
 def _type(category: dict[str, Any]) -> str | None:
-    """The type of defect; None for the category that a handover made for boxes without one."""
+    """The type of defect; None for the category that an export made for boxes without one."""
     own = category.get(carried.KEY)
     return None if isinstance(own, dict) and own.get("untyped") else str(category["name"])
 

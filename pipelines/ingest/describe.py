@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from models import descriptors, images, names, near_duplicates
+from models import names
 from models.errors import UnreadableImage
+from models.images import codec, descriptors, near_duplicates
 from models.vocabulary import Split
 from pipelines import part_names
 from pipelines.ingest import statements
@@ -100,7 +101,7 @@ def _described(delivery: Delivery, source: str, line: str) -> Described:
         "size_bytes": len(data),
     }
     try:
-        pixels, facts = images.decode_with_facts(data)
+        pixels, facts = codec.decode_with_facts(data)
     except UnreadableImage as error:
         row["decode_error"] = error.message
         return Described(row, data, None, None, alone)
@@ -125,12 +126,12 @@ def _states_split(delivery: Delivery) -> bool:
     return delivery.split is not None if delivery.split_stated is None else delivery.split_stated
 
 
-def _binary(data: bytes, facts: images.ImageFacts) -> bytes:
+def _binary(data: bytes, facts: codec.ImageFacts) -> bytes:
     """The mask as PNG of 0 and 255. Raises UnreadableImage for one that does not fit its image."""
-    decoded = images.decode(data)
+    decoded = codec.decode(data)
     if decoded.shape[:2] != (facts.height_px, facts.width_px):
         raise UnreadableImage(
             f"it has {decoded.shape[1]}×{decoded.shape[0]} px, the image {facts.width_px}×{facts.height_px}."
         )
-    bright = images.to_rgb8(decoded).max(axis=2) > MASK_THRESHOLD
-    return images.encode_png(bright.astype(np.uint8) * 255)
+    bright = codec.to_rgb8(decoded).max(axis=2) > MASK_THRESHOLD
+    return codec.encode_png(bright.astype(np.uint8) * 255)

@@ -15,16 +15,18 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
-from models import annotation_table, near_duplicates
+from models.dataset import annotation_table
 from models.files import remove_partial, write_whole
+from models.images import near_duplicates
 from models.params import SplitShares
-from pipelines import file_hashes, fingerprints, part_names, quarantine
+from pipelines import part_names
+from pipelines.image_files import file_hashes, fingerprints, quarantine
+from pipelines.image_files.quarantine import Quarantined
 from pipelines.ingest import corrections, formats, parts
 from pipelines.ingest.deliveries import Source, Track, untracked
 from pipelines.ingest.describe import Described, described
 from pipelines.ingest.formats import Format
 from pipelines.locks import line_lock
-from pipelines.quarantine import Quarantined
 from pipelines.workspace import Workspace
 
 HELD = ("part", "split", *corrections.LABEL, *corrections.SHAPES, *corrections.SIGNATURE, "accepted_by", "decode_error")

@@ -1,6 +1,6 @@
 """Label Studio's exports, JSON and JSON-MIN: a list of tasks, each an image with what people said about it.
 
-Formats: https://labelstud.io/guide/export and /guide/task_format. What a handover of our own put beside an image
+Formats: https://labelstud.io/guide/export and /guide/task_format. What an export of our own put beside an image
 (`pipelines.interchange.carried`) is read back. `pipelines.ingest.label_studio_results` reads the single results.
 """
 
@@ -224,7 +224,7 @@ def _label(choices: list[str], shown: list[Result], by_choice: bool) -> Label | 
 
 
 def _own(where: str, data: dict[str, Any]) -> Any:
-    """What our own handover put into the task's data; a tool may have made text of it."""
+    """What our own export put into the task's data; a tool may have made text of it."""
     own = data.get(carried.KEY)
     if not isinstance(own, str):
         return own

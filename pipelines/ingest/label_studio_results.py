@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models import images
 from models.errors import BadData, UnreadableImage
+from models.images import codec
 from pipelines.ingest import shapes
 from pipelines.ingest.deliveries import Box
 from pipelines.interchange import brush
@@ -166,9 +166,9 @@ def regions(
         if result.kind == "brush":
             width, height = result.size or size or (0, 0)
             n_words = brush.words(result.value["rle"])
-            if width * height > images.MAX_PIXELS:
+            if width * height > codec.MAX_PIXELS:
                 raise BadData(
-                    f"{where}: its brush is for {width}×{height} px, more than {images.MAX_PIXELS:,} in all.",
+                    f"{where}: its brush is for {width}×{height} px, more than {codec.MAX_PIXELS:,} in all.",
                     next_step=_NEXT,
                 )
             if n_words not in (width * height, width * height * 4):

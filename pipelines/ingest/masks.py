@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from models import images
+from models.images import codec
 from models.vocabulary import Label
 from pipelines.ingest import splits
 from pipelines.ingest.deliveries import Delivery, Source
@@ -124,8 +124,8 @@ def _delivery(path: Path, mask: Path | None, delivered: DeliveryFolder, slice: s
 def _label(mask: Path) -> str | None:
     """Whether the mask marks anything; nobody knows of one that can't be read."""
     try:
-        with Image.open(mask, formats=images.FORMATS) as opened:
-            images.require_size(*opened.size)
+        with Image.open(mask, formats=codec.FORMATS) as opened:
+            codec.require_size(*opened.size)
             brightest = max(high for _, high in _extrema(opened))
     except Exception:  # Pillow's plugins raise whatever they like on bad bytes; the contract names the mask
         return None

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from models import near_duplicates, part_grouping
 from models.errors import BadData
+from models.images import near_duplicates, part_grouping
+from models.images.part_grouping import Tones
 from models.params import SplitShares
-from models.part_grouping import Tones
 from models.vocabulary import Split
 from pipelines.ingest.splits import Stratum, assign, nearest_to_training
 

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
-from models import annotation_table, images, same_photograph
-from pipelines import fingerprints
+from models.dataset import annotation_table
+from models.images import codec, same_photograph
+from pipelines.image_files import fingerprints
 from pipelines.ingest import parts
 from pipelines.ingest.deliveries import Delivery, Source, Track, untracked
 from pipelines.ingest.describe import described
@@ -68,7 +69,7 @@ def _tones(workspace: Workspace, photographs: pa.Table, deliveries: Sequence[Del
     def read(places: Sequence[int]) -> np.ndarray:
         settled = [place for place in places if place < len(photographs)]
         new = [place - len(photographs) for place in places if place >= len(photographs)]  # places rise
-        arriving = [same_photograph.tones(images.decode(deliveries[place].read())) for place in new]
+        arriving = [same_photograph.tones(codec.decode(deliveries[place].read())) for place in new]
         side = same_photograph.SIDE
         return np.concatenate([kept(settled), np.stack(arriving) if new else np.zeros((0, side, side), np.float32)])
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from models.errors import BadInput
 from models.vocabulary import Label
-from pipelines import quarantine
+from pipelines.image_files import quarantine
+from pipelines.image_files.quarantine import Quarantined
 from pipelines.ingest.deliveries import Box, Delivery, Source
 from pipelines.ingest.ingest import IngestReport, take_in
-from pipelines.quarantine import Quarantined
 from pipelines.workspace import Workspace
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models import images
 from models.errors import BadData, UnreadableImage
+from models.images import codec
 from pipelines.adapters import coco_masks
 from pipelines.ingest.deliveries import Box
 
@@ -24,11 +24,11 @@ _DECIMALS = 6  # a millionth of a pixel: what is left of shares and percents bec
 
 
 def upright_size(path: Path) -> Size | None:
-    """Width and height as `models.images.decode` gives them, from the header where that tells; None for no image."""
+    """Width and height as `models.images.codec.decode` gives them, from the header where that tells; None for no image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", category=Image.DecompressionBombWarning)
-            with Image.open(path, formats=images.FORMATS) as opened:
+            with Image.open(path, formats=codec.FORMATS) as opened:
                 width, height = opened.size
                 # Pillow turns a TIFF's size by itself, and would decode a whole PNG in search of EXIF.
                 asks_exif = opened.format != "TIFF" and (opened.format != "PNG" or "exif" in opened.info)
@@ -36,7 +36,7 @@ def upright_size(path: Path) -> Size | None:
         return (height, width) if turned else (width, height)
     except Exception:  # Pillow's plugins raise OSError, SyntaxError, struct.error … ; and deep TIFFs it does not know
         try:
-            facts = images.facts(path.read_bytes())
+            facts = codec.facts(path.read_bytes())
         except UnreadableImage:
             return None
         return facts.width_px, facts.height_px
@@ -110,7 +110,7 @@ def mask_png(file: Path, where: str, polygons: Sequence[Sequence[float]], pixels
     if size is None:
         raise UnreadableImage(f"{where}: the image can't be read.")
     width, height = size
-    images.require_size(width, height)
+    codec.require_size(width, height)
     for points in polygons:
         if not all(abs(value) <= _FAR * (height if at % 2 else width) for at, value in enumerate(points)):
             raise UnreadableImage(
@@ -125,4 +125,4 @@ def mask_png(file: Path, where: str, polygons: Sequence[Sequence[float]], pixels
                 next_step="Export the annotations again, for the images as they are now.",
             )
         filled |= one if one.dtype == bool else one > 127
-    return images.encode_png(filled.astype(np.uint8) * 255)
+    return codec.encode_png(filled.astype(np.uint8) * 255)

@@ -46,7 +46,7 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
 
 
 def _class_names(folder: DeliveryFolder) -> dict[int, str | None]:
-    """Class number to type of defect; None for the class that a handover made for boxes without one."""
+    """Class number to type of defect; None for the class that an export made for boxes without one."""
     places = [folder.path / name for name in (*DATA_FILES, *NAME_LISTS)]
     path = next((place for place in places if folder.file(place)), None)
     if path is None:

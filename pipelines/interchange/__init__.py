@@ -1,1 +1,1 @@
-"""What ingest and handover must agree on: how a file of another tool holds what only defectloop knows."""
+"""What ingest and dataset_export must agree on: how a file of another tool holds what only defectloop knows."""

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session, make_transient
 
 from models.errors import BadInput
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.part_verdicts import SEVERITY
 from pipelines.ledger.tables import Inspection, Rejection
-from pipelines.part_verdicts import SEVERITY
 
 Record = Inspection | Rejection
 SHOWN = 5  # of the parts that have one file name
@@ -143,7 +143,7 @@ def _is_called(file_name: str, name: str) -> bool:
 
 
 def part_verdicts(ledger: Ledger, line: str, parts: Collection[str] | None = None) -> dict[str, str]:
-    """The verdict on each part, of these parts only where named: what `pipelines.part_verdicts` says, in the database."""
+    """The verdict on each part, of these parts only where named: the rule of `part_verdicts`, in the database."""
     if parts is None:
         return _verdicts(ledger, line, None)
     names = list(parts)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from models import images
+from models.images import codec
 
 TILE_PX = 240
 OUTLINE = (255, 60, 60)
@@ -17,7 +17,7 @@ OUTLINE = (255, 60, 60)
 
 def data_uri(image: np.ndarray, tile_px: int = TILE_PX) -> str:
     """H×W×C pixels, made small, as JPEG: a page holds hundreds."""
-    picture = Image.fromarray(np.ascontiguousarray(images.to_rgb8(image)))
+    picture = Image.fromarray(np.ascontiguousarray(codec.to_rgb8(image)))
     picture.thumbnail((tile_px, tile_px))
     sink = io.BytesIO()
     picture.save(sink, format="JPEG", quality=88)
@@ -26,7 +26,7 @@ def data_uri(image: np.ndarray, tile_px: int = TILE_PX) -> str:
 
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """RGB uint8 with the border of `mask` in red; a mask of another size is brought to the image's."""
-    rgb = images.to_rgb8(image).copy()
+    rgb = codec.to_rgb8(image).copy()
     if mask.shape != rgb.shape[:2]:
         mask = np.asarray(Image.fromarray(mask).resize(rgb.shape[1::-1], Image.Resampling.NEAREST))
     rgb[ndimage.binary_dilation(mask, iterations=2) & ~mask] = OUTLINE

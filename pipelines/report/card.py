@@ -8,10 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from models.costs import Expected
-from models.detail import Detail
-from models.evaluation import Evaluation
-from models.runtime import Detector
+from models.detector.runtime import Detector
+from models.evaluation.detail import Detail
+from models.evaluation.evaluation import Evaluation
+from models.metrics.costs import Expected
 from models.vocabulary import Split
 from pipelines.line_defect_rate import percent
 from pipelines.pages.markdown import inline

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from models import calibration
-from models.class_mix import weights
+from models.metrics.class_mix import weights
+from models.thresholds import calibration
 from models.vocabulary import Label, OperatingPoint
 
 GOOD, DEFECT, INK, GRID = "#2a9d8f", "#d1495b", "#264653", "#e5e9ec"

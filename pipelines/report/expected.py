@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from models.costs import Expected
-from models.intervals import UNKNOWN
+from models.metrics.costs import Expected
+from models.metrics.intervals import UNKNOWN
 
 SHARES = (
     ("pass_rate", "parts that pass"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from models import masks
+from models.images import masks
 from models.vocabulary import Split
 
 

@@ -13,12 +13,14 @@ import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from models import images, intervals, names
-from models.costs import Expected
-from models.detail import Detail
-from models.evaluation import Evaluation
-from models.metrics import Metrics
-from models.runtime import Detector, DetectorMetadata
+from models import names
+from models.detector.runtime import Detector, DetectorMetadata
+from models.evaluation.detail import Detail
+from models.evaluation.evaluation import Evaluation
+from models.images import codec
+from models.metrics import intervals
+from models.metrics.costs import Expected
+from models.metrics.verdict_metrics import Metrics
 from models.vocabulary import Label, Verdict
 from pipelines.line_defect_rate import percent
 from pipelines.pages.pictures import outlined
@@ -138,14 +140,14 @@ def assumed(meta: DetectorMetadata) -> str:
 
 
 def _show(row: dict, detector: Detector, truth: GroundTruth, folder: Path) -> Shown:
-    image = images.read(truth.data_dir / row["file"])
+    image = codec.read(truth.data_dir / row["file"])
     marked = truth.mask(row["image"], *image.shape[:2])
-    plain = _small(images.to_rgb8(image))
+    plain = _small(codec.to_rgb8(image))
     plain = plain if marked is None else outlined(plain, marked)
-    overlay = images.overlay(image, detector.predict(image).heatmap)
+    overlay = codec.overlay(image, detector.predict(image).heatmap)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{row['score']:.3f}-{names.for_file(Path(row['part']).name)}.png").write_bytes(
-        images.encode_png(np.hstack([plain, _small(overlay)]))
+        codec.encode_png(np.hstack([plain, _small(overlay)]))
     )
     return Shown(
         part=row["part"],
@@ -153,8 +155,8 @@ def _show(row: dict, detector: Detector, truth: GroundTruth, folder: Path) -> Sh
         label=row["label"],
         score=row["score"],
         verdict=row["verdict"],
-        image=_data_uri(images.encode_png(plain)),
-        overlay=_data_uri(images.encode_png(_small(overlay))),
+        image=_data_uri(codec.encode_png(plain)),
+        overlay=_data_uri(codec.encode_png(_small(overlay))),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from models.operating_point import reason
+from models.thresholds.operating_point import reason
 from models.vocabulary import Label, OperatingPoint
 
 

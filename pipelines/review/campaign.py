@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from models import annotation_table
+from models.dataset import annotation_table
 from models.errors import NotReady
 from models.params import Retrain
 from pipelines.ledger import campaigns, inspections, reviews

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from models.errors import BadInput
 from models.vocabulary import Label
-from pipelines import part_verdicts
+from pipelines.ledger import part_verdicts
 from pipelines.ledger.tables import Inspection
 
 ALL = "all"

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from models import annotation_table, images
+from models.dataset import annotation_table
 from models.errors import BadData, BadInput
-from pipelines import file_hashes, originals, snapshot
+from models.images import codec
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
+from pipelines.image_files import file_hashes, originals
 from pipelines.ingest import ingest
 from pipelines.ingest.formats import Format
-from pipelines.validate import validate
+from pipelines.snapshots import snapshot
+from pipelines.validation.validate import validate
 from pipelines.workspace import Workspace
 from tests.conftest import stocked_workspace, write_parts
 
@@ -101,7 +103,7 @@ def test_masks_are_checked_too(empty_workspace: Workspace, tmp_path: Path) -> No
     for picture in (folder / "scratch").glob("*.png"):
         mask = np.zeros((64, 64), np.uint8)
         mask[10:20, 10:20] = 255
-        picture.with_name(f"{picture.stem}_mask.png").write_bytes(images.encode_png(mask))
+        picture.with_name(f"{picture.stem}_mask.png").write_bytes(codec.encode_png(mask))
     ingest.ingest(empty_workspace, str(folder), format=Format.MASKS)
     mask_file = next((empty_workspace.data / "masks").rglob("*.png"))
     alter(mask_file)

@@ -18,9 +18,13 @@ from pyarrow import parquet
 
 from models import files
 from models.errors import BadData, DefectloopError
-from pipelines import failures, originals, register, snapshot, validate
+from pipelines import failures
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, tracking
+from pipelines.image_files import originals
+from pipelines.snapshots import snapshot
+from pipelines.training import register
+from pipelines.validation import validate
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, stocked_workspace, write_parts
 
@@ -143,16 +147,16 @@ WRITING = [
     ["snapshot"],
     ["audit"],
     ["status"],
-    ["handover", "coco", "coco"],
+    ["export", "coco", "coco"],
     ["synthesize", "--count", "1", "--kinds", "scratch"],
 ]
 
 
 def typed(command: list[str], place: Workspace, folder: Path) -> list[object]:
     names = [
-        folder / word if word in ("other", "stock", "coco") and command[0] != "handover" else word for word in command
+        folder / word if word in ("other", "stock", "coco") and command[0] != "export" else word for word in command
     ]
-    if command[0] == "handover":
+    if command[0] == "export":
         names[2] = folder / "coco"
     if command[0] == "init":
         names = ["init", folder / "other", "--line", "other"]

@@ -35,7 +35,7 @@ def summary(place: Path) -> dict:
 
 def learned_from(place: Path) -> list[dict]:
     """The rows of the dataset that the second version comes from."""
-    from models import annotation_table
+    from models.dataset import annotation_table
 
     clone = place / ".defectloop" / "automation" / "solar-cells"
     return annotation_table.load(clone / "data" / "annotations.parquet").to_pylist()

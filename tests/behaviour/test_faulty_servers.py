@@ -17,14 +17,15 @@ import pytest
 from flows import home
 from flows.local_server import local_server
 from models.errors import Unreachable
-from pipelines import champion_on_disk, promote
 from pipelines.adapters import tracking
 from pipelines.adapters.s3 import S3Store
+from pipelines.inspection import champion_on_disk
+from pipelines.promotion import promote
 from pipelines.workspace import Workspace
 from tests.behaviour.processes import under_way, wait
 from tests.conftest import LINE, change_params, picture
 from tests.faulty_server import MODES, faulty_server
-from tests.pipelines.test_promote import another_version
+from tests.pipelines.promotion.test_promote import another_version
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import snapshot
 from pipelines.adapters import model_registry
 from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
+from pipelines.snapshots import snapshot
 from tests.conftest import LINE, change_params, stocked_workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from models import annotation_table
+from models.dataset import annotation_table
 from models.errors import DefectloopError
-from pipelines import quarantine
+from pipelines.image_files import quarantine
 from pipelines.ingest import formats
 from pipelines.ingest.describe import described
 from pipelines.ingest.ingest import take_in
 from pipelines.ingest.released import release
 from pipelines.workspace import Workspace
 from tests.conftest import picture
-from tests.pipelines.test_broken_input import (
+from tests.pipelines.ingest.test_broken_input import (
     annotated,
     imaged,
     label_studio,
@@ -34,7 +34,7 @@ from tests.pipelines.test_broken_input import (
     with_coco,
     with_yolo_line,
 )
-from tests.pipelines.test_formats import SHARES, coco, put, voc, yolo
+from tests.pipelines.ingest.test_formats import SHARES, coco, put, voc, yolo
 
 Maker = Callable[[Path], Path]
 DEEP = "[" * 100_000

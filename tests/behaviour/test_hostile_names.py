@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import annotation_table
+from models.dataset import annotation_table
 from models.errors import BadData
-from pipelines import data_card
 from pipelines.ingest import ingest
 from pipelines.pages.markdown import inline
-from pipelines.validate import validate
+from pipelines.snapshots import data_card
+from pipelines.validation.validate import validate
 from pipelines.workspace import Workspace
 from tests.conftest import picture
 

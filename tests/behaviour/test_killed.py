@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import annotation_table
-from pipelines import quarantine, snapshot
+from models.dataset import annotation_table
 from pipelines.adapters import model_registry, tracking
+from pipelines.image_files import quarantine
 from pipelines.ingest import ingest
 from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
+from pipelines.snapshots import snapshot
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, picture, stocked_workspace
 
@@ -25,14 +26,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # Where each run of the same command is killed: one after the other, each resumes what the one before left.
 KILLS = (
-    ("validate", "pipelines.quarantine:put:after", 1),
-    ("validate", "models.annotation_table:save:before", 1),
+    ("validate", "pipelines.image_files.quarantine:put:after", 1),
+    ("validate", "models.dataset.annotation_table:save:before", 1),
     ("snapshot", "pipelines.adapters.dataset_versions:add_data:after", 1),
     ("snapshot", "pipelines.adapters.git:tag:before", 1),
     ("snapshot", "pipelines.adapters.dataset_versions:push_data:before", 1),
-    ("train", "models.fitting:History.on_train_epoch_end:after", 5),
+    ("train", "models.training.fitting:History.on_train_epoch_end:after", 5),
     ("train", "models.classification.training:train:after", 1),
-    ("export", "models.onnx_graphs:detector:after", 1),
+    ("export", "models.detector.onnx_graphs:detector:after", 1),
     ("register", "pipelines.adapters.tracking:finish_run:after", 1),
     ("register", "pipelines.adapters.model_registry:_logged_model:after", 1),
     ("promote", "pipelines.ledger.promotions:add:after", 1),

@@ -11,11 +11,12 @@ import pytest
 
 from models import names
 from models.errors import BadInput, BadParams
-from pipelines import clone, status, trace
 from pipelines.adapters import git, model_registry, tracking
 from pipelines.ingest.ingest import ingest
 from pipelines.initialise import init
-from pipelines.predict import inspect_file, open_inspector, replay_folder
+from pipelines.inspection import status, trace
+from pipelines.inspection.predict import inspect_file, open_inspector, replay_folder
+from pipelines.retraining import clone
 from pipelines.workspace import Workspace
 from tests.conftest import SMALL, change_params, make_champion, picture
 

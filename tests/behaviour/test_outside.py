@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from models import annotation_table
+from models.dataset import annotation_table
 from models.errors import BadData
 from pipelines.ingest import archives, formats
 from pipelines.ingest.ingest import take_in
-from pipelines.predict import replay_folder
+from pipelines.inspection.predict import replay_folder
 from pipelines.workspace import Workspace
 from tests.conftest import Command, picture
-from tests.pipelines.test_formats import SHARES, coco, mask, mvtec, put, same_stem, voc, yolo
+from tests.pipelines.ingest.test_formats import SHARES, coco, mask, mvtec, put, same_stem, voc, yolo
 
 Maker = Callable[[Path, Path], Path]  # the delivery's folder and the file outside; returns what is ingested
 

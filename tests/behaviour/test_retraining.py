@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from models import annotation_table
-from pipelines import snapshot
+from models.dataset import annotation_table
 from pipelines import workspace as workspaces
 from pipelines.adapters import model_registry
-from pipelines.image_store import open_store
+from pipelines.image_files.image_store import open_store
 from pipelines.ledger import campaigns, events, inspections, promotions, requests
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Event, now
 from pipelines.review import answers
+from pipelines.snapshots import snapshot
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, picture
-from tests.pipelines.test_ledger import inspection
+from tests.pipelines.ledger.test_ledger import inspection
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -36,10 +36,10 @@ BEFORE_LABELS = (
     ("wait", "pipelines.ledger.campaigns:is_open:after", 1),
 )
 AFTER_LABELS = (
-    ("clone", "pipelines.clone:take_clone:after", 1),
+    ("clone", "pipelines.retraining.clone:take_clone:after", 1),
     ("ingest", "pipelines.ingest.ingest:take_in:after", 1),
     ("train", "pipelines.adapters.dataset_versions:run_stage:after", 1),
-    ("publish", "pipelines.clone:publish:after", 1),
+    ("publish", "pipelines.retraining.clone:publish:after", 1),
     ("close", "pipelines.ledger.requests:change:before", 2),
 )
 

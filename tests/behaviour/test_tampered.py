@@ -8,12 +8,12 @@ from pathlib import Path
 import onnx
 import pytest
 
+from models.detector.runtime import METADATA_KEY, Detector
 from models.errors import DefectloopError
-from models.runtime import METADATA_KEY, Detector
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ModelVersion
-from pipelines.monitor import monitor
-from pipelines.predict import open_inspector
+from pipelines.inspection.predict import open_inspector
+from pipelines.monitoring.monitor import monitor
 from pipelines.workspace import Workspace
 from tests.conftest import LINE
 

@@ -8,7 +8,7 @@ import pytest
 from flows import artifacts, stages, training
 from models.errors import BadData
 from pipelines.ingest import ingest
-from pipelines.validate import validate
+from pipelines.validation.validate import validate
 from pipelines.workspace import Workspace
 from tests.conftest import write_parts
 

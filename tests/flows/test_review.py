@@ -10,7 +10,7 @@ from pipelines.ledger import campaigns, inspections
 from pipelines.ledger.ledger import Ledger
 from pipelines.workspace import Workspace
 from tests.conftest import LINE
-from tests.pipelines.test_ledger import inspection
+from tests.pipelines.ledger.test_ledger import inspection
 
 
 @pytest.fixture

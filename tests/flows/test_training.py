@@ -6,7 +6,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.review import answers
 from pipelines.workspace import Workspace
 from tests.conftest import LINE
-from tests.pipelines.test_ledger import inspection
+from tests.pipelines.ledger.test_ledger import inspection
 
 
 def test_a_training_counts_the_reviewed_parts_that_it_leaves_to_the_retraining(empty_workspace: Workspace) -> None:

@@ -12,7 +12,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Review
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, change_params
-from tests.pipelines.test_ledger import inspection
+from tests.pipelines.ledger.test_ledger import inspection
 
 
 def reviewed(place: Workspace, n: int, defective: int, reason: str) -> None:

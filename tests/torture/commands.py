@@ -182,7 +182,7 @@ STEPS = (
     typed("quarantine drop", "quarantine", "drop", f"stock/{CUT}", ends=(0, 2)),
     typed("synthesize", "synthesize", "--kinds", "scratch", "--count", "2", arrange=VALIDATE),
     typed("snapshot", "snapshot"),
-    typed("handover", "handover", "coco", f"{OUT}/coco", ends=(0, 2)),  # its directory is not empty then
+    typed("export", "export", "coco", f"{OUT}/coco", ends=(0, 2)),  # its directory is not empty then
     typed("evaluate", "evaluate", heavy=True),
     typed("train", "train", heavy=True),
     typed("inspect", "inspect", f"{DELIVERIES}/production/made00.png", repeatable=False),

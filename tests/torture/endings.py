@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models import annotation_table
+from models.dataset import annotation_table
 from models.files import PARTIAL
-from pipelines import quarantine
 from pipelines.adapters import git
+from pipelines.image_files import quarantine
 from pipelines.snapshot_tags import snapshots
 from pipelines.workspace import Workspace
 from tests.conftest import LINE

@@ -51,17 +51,17 @@ IMPORTED = (
     "pipelines.adapters.data_contract",
     "pipelines.adapters.drift",
     "pipelines.audit.audit",
-    "pipelines.evaluate",
-    "pipelines.export",
-    "pipelines.history",
-    "pipelines.merge",
-    "pipelines.monitor",
-    "pipelines.predict",
-    "pipelines.promote",
-    "pipelines.register",
-    "pipelines.synthesis_page",
-    "pipelines.synthesize",
-    "pipelines.train",
+    "pipelines.training.evaluate",
+    "pipelines.training.export",
+    "pipelines.snapshots.history",
+    "pipelines.merging.merge",
+    "pipelines.monitoring.monitor",
+    "pipelines.inspection.predict",
+    "pipelines.promotion.promote",
+    "pipelines.training.register",
+    "pipelines.synthesis.synthesis_page",
+    "pipelines.synthesis.synthesize",
+    "pipelines.training.train",
     "plotly.validators",
     "pyarrow.dataset",
     "pygit2",
@@ -181,7 +181,7 @@ def _without_prefect() -> None:
 
 def _exports_kept(folder: Path) -> None:
     """torch takes seconds to export the same network to the same graph again."""
-    from models import onnx_graphs
+    from models.detector import onnx_graphs
 
     really = onnx_graphs.export
     folder.mkdir()

@@ -1,0 +1,1 @@
+"""Labelled images as a table, as examples for training, as tiles."""

@@ -1,0 +1,1 @@
+"""What a detector answers on test parts, and what follows from it."""

@@ -1,0 +1,1 @@
+"""Bytes, pixels, and what can be said about an image without a model."""

@@ -1,0 +1,128 @@
+"""What verdicts cost, part by part and on average, in the dataset's mix of parts or the line's. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from models.metrics import verdict_counts
+from models.metrics.intervals import Interval
+from models.metrics.verdict_counts import Term
+from models.params import Cost
+from models.vocabulary import OperatingPoint, Verdict
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class PartCosts:
+    """What the verdict on each part costs, and which parts are defective, in the same order [n]."""
+
+    cost: np.ndarray
+    defective: np.ndarray
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What verdicts come to where the share `defect_rate` of the inspected parts is defective.
+
+    pass_rate, review_rate, fail_rate  shares of all parts
+    delivered_defective                defective parts / parts that passed: what a customer gets
+    good_among_failed                  good parts / parts that failed
+    cost_per_part                      on average, by params.yaml
+    cost_if_all_pass                   the same line without inspection
+    intervals                          95 %, (low, high) by name, honest about few defective and few good parts alike
+    """
+
+    defect_rate: float
+    pass_rate: float
+    review_rate: float
+    fail_rate: float
+    delivered_defective: float
+    good_among_failed: float
+    cost_per_part: float
+    cost_if_all_pass: float
+    intervals: dict[str, Interval]
+
+    def to_dict(self) -> dict:
+        """For JSON: NaN becomes None."""
+        numbers = {name: _none_if_nan(value) for name, value in asdict(self).items() if name != "intervals"}
+        return numbers | {"intervals": {name: [*map(_none_if_nan, span)] for name, span in self.intervals.items()}}
+
+
+def of_parts(truth: np.ndarray, score: np.ndarray, point: OperatingPoint, cost: Cost) -> PartCosts:
+    """By part [n]; `truth` is True where defective."""
+    price = {Verdict.PASS: (0.0, cost.escape), Verdict.REVIEW: (cost.review,) * 2, Verdict.FAIL: (cost.overkill, 0.0)}
+    costs = [price[point.verdict(value)][int(bad)] for value, bad in zip(score, truth, strict=True)]
+    return PartCosts(np.array(costs, dtype=np.float64), np.asarray(truth, dtype=bool))
+
+
+def average(costs: PartCosts, defect_rate: float | None) -> float:
+    """Per part, its defective and good parts counted as the line has them; as the dataset has them without a rate."""
+    if not _mixed(costs, defect_rate):
+        return float(costs.cost.mean()) if len(costs.cost) else math.nan
+    assert defect_rate is not None
+    bad, good = costs.cost[costs.defective].mean(), costs.cost[~costs.defective].mean()
+    return float(defect_rate * bad + (1 - defect_rate) * good)
+
+
+def probability_cheaper(
+    challenger: PartCosts, champion: PartCosts, defect_rate: float | None = None, seed: int = 0
+) -> float:
+    """Share of paired bootstrap resamples of the same parts in which the challenger's verdicts cost less.
+
+    Both hold the same parts in the same order. Ties count half. Pairing takes out what makes a part hard for both. With
+    the line's defect rate, defective and good parts are drawn apart, and each kind counts as often as the line has it.
+    """
+    difference, random = challenger.cost - champion.cost, np.random.default_rng(seed)
+    if _mixed(challenger, defect_rate):
+        assert defect_rate is not None
+        draws = defect_rate * _means(difference[challenger.defective], random)
+        draws += (1 - defect_rate) * _means(difference[~challenger.defective], random)
+    else:
+        draws = _means(difference, random)
+    draws = np.round(draws, 12)  # equal costs stay equal, whatever the order of their sum
+    return float((draws < 0).mean() + 0.5 * (draws == 0).mean())
+
+
+def expected(truth: np.ndarray, score: np.ndarray, point: OperatingPoint, cost: Cost, rate: float) -> Expected:
+    """From the verdicts on test parts [n] and their truth. `rate` in [0, 1]; a kind of part that is absent leaves NaN."""
+    truth, score = np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64)
+    of_bad, of_good = verdict_counts.of_both(truth, score, point)
+    bad, good = rate, 1 - rate
+    sums: dict[str, list[Term]] = {
+        f"{verdict}_rate": [(bad, of_bad, verdict), (good, of_good, verdict)] for verdict in Verdict
+    }
+    sums["cost_per_part"] = [
+        (bad * cost.escape, of_bad, Verdict.PASS),
+        (bad * cost.review, of_bad, Verdict.REVIEW),
+        (good * cost.review, of_good, Verdict.REVIEW),
+        (good * cost.overkill, of_good, Verdict.FAIL),
+    ]
+    ratios: dict[str, tuple[Term, Term]] = {
+        "delivered_defective": ((bad, of_bad, Verdict.PASS), (good, of_good, Verdict.PASS)),
+        "good_among_failed": ((good, of_good, Verdict.FAIL), (bad, of_bad, Verdict.FAIL)),
+    }
+    values = {name: verdict_counts.total(terms) for name, terms in sums.items()}
+    values |= {name: verdict_counts.ratio(*pair) for name, pair in ratios.items()}
+    return Expected(
+        defect_rate=rate,
+        cost_if_all_pass=rate * cost.escape,
+        intervals={name: verdict_counts.total_span(terms) for name, terms in sums.items()}
+        | {name: verdict_counts.ratio_span(*pair) for name, pair in ratios.items()},
+        **values,
+    )
+
+
+def _mixed(costs: PartCosts, defect_rate: float | None) -> bool:
+    return defect_rate is not None and bool(0 < costs.defective.sum() < len(costs.defective))
+
+
+def _means(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return np.array([values[random.integers(0, len(values), len(values))].mean() for _ in range(_RESAMPLES)])
+
+
+def _none_if_nan(value: float) -> float | None:
+    return value if math.isfinite(value) else None

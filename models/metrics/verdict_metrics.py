@@ -1,0 +1,214 @@
+"""How well verdicts and scores meet the ground truth, with intervals. Pure NumPy; reads no files and runs no model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from models.metrics import class_mix, intervals, verdict_counts
+from models.metrics.intervals import UNKNOWN, Interval
+from models.metrics.verdict_counts import VerdictCounts
+from models.vocabulary import OperatingPoint, Verdict
+
+RATES = ("precision", "recall", "f1", "auroc", "average_precision", "escape_rate", "overkill_rate", "review_rate")
+_BY_NAME = ("intervals", "at_most")
+_BLOCK = 100  # resamples at once: bounds the memory at any number of parts
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Per part, not per image. A number that is undefined (no defective part, say) is NaN.
+
+    precision, recall, f1   predicted defective ⇔ score ≥ fail_from
+    auroc, average_precision  of the score's ranking
+    escape_rate             defective parts that passed / defective parts
+    overkill_rate           good parts that failed / good parts
+    review_rate             parts sent to review / all parts
+    intervals               95 %, (low, high) by name: exact for shares of parts, bootstrap over parts for the others
+    at_most                 one-sided 95 % bounds, exact, of the two rates that a promise may be made about
+    defect_rate             the share of defective parts that precision, f1, average_precision and review_rate are for;
+                            None: as in the data
+    """
+
+    n: int
+    n_defective: int
+    precision: float
+    recall: float
+    f1: float
+    auroc: float
+    average_precision: float
+    escape_rate: float
+    overkill_rate: float
+    review_rate: float
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    at_most: dict[str, float] = field(default_factory=dict)
+    defect_rate: float | None = None
+
+    @property
+    def n_good(self) -> int:
+        return self.n - self.n_defective
+
+    def to_dict(self) -> dict:
+        """For JSON: NaN becomes None."""
+        numbers = {name: _none_if_nan(value) for name, value in asdict(self).items() if name not in _BY_NAME}
+        spans = {name: [_none_if_nan(low), _none_if_nan(high)] for name, (low, high) in self.intervals.items()}
+        return numbers | {"intervals": spans, "at_most": {name: _none_if_nan(b) for name, b in self.at_most.items()}}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Metrics:
+        """Numbers of older versions hold neither `at_most` nor `defect_rate`."""
+        plain = [f.name for f in fields(cls) if f.name not in (*_BY_NAME, "defect_rate")]
+        numbers: dict[str, Any] = {name: _nan_if_none(values[name]) for name in plain}
+        spans, bounds = values.get("intervals", {}).items(), values.get("at_most", {}).items()
+        return cls(
+            **numbers,
+            intervals={name: (_nan_if_none(low), _nan_if_none(high)) for name, (low, high) in spans},
+            at_most={name: _nan_if_none(bound) for name, bound in bounds},
+            defect_rate=values.get("defect_rate"),
+        )
+
+
+def measure(
+    truth: np.ndarray,
+    score: np.ndarray,
+    point: OperatingPoint,
+    *,
+    groups: Sequence[str] | np.ndarray,
+    bootstrap: int,
+    seed: int = 0,
+    defect_rate: float | None = None,
+) -> Metrics:
+    """Pool the images of one part by their largest score, then count; `groups` holds each image's part.
+
+    `truth` is True where defective, `score` calibrated. `bootstrap` is the number of resamples (0: no intervals). With
+    the line's `defect_rate` good and defective parts count as often as the line has them.
+    """
+    truth, score = by_part(np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64), np.asarray(groups))
+    rate = defect_rate if 0 < truth.sum() < len(truth) else None
+    weights = class_mix.weights(truth, rate)
+    ranked = _Ranked(truth, score, point)
+    values = {name: float(value[0]) for name, value in ranked.rates(weights[None]).items()}
+    spans, bounds = {}, {}
+    if bootstrap and len(truth):
+        bad, good = verdict_counts.of_both(truth, score, point)
+        draws = _resamples(truth, weights, bootstrap, seed, apart=rate is not None)
+        spans = _bootstrap(ranked, draws) | _exact(bad, good, rate)
+        bounds = {"escape_rate": bad.at_most(Verdict.PASS), "overkill_rate": good.at_most(Verdict.FAIL)}
+    return Metrics(
+        n=len(truth),
+        n_defective=int(truth.sum()),
+        **values,
+        intervals={name: spans[name] for name in RATES if name in spans},
+        at_most=bounds,
+        defect_rate=rate,
+    )
+
+
+def by_part(truth: np.ndarray, score: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One (truth, score) for each part: defective when any of its images is, scored by its most suspicious image."""
+    parts, index = np.unique(groups, return_inverse=True)
+    pooled_truth = np.zeros(len(parts), dtype=bool)
+    pooled_score = np.full(len(parts), -np.inf)
+    np.logical_or.at(pooled_truth, index, truth)
+    np.maximum.at(pooled_score, index, score)
+    return pooled_truth, pooled_score
+
+
+def recall_at(truth: np.ndarray, score: np.ndarray, false_alarm_rate: float) -> float:
+    """Share of the defective [n] that score above all but `false_alarm_rate` of the good ones; both must be there."""
+    good = np.sort(score[~truth])
+    allowed = math.floor(false_alarm_rate * len(good) + 1e-9)
+    return float((score[truth] > good[len(good) - 1 - allowed]).mean()) if allowed < len(good) else 1.0
+
+
+class _Ranked:
+    """Parts in descending order of score, sorted once; a resample is only a weight for each part."""
+
+    def __init__(self, truth: np.ndarray, score: np.ndarray, point: OperatingPoint) -> None:
+        order = np.argsort(-score, kind="stable")
+        self.truth, score = truth[order].astype(np.float64), score[order]
+        self.passed, self.failed = score < point.pass_below, score >= point.fail_from
+        self.reviewed = ~self.passed & ~self.failed
+        self.last_of_tie = np.append(score[1:] != score[:-1], True) if len(score) else np.zeros(0, dtype=bool)
+        self.order = order
+
+    def rates(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """`weights` [resamples, parts]; each rate comes back as [resamples]."""
+        weights = weights[:, self.order]
+        defective, good = weights * self.truth, weights * (1 - self.truth)
+        n_defective, n_good = defective.sum(1), good.sum(1)
+        caught, overkilled = defective[:, self.failed].sum(1), good[:, self.failed].sum(1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {
+                "precision": caught / (caught + overkilled),
+                "recall": caught / n_defective,
+                "f1": np.where(n_defective > 0, 2 * caught / (caught + overkilled + n_defective), np.nan),
+                **self._ranking(defective, good, n_defective, n_good),
+                "escape_rate": defective[:, self.passed].sum(1) / n_defective,
+                "overkill_rate": overkilled / n_good,
+                "review_rate": weights[:, self.reviewed].sum(1) / weights.sum(1),
+            }
+
+    def _ranking(
+        self, defective: np.ndarray, good: np.ndarray, n_defective: np.ndarray, n_good: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Both from the cumulated counts at each distinct score, ties taken together."""
+        hits = np.cumsum(defective, axis=1)[:, self.last_of_tie]
+        alarms = np.cumsum(good, axis=1)[:, self.last_of_tie]
+        new_hits, new_alarms = np.diff(hits, prepend=0.0), np.diff(alarms, prepend=0.0)
+        auroc = (new_alarms * (hits - new_hits / 2)).sum(1) / (n_defective * n_good)
+        precision = np.divide(hits, hits + alarms, out=np.zeros_like(hits), where=hits + alarms > 0)
+        return {"auroc": auroc, "average_precision": (new_hits * precision).sum(1) / n_defective}
+
+
+def _exact(bad: VerdictCounts, good: VerdictCounts, rate: float | None) -> dict[str, Interval]:
+    """Intervals of shares of parts; with a rate, those of mixed kinds from both kinds' own."""
+    spans = {
+        "recall": bad.span(Verdict.FAIL),
+        "escape_rate": bad.span(Verdict.PASS),
+        "overkill_rate": good.span(Verdict.FAIL),
+    }
+    if rate is None:
+        failed, reviewed = (bad.of[verdict] + good.of[verdict] for verdict in (Verdict.FAIL, Verdict.REVIEW))
+        return spans | {
+            "precision": intervals.exact(bad.of[Verdict.FAIL], failed),
+            "review_rate": intervals.exact(reviewed, bad.n + good.n),
+        }
+    return spans | {
+        "precision": verdict_counts.ratio_span((rate, bad, Verdict.FAIL), (1 - rate, good, Verdict.FAIL)),
+        "review_rate": verdict_counts.total_span([(rate, bad, Verdict.REVIEW), (1 - rate, good, Verdict.REVIEW)]),
+    }
+
+
+def _resamples(truth: np.ndarray, weights: np.ndarray, n: int, seed: int, *, apart: bool) -> Iterator[np.ndarray]:
+    """Blocks of resamples, as a weight for each part [resamples, parts]; good and defective parts drawn apart if asked."""
+    random = np.random.default_rng(seed)
+    strata = [np.flatnonzero(truth), np.flatnonzero(~truth)] if apart else [np.arange(len(truth))]
+    for start in range(0, n, _BLOCK):
+        drawn = np.zeros((min(_BLOCK, n - start), len(truth)))
+        for stratum in strata:
+            size = len(stratum)
+            drawn[:, stratum] = random.multinomial(size, np.full(size, 1 / size), size=len(drawn))
+        yield drawn * weights
+
+
+def _bootstrap(ranked: _Ranked, draws: Iterable[np.ndarray]) -> dict[str, Interval]:
+    blocks = [ranked.rates(block) for block in draws]
+    spans = {}
+    for name in ("f1", "auroc", "average_precision"):
+        values = np.concatenate([block[name] for block in blocks])
+        values = values[np.isfinite(values)]  # a resample without a defective part says nothing about F1
+        spans[name] = Interval(*(float(end) for end in np.percentile(values, [2.5, 97.5]))) if len(values) else UNKNOWN
+    return spans
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _nan_if_none(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,1 @@
+"""What the kinds of detectors share when they learn."""

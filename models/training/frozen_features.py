@@ -1,0 +1,62 @@
+"""What a frozen network says about images, computed once and kept.
+
+By ONNX Runtime, some seven times faster than eager PyTorch on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.detector.onnx_graphs import export, with_preprocessing
+from models.detector.preprocessing import session_of
+from models.detector.runtime import INPUT, as_input
+from models.images import codec
+from models.images.augmentation import View, augmented
+from models.params import Params
+from models.training.feature_cache import features_kept
+from models.training.fitting import Progress
+
+READERS = 2
+
+
+def frozen_features(
+    frozen: torch.nn.Module,
+    params: Params,
+    cache: Path,
+    *,
+    kind: str = "",
+    dtype: type[np.generic] = np.float32,
+) -> Callable[[Sequence[tuple[str, Path, View]], Progress], np.ndarray]:
+    """A function from (image hash, file, view) to `dtype` [n, …], computing what `cache` lacks.
+
+    `frozen` takes pixels [1, 3, side, side] and answers one tensor [1, …]; it follows from the backbone of `params`
+    and from `kind`, which tells what is kept of it from what others keep.
+    """
+    size = params.model.image_size_px
+    store = features_kept(params, cache, type(frozen).__module__, kind, dtype)
+
+    def rows(wanted: Sequence[tuple[str, Path, View]], progress: Progress) -> np.ndarray:
+        by_name = {f"{name}/{view.name}": (path, view) for name, path, view in wanted}
+        names = [f"{name}/{view.name}" for name, _, view in wanted]
+        sessions: list[Any] = []  # none while nothing has to be computed
+
+        def compute(name: str) -> np.ndarray:
+            path, view = by_name[name]
+            return sessions[0].run(None, {INPUT: as_input(augmented(codec.read(path), view, path.stem))})[0][0]
+
+        def computed(block: Sequence[str]) -> list[np.ndarray]:
+            if not sessions:
+                graph = export(frozen, size, ("features",))
+                sessions.append(session_of(with_preprocessing(graph, size), threads=1))
+            return list(pool.map(compute, block))
+
+        with progress("features", len(store.missing(names))) as show, ThreadPoolExecutor(READERS) as pool:
+            return store.rows(names, computed, show)
+
+    return rows

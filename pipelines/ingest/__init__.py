@@ -1,0 +1,1 @@
+"""Deliveries in: formats, parts and splits, into `data/`."""

@@ -1,0 +1,1 @@
+"""Verdicts in production, and the way back from one."""

@@ -1,0 +1,409 @@
+"""Inspect production images with the champion: store, judge, commit to the ledger, and only then answer."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from models import names
+from models.detector.runtime import Detector
+from models.errors import BadData, BadInput
+from models.files import read_file, write_whole
+from models.images import codec, descriptors
+from models.vocabulary import Prediction, Verdict
+from pipelines import part_names
+from pipelines.image_files.image_store import ImageStore, open_store
+from pipelines.ingest import delivery_folder
+from pipelines.inspection import champion_on_disk
+from pipelines.ledger import inspections, part_verdicts
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Inspection, Rejection, now
+from pipelines.part_names import PartPattern
+from pipelines.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+BLOCK = 64  # inspections of a replay that are committed together
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Production:
+    """One image as it comes off the line, with what the line says about it.
+
+    `part` and `view` only where somebody states them (`pipelines.part_names`). `request_id` is the line's own: a repeated
+    one is not inspected again. Without one the request is the image itself, for the part and view that are stated: a
+    file's name is no identity, and Tuesday's images may bear Monday's names.
+    """
+
+    read: Callable[[], bytes]
+    part: str | None = None
+    request_id: str | None = None
+    slice: str | None = None
+    captured_at: datetime | None = None
+    view: str | None = None
+    file_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """An image that was read, with the names that it goes by from now on."""
+
+    item: Production
+    data: bytes
+    image: str  # SHA-256 of the bytes
+    part: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A committed inspection and the whole prediction behind it; None where the request had been answered before."""
+
+    record: Inspection
+    prediction: Prediction | None
+
+    @property
+    def repeated(self) -> bool:
+        return self.prediction is None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An image that could not be judged: kept with the reason. `repeated`: it was so before."""
+
+    record: Rejection
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A request whose id stands for another image or part already. Nothing was inspected or kept."""
+
+    request_id: str
+    reason: str
+
+
+Answer = Inspected | Rejected | Conflict
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """`verdicts` counts parts: the verdicts on those of which this replay inspected an image."""
+
+    inspected: int
+    already_known: int
+    copies: int  # the bytes of an earlier image of this replay under another name, for no part of their own
+    rejected: int
+    verdicts: dict[str, int]
+    linked_folders: tuple[str, ...] = ()  # links to folders, which are not followed
+
+
+class Inspector:
+    """A detector, a store and a ledger. `refresh` follows the champion; between two calls the model never changes."""
+
+    def __init__(self, workspace: Workspace, *, threads: int | None = None) -> None:
+        self.workspace = workspace
+        self.line = workspace.params().line
+        self.threads = threads
+        self.store: ImageStore = open_store(workspace.store_url)
+        champion = champion_on_disk.load(workspace, self.line)
+        self.detector, self.version = Detector(champion.path, threads), champion.version
+        self.ledger = Ledger.open(workspace.ledger_url)
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ledger.__exit__(kind, error, trace)
+
+    def refresh(self) -> bool:
+        """Switch to the present champion; True when it is another one. Without an answer of the registry it stays."""
+        champion = champion_on_disk.load(self.workspace, self.line)
+        if champion.version == self.version:
+            return False
+        self.detector, self.version = Detector(champion.path, self.threads), champion.version
+        return True
+
+    def inspect(self, item: Production, source: str) -> Inspected:
+        """One verdict; of a repeated request, the inspection that is there.
+
+        Raises BadInput for an image that can't be judged, which is kept as a rejection with the reason, and for a request
+        id that stands for another image or part.
+        """
+        [answer] = self._answers([item], source, map)
+        if isinstance(answer, Conflict):
+            raise BadInput(answer.reason, next_step="Give every request an id of its own.")
+        if isinstance(answer, Rejected):
+            raise BadInput(f"Part {answer.record.part}: {answer.record.reason}", next_step="Take the picture again.")
+        return answer
+
+    def inspect_many(self, items: Sequence[Production], source: str) -> list[Answer]:
+        """An answer to each, in their order: judged on every core, committed in one transaction."""
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="inspect") as pool:
+            return self._answers(items, source, pool.map)
+
+    def _answers(self, items: Sequence[Production], source: str, run: Callable[..., Iterable[Any]]) -> list[Answer]:
+        arrived: list[Arrived] = list(run(arrive, items))
+        standing = inspections.requested(self.ledger, self.line, {one.request_id for one in arrived})
+        new: dict[str, Arrived] = {}
+        for one in arrived:
+            if one.request_id not in standing:
+                new.setdefault(one.request_id, one)
+        judged: list[tuple[inspections.Record, Prediction | None]]
+        judged = list(run(lambda one: self._judge(one, source), new.values()))
+        standing |= inspections.add_once(self.ledger, [record for record, _ in judged])
+        fresh = {id(record): prediction for record, prediction in judged}
+        answers: list[Answer] = []
+        for one in arrived:
+            record = standing[one.request_id]
+            first = new.get(one.request_id) is one and id(record) in fresh
+            if reason := _conflict(one, record):
+                answers.append(Conflict(one.request_id, reason))
+            elif isinstance(record, Rejection):
+                answers.append(Rejected(record, repeated=not first))
+            else:
+                answers.append(Inspected(record, fresh[id(record)] if first else None))
+        return answers
+
+    def _judge(self, one: Arrived, source: str) -> tuple[inspections.Record, Prediction | None]:
+        started = time.perf_counter()
+        self.store.put(one.data)
+        try:
+            image = codec.decode(one.data)
+            prediction = self.detector.predict(image)
+        except BadInput as error:
+            rejection = Rejection(
+                request_id=one.request_id,
+                line=self.line,
+                part=one.part,
+                source=source,
+                image=one.image,
+                reason=error.message,
+                rejected_at=now(),
+                file_name=one.item.file_name,
+            )
+            return rejection, None
+        described = descriptors.of_inspection(image, prediction)
+        record = Inspection(
+            request_id=one.request_id,
+            line=self.line,
+            part=one.part,
+            view=one.item.view,
+            file_name=one.item.file_name,
+            slice=one.item.slice,
+            source=source,
+            image=one.image,
+            captured_at=one.item.captured_at,
+            inspected_at=now(),
+            model_version=self.version,
+            artefact_sha256=self.detector.sha256,
+            score=prediction.score,
+            raw_score=prediction.raw_score,
+            verdict=self.detector.verdict(prediction.score).value,
+            latency_ms=round((time.perf_counter() - started) * 1000, 3),
+            descriptors=described,
+            regions=[asdict(region) for region in prediction.regions],
+        )
+        return record, prediction
+
+
+def arrive(item: Production) -> Arrived:
+    """Read the image and settle which part it shows and which request it is."""
+    data = item.read()
+    image = hashlib.sha256(data).hexdigest()
+    stated = {"part": item.part, "view": item.view}
+    stated_names = urlencode({name: value for name, value in stated.items() if value})
+    own = f"sha256:{image}" + (f"?{stated_names}" if stated_names else "")
+    return Arrived(item, data, image, item.part or part_names.unstated(image), item.request_id or own)
+
+
+def _conflict(one: Arrived, record: inspections.Record) -> str | None:
+    """Why an answer to this request is none to the image that came with it; silence contradicts nothing."""
+    if record.image != one.image:
+        return f"Request {one.request_id} was for another image ({record.image[:16]}, part {record.part})."
+    if one.item.part and one.item.part != record.part:
+        return f"Request {one.request_id} was for part {record.part}, not for part {one.item.part}."
+    if isinstance(record, Inspection) and one.item.view and one.item.view != record.view:
+        return f"Request {one.request_id} was for view {record.view}, not for view {one.item.view}."
+    return None
+
+
+def from_file_name(
+    read: Callable[[], bytes],
+    name: str,
+    named: PartPattern | None,
+    *,
+    part: str | None = None,
+    view: str | None = None,
+    slice: str | None = None,
+    request_id: str | None = None,
+) -> Production:
+    """An image that comes as a file: what is stated comes first, then what the line's pattern finds in the name."""
+    names = named.find(name) if named else None
+    return Production(
+        read=read,
+        part=part or (names.part if names else None),
+        view=view or (names.view if names else None),
+        request_id=request_id,
+        slice=slice,
+        file_name=name,
+    )
+
+
+@contextlib.contextmanager
+def open_inspector(workspace: Workspace, *, threads: int | None = None) -> Iterator[Inspector]:
+    with Inspector(workspace, threads=threads) as inspector:
+        yield inspector
+
+
+def inspect_file(
+    inspector: Inspector,
+    path: Path,
+    *,
+    part: str | None,
+    slice: str | None,
+    heatmaps: Path,
+    view: str | None = None,
+    part_from: str | None = None,
+) -> dict:
+    """Inspect one file; what `defectloop inspect` prints. The picture with the heatmap goes into the folder `heatmaps`."""
+    _require_names(part=part, view=view, slice=slice)
+    data = read_file(path)
+    named = part_names.pattern(part_from, inspector.workspace.params().ingest.part_from)
+    # Whoever types the command asks anew: what was said about this image before is no answer.
+    own = str(uuid4())
+    item = from_file_name(
+        lambda: data, names.shown(path.as_posix()), named, part=part, view=view, slice=slice, request_id=own
+    )
+    judged = inspector.inspect(item, source="command line")
+    record = judged.record
+    assert judged.prediction is not None
+    picture = heatmaps / f"{names.for_file(f'{names.shown(path.stem)}-{record.id}')}.png"
+    shown = codec.overlay(codec.decode(data), judged.prediction.heatmap)
+    try:
+        write_whole(picture, codec.encode_png(shown), durable=False)
+        kept: str | None = names.shown(str(picture))
+    except OSError as error:  # the verdict is in the ledger by now, and must reach whoever asked
+        log.warning("No heatmap of %s: %s.", names.shown(str(path)), error.strerror)
+        kept = None
+    return {
+        "image": names.shown(str(path)),
+        "part": record.part,
+        "view": record.view,
+        "verdict": record.verdict,
+        "score": round(record.score, 4),
+        "regions": record.regions,
+        "heatmap": kept,
+        "model_version": record.model_version,
+        "latency_ms": record.latency_ms,
+        "inspection": record.id,
+    }
+
+
+def part_verdict(inspector: Inspector, part: str, *, unread: int = 0) -> dict:
+    """The verdict on a part from all its views; what `defectloop inspect` prints where several images show one part.
+
+    Of a part with `unread` further images nobody knows that it is good: it does not pass.
+    """
+    whole = part_verdicts.of(inspections.of_part(inspector.ledger, inspector.line, part))
+    clear = whole.verdict != Verdict.PASS or not unread
+    return {
+        "part": part,
+        "verdict": whole.verdict if clear else Verdict.REVIEW,
+        "score": round(whole.score, 4),
+        "views": len(whole.views),
+        "unread": unread,
+        "inspections": [item.id for item in whole.views],
+    }
+
+
+def replay_folder(
+    workspace: Workspace,
+    folder: Path,
+    *,
+    slice: str | None = None,
+    part_from: str | None = None,
+    allow_outside: bool = False,
+) -> ReplayReport:
+    """Inspect every image below `folder` in the order of their names. Done again, it adds nothing: an image is known by
+    its bytes, whatever its name.
+
+    Files with the same bytes are one request, unless their names state different parts or views. Links that lead out of the
+    folder are refused as in a delivery (`pipelines.ingest.delivery_folder`), unless `allow_outside`.
+    """
+    _require_names(slice=slice)
+    if not folder.is_dir():
+        raise BadData(f"{folder} is no folder.", next_step="defectloop replay FOLDER")
+    named = part_names.pattern(part_from, workspace.params().ingest.part_from)
+    place = delivery_folder.opened(folder, allow_outside=allow_outside)
+    files = place.images()
+    items = [
+        from_file_name(partial(place.read, path), names.shown(place.name_of(path)), named, slice=slice)
+        for path in files
+    ]
+    if named and named.origin == part_names.OPTION and all(item.part is None for item in items):
+        raise BadInput(
+            f"{named.origin} {named.expression.pattern!r} finds a part in none of {len(files)} names (first: {files[0]}).",
+            next_step="Its group `part`, or its first group, is the part.",
+        )
+    report = replay(workspace, items, names.shown(place.root.as_posix()))
+    return replace(
+        report, linked_folders=tuple(names.shown(place.name_of(path)) for path in place.listing.linked_folders)
+    )
+
+
+def _require_names(**stated: str | None) -> None:
+    for what, name in stated.items():
+        names.require(name, f"The {what}")
+
+
+def replay(workspace: Workspace, items: Iterable[Production], source: str) -> ReplayReport:
+    """Inspect what the ledger does not know yet, a block at a time; killed half way, the committed blocks stay.
+
+    Raises BadData at the end, when the others are inspected, where request ids stand for other images already.
+    """
+    counts: Counter[str] = Counter()
+    parts: set[str] = set()
+    conflicts: list[Conflict] = []
+    came: set[str] = set()
+    with open_inspector(workspace, threads=1) as inspector:
+        remaining = iter(items)
+        while block := list(islice(remaining, BLOCK)):
+            for answer in inspector.inspect_many(block, source):
+                if isinstance(answer, Conflict):
+                    conflicts.append(answer)
+                    continue
+                again = answer.record.request_id in came
+                came.add(answer.record.request_id)
+                new = not answer.repeated
+                counts[
+                    "copies" if again else "known" if not new else "rejected" if isinstance(answer, Rejected) else "new"
+                ] += 1
+                if new and isinstance(answer, Inspected):
+                    parts.add(answer.record.part)
+        verdicts = Counter(inspections.part_verdicts(inspector.ledger, inspector.line, parts).values())
+    if conflicts:
+        raise BadData(
+            f"{len(conflicts)} images were not inspected (first: {conflicts[0].reason})",
+            next_step="Give every request an id of its own; the others are inspected.",
+        )
+    return ReplayReport(
+        counts["new"], counts["known"], counts["copies"], counts["rejected"], dict(sorted(verdicts.items()))
+    )

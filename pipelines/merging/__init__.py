@@ -1,0 +1,1 @@
+"""Two branches' data as one; what was learned from stays learned from."""

@@ -1,0 +1,1 @@
+"""Whether production still looks like what the champion was accepted on."""

@@ -1,0 +1,246 @@
+"""Put a version through the gate and change the champion, or record why not. Also the way back.
+
+The decision is in the ledger before the registry changes and marked done after it; whoever comes next finishes what a
+killed process left (`pipelines.promotion.champions`). Decisions of a line come one after the other; a champion that moved
+meanwhile stops the change. What was rolled back stays withdrawn until a person lifts that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from models.detector.runtime import Detector
+from models.errors import Busy, NotReady, Refused
+from models.evaluation import evaluation
+from models.metrics import costs
+from models.metrics.costs import PartCosts
+from models.params import Params
+from pipelines import line_defect_rate, lineage
+from pipelines.adapters import model_registry
+from pipelines.adapters.model_registry import ARTEFACT, CHAMPION, ModelVersion
+from pipelines.ledger import promotions, withdrawals
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Promotion, Withdrawal, now
+from pipelines.locks import decision_lock
+from pipelines.promotion import champions, gate
+from pipelines.promotion.gate import Contender, Decision
+from pipelines.training import kept_predictions
+from pipelines.workspace import Workspace
+
+LOCK_WAIT_S = 600.0  # for another decision; a training holds another lock
+
+
+@dataclass(frozen=True)
+class Lift:
+    """A person stands behind a withdrawn version's return to the gate."""
+
+    reviewer: str
+    reason: str
+
+
+def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> Decision:
+    """The gate's decision about a version, carried out. Asked again about the same rivals, it gives the same answer.
+
+    A withdrawn version is refused without being measured; with `lift` it goes through the gate like any other.
+    """
+    params = workspace.params()
+    line = params.line
+    for version in _to_measure(workspace, params, number, lifted=lift is not None):
+        kept_predictions.predictions(workspace, version)  # the long part, before the lock: a rollback can't wait for it
+    with decision_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
+        champions.finish_pending(workspace, ledger, line)
+        version = model_registry.version(workspace, line, number)
+        if lift is not None:
+            _lift(workspace, ledger, version, lift)
+        withdrawal = withdrawals.of(ledger, line, number, version.tags[ARTEFACT])
+        before = model_registry.alias(workspace, line, CHAMPION)
+        rate = line_defect_rate.of_line(workspace).rate
+        judged_under = f"withdrawal {withdrawal.id}" if withdrawal else _judged_under(workspace, params, rate)
+        earlier = promotions.last(ledger, line, version=number)
+        if earlier is not None and earlier.state == "done" and _still_holds(earlier, before, judged_under):
+            champions.carry_out(workspace, ledger, earlier)
+            return Decision(earlier.kind != "refuse", tuple(earlier.reasons), earlier.numbers)
+        decision = _refusal(withdrawal, number) if withdrawal else _decide(workspace, params, version, before, rate)
+        record = promotions.add(
+            ledger,
+            Promotion(
+                line=line,
+                kind="promote" if decision.promote else "refuse",
+                version=number,
+                champion_before=before,
+                reasons=list(decision.reasons),
+                numbers=decision.numbers | {"judged_under": judged_under, "defect_rate": rate} | _learned_from(version),
+                state="pending",
+                decided_at=now(),
+            ),
+        )
+        if not champions.carry_out(workspace, ledger, record):
+            raise Refused(
+                f"The champion of line {line} moved from {before} to {model_registry.alias(workspace, line, CHAMPION)} "
+                f"while version {number} was judged.",
+                next_step=f"Judge it against the new one: defectloop promote {number}",
+            )
+    return decision
+
+
+def rollback(
+    workspace: Workspace, to: str | None = None, *, reason: str | None = None, reviewer: str | None = None
+) -> Decision:
+    """Make an earlier version champion again and withdraw the present one: `to`, or the nearest champion before it that
+    is not withdrawn. Raises NotReady without one."""
+    line = workspace.params().line
+    with decision_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
+        finished = champions.finish_pending(workspace, ledger, line)
+        if finished and finished[-1].kind == "rollback" and to in (None, finished[-1].version):
+            return Decision(True, tuple(finished[-1].reasons), {})  # the same command again, after a kill
+        champion = model_registry.champion(workspace, line)
+        if champion is None:
+            raise NotReady(f"Line {line} has no champion.", next_step="Train one: defectloop train")
+        if to == champion.version:
+            return Decision(True, (f"version {to} is the champion",), {})
+        target = to or _not_withdrawn(workspace, ledger, line, champion.version)
+        withdrawal = withdrawals.of(
+            ledger, line, target, model_registry.version(workspace, line, target).tags[ARTEFACT]
+        )
+        if withdrawal is not None:
+            raise Refused(
+                f"Version {target} of line {line} is {champions.in_words(withdrawal)}.", next_step=_how_to_lift(target)
+            )
+        sentence = f"rolled back from version {champion.version} to {target}" + (f": {reason}" if reason else "")
+        record = Promotion(
+            line=line,
+            kind="rollback",
+            version=target,
+            champion_before=champion.version,
+            reasons=[sentence],
+            numbers={},
+            state="pending",
+            decided_at=now(),
+        )
+        withdrawals.add(
+            ledger,
+            record,
+            Withdrawal(
+                line=line,
+                version=champion.version,
+                artefact_sha256=champion.tags[ARTEFACT],
+                reason=reason or f"rolled back to version {target}",
+                withdrawn_by=reviewer,
+                withdrawn_at=record.decided_at,
+            ),
+        )
+        champions.carry_out(workspace, ledger, record)
+    return Decision(True, (sentence,), {})
+
+
+def finish_interrupted(workspace: Workspace) -> list[Promotion]:
+    """Finish what a killed promotion or rollback left, for those who only pass by; nothing while somebody is at it."""
+    line = workspace.params().line
+    with Ledger.open(workspace.ledger_url) as ledger:
+        if not promotions.pending(ledger, line):
+            return []
+        try:
+            with decision_lock(workspace, line):
+                return champions.finish_pending(workspace, ledger, line)
+        except Busy:  # it is being carried out, or waits for the next to pass by
+            return []
+
+
+def _to_measure(workspace: Workspace, params: Params, number: str, *, lifted: bool) -> list[ModelVersion]:
+    """The versions that a decision about this one compares, as things stand; none where no measurement is needed."""
+    line = params.line
+    version = model_registry.version(workspace, line, number)
+    champion = model_registry.champion(workspace, line)
+    with Ledger.open(workspace.ledger_url) as ledger:
+        if withdrawals.of(ledger, line, number, version.tags[ARTEFACT]) is not None and not lifted:
+            return []
+        last = promotions.last(ledger, line, version=number)
+    judged_under = _judged_under(workspace, params, line_defect_rate.of_line(workspace).rate)
+    before = champion.version if champion else None
+    if last is not None and last.state == "done" and _still_holds(last, before, judged_under):
+        return []
+    return [version] if champion is None or champion.version == number else [version, champion]
+
+
+def _decide(
+    workspace: Workspace, params: Params, version: ModelVersion, champion: str | None, rate: float | None
+) -> Decision:
+    challenger, cost = _measured(workspace, params, version, rate)
+    if champion is None or champion == version.version:
+        return gate.decide(challenger, None, None, params.promote)
+    rival, rival_cost = _measured(workspace, params, model_registry.version(workspace, params.line, champion), rate)
+    return gate.decide(challenger, rival, costs.probability_cheaper(cost, rival_cost, rate), params.promote)
+
+
+def _measured(
+    workspace: Workspace, params: Params, version: ModelVersion, rate: float | None
+) -> tuple[Contender, PartCosts]:
+    """The version on the present test parts, and what its verdict on each part costs."""
+    answers = kept_predictions.predictions(workspace, version)
+    point = Detector(model_registry.download(workspace, version)).metadata.operating_point
+    contender = Contender(
+        version.version,
+        evaluation.summarise(answers, point, params.evaluate.bootstrap),
+        learned_slices=json.loads(version.tags["slices"]),
+        robustness=_robustness(version),
+        on_the_line=None if rate is None else evaluation.summarise(answers, point, 0, rate),
+    )
+    return contender, costs.of_parts(*evaluation.of_parts(answers), point, params.cost)
+
+
+def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
+    """As the version was registered; older ones have the tag `steadiness`, in which flipped verdicts are `turned`."""
+    if "robustness" in version.tags:
+        return json.loads(version.tags["robustness"])
+    older = json.loads(version.tags.get("steadiness", "{}"))
+    return {change: {"changed": shares["changed"], "flipped": shares["turned"]} for change, shares in older.items()}
+
+
+def _still_holds(decision: Promotion, champion: str | None, judged_under: str) -> bool:
+    """A decision stands as long as the champion is the one it left behind, and a refusal only as long as rules, test
+    parts and withdrawals are the same."""
+    if decision.kind == "refuse":
+        return champion == decision.champion_before and decision.numbers.get("judged_under") == judged_under
+    return champion == decision.version
+
+
+def _judged_under(workspace: Workspace, params: Params, rate: float | None) -> str:
+    """A rate counts with two digits: an estimate that hardly moves reopens nothing."""
+    rules = params.model_dump_json(include={"promote", "cost", "evaluate"})
+    text = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _learned_from(version: ModelVersion) -> dict[str, str]:
+    """So that the ledger alone knows what data stands behind a champion: the registry takes seconds to load."""
+    return {name: version.tags[name] for name in ("data_hash", "snapshot")}
+
+
+def _refusal(withdrawal: Withdrawal, number: str) -> Decision:
+    file_of = f"it is the file of version {withdrawal.version}, " if withdrawal.version != number else ""
+    return Decision(False, (f"{file_of}{champions.in_words(withdrawal)}. {_how_to_lift(number)}",), {"versions": {}})
+
+
+def _how_to_lift(number: str) -> str:
+    return f'To lift that: defectloop promote {number} --lift-withdrawal --reviewer "…" --reason "…"'
+
+
+def _lift(workspace: Workspace, ledger: Ledger, version: ModelVersion, lift: Lift) -> None:
+    withdrawals.lift(ledger, version.line, version.version, version.tags[ARTEFACT], lift.reviewer, lift.reason)
+    for same in model_registry.versions(workspace, version.line):
+        if champions.WITHDRAWN in same.tags and same.tags.get(ARTEFACT) == version.tags[ARTEFACT]:
+            model_registry.drop_tag(workspace, same.line, same.version, champions.WITHDRAWN)
+
+
+def _not_withdrawn(workspace: Workspace, ledger: Ledger, line: str, champion: str) -> str:
+    """The nearest champion before the present one that may come back."""
+    for number in champions.earlier(promotions.all_of(ledger, line), champion):
+        version = model_registry.version(workspace, line, number)
+        if withdrawals.of(ledger, line, number, version.tags[ARTEFACT]) is None:
+            return number
+    raise NotReady(
+        f"There was no champion before version {champion} that is not withdrawn.",
+        next_step="Name a version: defectloop rollback --to VERSION",
+    )

@@ -1,0 +1,1 @@
+"""Validated data, frozen and named; what changed between two snapshots."""

@@ -1,0 +1,1 @@
+"""Scarce data: synthetic defects, and pictures of what training sees."""

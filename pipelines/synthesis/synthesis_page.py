@@ -1,0 +1,39 @@
+"""Some synthetic defects of every kind as one page: the good image, what was made of it, and where the defect is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from models.dataset import annotation_table
+from models.files import write_whole
+from models.images import codec
+from pipelines.pages.pictures import data_uri, outlined
+from pipelines.synthesis.synthesize import make, plan
+from pipelines.workspace import Workspace
+
+EACH = 4  # images of every kind
+
+
+def write(workspace: Workspace, kinds: Sequence[str], seed: int, slice: str | None, out: Path) -> Path:
+    """The first images that `synthesize` would make with this seed; adds nothing to `data/`."""
+    table = annotation_table.load(workspace.annotations)
+    rows = []
+    for item in plan(table, kinds, EACH, seed, slice):
+        made = make(workspace.data, item)
+        if made is None:
+            rows.append({"name": f"{item.name}: no place found for it", "pictures": []})
+            continue
+        before = codec.read(workspace.data / made.good["file"])
+        shown = [before, made.pixels, outlined(made.pixels, made.mask)]
+        rows.append({"name": f"{item.name} {made.good['slice']}", "pictures": [data_uri(one) for one in shown]})
+    template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
+    html = template.get_template("pictures.html").render(
+        title=f"{workspace.params().line}: synthetic defects",
+        note="The good image, what was made of it, and where the mask says the defect is.",
+        rows=rows,
+    )
+    write_whole(out, html.encode())
+    return out

@@ -1,0 +1,1 @@
+"""The stages of dvc.yaml, from a snapshot to a registered version."""

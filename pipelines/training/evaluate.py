@@ -1,0 +1,159 @@
+"""Stage `evaluate`: measure the exported file on the frozen test parts. Writes `artifacts/evaluate/`.
+
+The validation split gives the drift reference: descriptors as the inspection runtime computes them, on parts that the
+detector did not learn from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from models import files
+from models.dataset import annotation_table
+from models.detector.runtime import Detector
+from models.errors import BadData
+from models.evaluation import detail, evaluation, robustness
+from models.evaluation.evaluation import Evaluation
+from models.files import read_json
+from models.images import codec, descriptors
+from models.metrics import class_mix, costs
+from models.metrics.costs import Expected
+from models.params import Cost
+from models.thresholds import calibration
+from models.vocabulary import Label, OperatingPoint, Prediction, Split
+from pipelines import progress
+from pipelines.line_defect_rate import percent
+from pipelines.report import card, curves, page, verdicts
+from pipelines.report.ground_truth import GroundTruth
+from pipelines.training import kept_predictions
+from pipelines.workspace import Workspace
+
+
+def main(workspace: Workspace) -> None:
+    params = workspace.params()
+    table, annotations_sha256 = annotation_table.load_hashed(workspace.annotations)
+    detector = Detector(workspace.artifacts / "export" / "detector.onnx")
+    n_test = sum(split == Split.TEST for split in table["split"].to_pylist())
+    if not n_test:
+        raise BadData("The test split has no images.", next_step="Ingest more: defectloop ingest FOLDER")
+    pixels = detail.Pixels(workspace.data)
+    with progress.bar("test parts", n_test) as show:
+
+        def on_prediction(done: int, row: dict, answer: Prediction) -> None:
+            show(done)
+            pixels.see(row, answer)
+
+        predictions = evaluation.predict(detector, table, workspace.data, Split.TEST, on_prediction)
+    point, rate = detector.metadata.operating_point, line_rate(workspace)
+    result = evaluation.summarise(predictions, point, params.evaluate.bootstrap)
+    line = None if rate is None else evaluation.summarise(predictions, point, params.evaluate.bootstrap, rate)
+    expected = in_each_mix(predictions, point, params.cost, rate)
+    with files.output_directory(workspace.artifacts / "evaluate") as out:
+        whose = kept_predictions.origin(detector.sha256, annotations_sha256)
+        kept_predictions.write(predictions, whose, out / "predictions.parquet")
+        parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
+        # On test parts: the calibrator was fitted on the validation split, which would flatter it.
+        scores, labels = curves.score_and_truth(predictions)
+        error = calibration.expected_error(
+            scores, labels, weights=class_mix.weights(labels, detector.metadata.defect_rate)
+        )
+        beyond = detail.measure(detector, predictions, pixels, table, workspace.data)
+        more = {"calibration_error": error} | beyond.to_dict()
+        (out / "metrics.json").write_text(json.dumps(flat(result) | flat_costs(expected) | more, indent=1))
+        by_mix = {"expected": [one.to_dict() for one in expected], "on_the_line": line and line.to_dict()}
+        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more | by_mix, indent=1))
+        verdicts.write(predictions, point, out)
+        curves.write(predictions, out / "plots")
+        robustness_found = measured_robustness(detector, predictions, workspace.data, params.evaluate.robustness)
+        (out / "steadiness.json").write_text(
+            json.dumps(robustness_found, indent=1)
+        )  # a name in every workspace's dvc.yaml
+        history = workspace.artifacts / "train" / "history.csv"
+        curves.draw(predictions, point, history, out / "figures", detector.metadata.defect_rate)
+        shown = GroundTruth(table, workspace.data)
+        page.write(
+            out, predictions, result, expected, beyond, robustness_found, detector, shown, params.evaluate.gallery
+        )
+        counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
+        (out / "model-card.md").write_text(
+            card.render(detector, result, expected, beyond, error, robustness_found, counts)
+        )
+    whole = result.overall
+    progress.say(
+        f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
+        f"escape rate {whole.escape_rate:.3f}, overkill rate {whole.overkill_rate:.3f}"
+        + "".join(f", {name} {value:.3f}" for name, value in beyond.headlines())
+    )
+    for one in expected:
+        progress.say(
+            f"evaluate: with {percent(one.defect_rate)} of the parts defective {one.review_rate:.1%} go to review, a part "
+            f"costs {one.cost_per_part:.3g} ({one.cost_if_all_pass:.3g} if every part passed)"
+        )
+
+
+def line_rate(workspace: Workspace) -> float | None:
+    """The line's defect rate as `export` took it: the one that is measured for is the one that thresholds are for."""
+    made = read_json(workspace.artifacts / "export" / "export.json", next_step="Make it again: defectloop train")
+    rate: float | None = made.get("line_defect_rate")
+    return rate
+
+
+def in_each_mix(predictions: pa.Table, point: OperatingPoint, cost: Cost, rate: float | None) -> list[Expected]:
+    """What verdicts come to in the dataset's mix of parts, and on the line where its defect rate is known."""
+    truth, score = evaluation.of_parts(predictions)
+    mixes = [float(truth.mean())] + ([] if rate is None else [rate])
+    return [costs.expected(truth, score, point, cost, mix) for mix in mixes]
+
+
+def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:
+    """Slice, truth and descriptors of the validation split, one row per part: what production is compared with."""
+    held = [row for row in table.to_pylist() if row["split"] == Split.VALIDATION]
+    of_part: dict[str, list[tuple[dict, dict[str, float]]]] = defaultdict(list)
+    for row in held:
+        image = codec.read(data_dir / row["file"])
+        of_part[row["part"]].append((row, descriptors.of_inspection(image, detector.predict(image))))
+    rows = [
+        {
+            "part": part,
+            "slice": views[0][0]["slice"],
+            "defective": any(row["label"] == Label.DEFECT for row, _ in views),
+        }
+        | descriptors.of_part([described for _, described in views])
+        for part, views in of_part.items()
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def measured_robustness(
+    detector: Detector, predictions: pa.Table, data_dir: Path, most: int
+) -> dict[str, dict[str, float]]:
+    """By change, how many verdicts it changes, on at most `most` test images spread evenly over the hashes."""
+    files = predictions["file"].to_pylist()
+    chosen = [files[int(place)] for place in np.linspace(0, len(files) - 1, min(most, len(files)))]
+    with progress.bar("robustness", len(chosen)) as show:
+        by_change = robustness.measure(detector, (codec.read(data_dir / file) for file in chosen), show)
+    return {change: shares.to_dict() for change, shares in by_change.items()}
+
+
+def flat(result: Evaluation) -> dict:
+    """For `dvc metrics diff`: numbers alone, no intervals."""
+    everything = result.to_dict()
+    for metrics in (everything["overall"], *everything["slices"].values()):
+        for name in ("intervals", "at_most", "defect_rate"):
+            del metrics[name]
+    return everything
+
+
+def flat_costs(expected: Sequence[Expected]) -> dict:
+    """The same of what verdicts come to: in the dataset's mix, and on the line where its defect rate is known."""
+    return {
+        mix: {name: value for name, value in one.to_dict().items() if name != "intervals"}
+        for mix, one in zip(("in_the_data", "on_the_line"), expected, strict=False)
+    }

@@ -1,0 +1,1 @@
+"""The contract that a dataset must keep, and what fails it."""

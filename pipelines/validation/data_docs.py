@@ -1,0 +1,91 @@
+"""Make Great Expectations' Data Docs a site for a factory: a first page in words, and nothing fetched from elsewhere.
+
+As generated they take styles, scripts and icons from six hosts; without a network the first page is empty, and each
+build carries 4 MB of animations that explain the tool.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+if TYPE_CHECKING:
+    from pipelines.adapters.data_contract import Outcome
+    from pipelines.validation.typical_ranges import TypicalRanges
+
+EXAMPLES = 5
+REMOVED = (
+    r"<script\b.*?</script>",
+    r"<link\b[^>]*>",
+    r'<img\b[^>]*src="https?://[^>]*>',
+    r"<footer\b.*?</footer>",
+    r"url\('https?://[^']*'\)[^;]*",
+    r'<label class="btn[^>]*onclick=.*?</label>',  # buttons of the scripts that are gone
+)
+# Whatever a value holds, the browser runs no script of these pages: none of them needs one.
+POLICY = """<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:">
+"""
+STYLE = """<style>
+  body { font: 15px/1.5 system-ui, sans-serif; color: #264653; margin: 2rem auto; max-width: 70rem; padding: 0 1.25rem; }
+  nav.navbar { height: auto !important; border: 0; } nav.navbar .navbar-brand a::before { content: "‹ Data contract"; }
+  .ge-breadcrumbs, .card, [data-toggle="collapse"] { display: none; } table { border-collapse: collapse; width: 100%; }
+  td, th { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #e5e9ec; }
+  .fa-check-circle::before { content: "holds"; color: #2a7f62; font-style: normal; }
+  td .fa-times::before, td .fa-exclamation-triangle::before { content: "fails"; color: #d1495b; font-style: normal; }
+  h1, h2, h3, h4, h5 { font-size: 1.1rem; margin: 1.5rem 0 .5rem; }
+</style>"""
+
+
+def finish(
+    folder: Path, *, line: str, summary: str, rules: Sequence[Mapping[str, Any]], typical: TypicalRanges
+) -> Path:
+    """Turn the generated site in `folder` into ours; returns the page to begin with."""
+    for page in folder.rglob("*.html"):
+        page.write_text(self_contained(page.read_text()))
+    shutil.rmtree(folder / "static", ignore_errors=True)
+    results = {page.parts[len(folder.parts) + 1]: page for page in folder.glob("validations/*/*/*/*.html")}
+    template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
+    html = template.get_template("contract.html").render(
+        line=line,
+        summary=summary,
+        rules=rules,
+        typical=typical,
+        pages={name: page.relative_to(folder).as_posix() for name, page in sorted(results.items())},
+    )
+    (folder / "index.html").write_text(html)
+    return folder / "index.html"
+
+
+def self_contained(html: str) -> str:
+    """The page without anything from another host, in a plain style of its own."""
+    for pattern in REMOVED:
+        html = re.sub(pattern, "", html, flags=re.DOTALL)
+    return html.replace("<head>", f"<head>{POLICY}", 1).replace("</head>", f"{STYLE}</head>", 1)
+
+
+def shown(outcomes: Sequence[Outcome], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One row per rule, what fails first. Looks that hold are one row together: their ranges are a table of their own."""
+    rows = [_row(one, names) for one in outcomes if one.rule != "typical_range" or not one.holds]
+    judged = [one for one in outcomes if one.rule == "typical_range"]
+    if judged and all(one.holds for one in judged):
+        rows.append(_row(judged[0], names) | {"asks": "every image lies in the typical range of its slice"})
+    return sorted(rows, key=lambda row: (row["holds"], row["severity"] != "critical"))
+
+
+def _row(one: Outcome, names: Mapping[str, str]) -> dict[str, Any]:
+    n = len(one.rows)
+    went = "in quarantine" if one.severity == "critical" else "reported"
+    outcome = f"{n} image{'' if n == 1 else 's'}, {went}" if n else one.reason
+    return {
+        "severity": one.severity,
+        "asks": one.asks,
+        "holds": one.holds,
+        "said": "holds" if one.holds else outcome,
+        "examples": [names[image] for image in one.rows[:EXAMPLES]],
+    }
