@@ -8,10 +8,8 @@ image, so no verdict is learned: the network is trained and its exported graph i
 from __future__ import annotations
 
 import argparse
-import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +39,7 @@ def measure(data: Path, where: Path, seed: int) -> Result:
     from models.images import codec
     from models.metrics import type_metrics
     from models.training import kinds
+    from models.training.context import TrainingContext
     from models.vocabulary import Split
     from pipelines.ingest import ingest
     from pipelines.initialise import init
@@ -52,9 +51,8 @@ def measure(data: Path, where: Path, seed: int) -> Result:
     table, params = annotation_table.load(place.annotations), place.params()
     learn, check, test = (examples.of_split(table, place.data, split, ()) for split in Split)
     started = time.perf_counter()
-    trained = kinds.learner("classification").train(
-        learn, check, params, work=where / "work", cache=where / "features", logger=False, progress=_silent
-    )
+    context = TrainingContext(params, where / "work", where / "features")
+    trained = kinds.learner("classification").train(learn, check, context)
     minutes = (time.perf_counter() - started) / 60
     size = params.model.image_size_px
     graph = with_preprocessing(export(trained.network, size, trained.network.outputs), size)
@@ -68,11 +66,6 @@ def measure(data: Path, where: Path, seed: int) -> Result:
     if found is None:
         raise SystemExit(f"{data} holds no folders of several types")
     return Result(seed, len(truth), found.macro_f1, found.accuracy, minutes)
-
-
-@contextlib.contextmanager
-def _silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda done: None
 
 
 def report(results: list[Result]) -> str:

@@ -6,11 +6,10 @@ Ratios of times that were taken by turns, so that a machine that gets busy slows
 from __future__ import annotations
 
 import argparse
-import contextlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,10 +142,12 @@ def training(where: Path, image_size_px: int, batches: int) -> Ratio:
     from models.classification.lightning_module import FromPixels
     from models.classification.network import Network
     from models.training import backbones
+    from models.training.context import TrainingContext
     from models.training.fitting import fit
 
-    chosen = params.load(Path(__file__).parents[1] / "params.yaml").train
-    chosen = chosen.model_copy(update={"finetune": "all", "epochs": 1, "batch_size": 16})
+    given = params.load(Path(__file__).parents[1] / "params.yaml")
+    chosen = given.train.model_copy(update={"finetune": "all", "epochs": 1, "batch_size": 16})
+    given = given.model_copy(update={"train": chosen})
     n = 16 * batches
     dataset = TensorDataset(torch.rand(n, 3, image_size_px, image_size_px), (torch.arange(n) % 2).float())
 
@@ -158,7 +159,7 @@ def training(where: Path, image_size_px: int, batches: int) -> Ratio:
     def ours() -> None:
         with tempfile.TemporaryDirectory(dir=where) as work:
             loaders = DataLoader(dataset, 16), DataLoader(TensorDataset(*dataset[:16]), 16)
-            fit(module(), *loaders, chosen, work=Path(work), logger=False, progress=_silent)
+            fit(module(), *loaders, TrainingContext(given, Path(work), Path(work)))
 
     def bare() -> None:
         learner = module().train().to(memory_format=torch.channels_last)
@@ -181,11 +182,6 @@ def training(where: Path, image_size_px: int, batches: int) -> Ratio:
         f"{rates[0]:.1f} images/s",
         f"{rates[1]:.1f} images/s",
     )
-
-
-@contextlib.contextmanager
-def _silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda done: None
 
 
 def report(ratios: list[Ratio]) -> str:

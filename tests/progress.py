@@ -1,4 +1,4 @@
-"""Ways for a training to show its progress: not at all, or by dying of it."""
+"""A training that dies while it shows its progress."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from collections.abc import Callable, Iterator
 
 class Killed(Exception):
     pass
-
-
-@contextlib.contextmanager
-def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda done: None
 
 
 @contextlib.contextmanager

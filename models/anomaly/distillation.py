@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -24,7 +22,8 @@ from models.detector.preprocessing import OUTPUT, session_of
 from models.images.augmentation import view_at, views
 from models.params import Params
 from models.training import backbones
-from models.training.fitting import EpochOrder, Progress, Trained, fit
+from models.training.context import TrainingContext
+from models.training.fitting import EpochOrder, Trained, fit
 
 PICTURES = 512  # that an epoch shows at least: with few images, several views of each
 MEASURED = 256  # images that the channels' and the disagreement's usual size is taken from
@@ -54,17 +53,9 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     return Network(backbone)
 
 
-def train(
-    training: Examples,
-    validation: Examples,
-    params: Params,
-    *,
-    work: Path,
-    cache: Path,
-    logger: Any,
-    progress: Progress,
-) -> Trained:
-    """Train from the last epoch that `work` holds, else from the start. Validation is looked at, never learned from."""
+def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
+    """Train from the last epoch that `context.work` holds, else anew. Validation is looked at, never learned from."""
+    params = context.params
     chosen, size = params.train, params.model.image_size_px
     network = build(params, training.defect_types).eval()
     good, held = (chosen_from(split, split.targets == 0) for split in (training, validation))
@@ -78,10 +69,7 @@ def train(
         Distillation(network.student, chosen),
         DataLoader(Lessons(varied, teacher), chosen.batch_size, sampler=order),
         DataLoader(Lessons(ImageDataset(held.files, held.targets, size), teacher), chosen.batch_size),
-        chosen,
-        work=work,
-        logger=logger,
-        progress=progress,
+        context,
     )
     network = network.cpu().eval()
     _measure_usual(network, DataLoader(Lessons(few, teacher), chosen.batch_size))

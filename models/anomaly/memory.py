@@ -24,7 +24,8 @@ from models.images import codec
 from models.images.augmentation import View, augmented, views
 from models.params import Params
 from models.training import backbones
-from models.training.fitting import Progress, Trained
+from models.training.context import Progress, TrainingContext
+from models.training.fitting import Trained
 
 POOL = 40_000  # patches that the bank is chosen from, whatever the number of images: 25 MB
 READERS = 2
@@ -38,23 +39,15 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     return Network(backbone, model.anomaly.memory_bank_size)
 
 
-def train(
-    training: Examples,
-    validation: Examples,
-    params: Params,
-    *,
-    work: Path,
-    cache: Path,
-    logger: Any,
-    progress: Progress,
-) -> Trained:
-    """Remember what the good images show. `validation` is left to the thresholds, `work` and `cache` are not needed."""
+def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
+    """Remember what the good images show. `validation` is left to the thresholds; no folder of the context is needed."""
+    params = context.params
     network = build(params, training.defect_types)
     good = chosen_from(training, training.targets == 0)
-    pool = sampled(network.patches, good, views(params.train), params, progress)
+    pool = sampled(network.patches, good, views(params.train), params, context.progress)
     size, history = len(network.bank), []
     every = max(1, size // LOGGED)
-    with progress("bank", size) as show:
+    with context.progress("bank", size) as show:
 
         def log_reach(done: int, reach: float) -> None:
             if done % every == 0:
@@ -64,9 +57,9 @@ def train(
         chosen = greedy(pool, size, params.train.seed, log_reach)
     places = torch.arange(size) % len(chosen)  # fewer patches than places: some are remembered twice
     network.bank.copy_(pool[chosen][places])
-    if logger:
+    if context.logger:
         for row in history:
-            logger.log_metrics({"farthest_patch": row["farthest_patch"]}, step=int(row["patches"]))
+            context.logger.log_metrics({"farthest_patch": row["farthest_patch"]}, step=int(row["patches"]))
     return Trained(network.eval(), history)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from models.anomaly import distillation, memory
 from models.dataset.examples import Examples
 from models.params import Params
-from models.training.fitting import Progress, Trained
+from models.training.context import TrainingContext
+from models.training.fitting import Trained
 
 METHODS = {"patchcore": memory, "student_teacher": distillation}
 
@@ -19,16 +19,6 @@ def build(params: Params, defect_types: Sequence[str]) -> Any:
     return METHODS[params.model.anomaly.method].build(params, defect_types)
 
 
-def train(
-    training: Examples,
-    validation: Examples,
-    params: Params,
-    *,
-    work: Path,
-    cache: Path,
-    logger: Any,
-    progress: Progress,
-) -> Trained:
+def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
     """Learn the good images of the training split."""
-    method = METHODS[params.model.anomaly.method]
-    return method.train(training, validation, params, work=work, cache=cache, logger=logger, progress=progress)
+    return METHODS[context.params.model.anomaly.method].train(training, validation, context)

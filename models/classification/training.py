@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,8 @@ from models.dataset.torch_dataset import ImageDataset
 from models.images.augmentation import PLAIN, View, view_at, views
 from models.params import Params
 from models.training import backbones
-from models.training.fitting import EpochOrder, Progress, Trained, fit
+from models.training.context import TrainingContext
+from models.training.fitting import EpochOrder, Trained, fit
 from models.training.frozen_features import frozen_features
 
 MOST_FOR_STANDARDISATION = 2000  # training images that mean and deviation of the statistics are taken from
@@ -38,23 +38,15 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     )
 
 
-def train(
-    training: Examples,
-    validation: Examples,
-    params: Params,
-    *,
-    work: Path,
-    cache: Path,
-    logger: Any,
-    progress: Progress,
-) -> Trained:
-    """Train from the last epoch that `work` holds, else from the start; both end with the same weights.
+def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
+    """Train from the last epoch that `context.work` holds, else from the start; both end with the same weights.
 
-    `cache` keeps frozen features by image, for every later training. `logger` is Lightning's, or False.
+    `context.cache` keeps frozen features by image, for every later training.
     """
+    params = context.params
     network = build(params, training.defect_types)
     chosen, heads_alone = params.train, params.train.finetune == "head"
-    learn, check = (_from_kept if heads_alone else _from_pixels)(network, training, validation, params, cache, progress)
+    learn, check = (_from_kept if heads_alone else _from_pixels)(network, training, validation, context)
     fresh = 0 if heads_alone else chosen.augment.views
     order = EpochOrder(len(training), len(views(chosen)), chosen.seed, fresh=fresh)
     kind = HeadsAlone if heads_alone else FromPixels
@@ -63,10 +55,7 @@ def train(
         module,
         DataLoader(learn, chosen.batch_size, sampler=order),
         DataLoader(check, chosen.batch_size),
-        chosen,
-        work=work,
-        logger=logger,
-        progress=progress,
+        context,
     )
     if isinstance(module, FromPixels):
         module.keep_averaged()
@@ -74,28 +63,29 @@ def train(
 
 
 def _from_kept(
-    network: Network, training: Examples, validation: Examples, params: Params, cache: Path, progress: Progress
+    network: Network, training: Examples, validation: Examples, context: TrainingContext
 ) -> tuple[Dataset, Dataset]:
-    angles = views(params.train)
-    features = frozen_features(Pooled(network.backbone), params, cache)
+    angles = views(context.params.train)
+    features = frozen_features(Pooled(network.backbone), context.params, context.cache)
     wanted: list[tuple[str, Path, View]] = [
         (name, path, view) for view in angles for name, path in zip(training.images, training.files, strict=True)
     ]
     wanted += [(name, path, PLAIN) for name, path in zip(validation.images, validation.files, strict=True)]
-    rows = features(wanted, progress)
+    rows = features(wanted, context.progress)
     learn, check = rows[: len(angles) * len(training)], rows[len(angles) * len(training) :]
     network.heads.fit_standardisation(torch.from_numpy(learn))
     return _tensors(learn, training, len(angles)), _tensors(check, validation, 1)
 
 
 def _from_pixels(
-    network: Network, training: Examples, validation: Examples, params: Params, cache: Path, progress: Progress
+    network: Network, training: Examples, validation: Examples, context: TrainingContext
 ) -> tuple[Dataset, Dataset]:
+    params = context.params
     size = params.model.image_size_px
     step = -(-len(training) // MOST_FOR_STANDARDISATION)
     some = zip(training.images[::step], training.files[::step], strict=True)
-    features = frozen_features(Pooled(network.backbone), params, cache)
-    rows = features([(name, path, PLAIN) for name, path in some], progress)
+    features = frozen_features(Pooled(network.backbone), params, context.cache)
+    rows = features([(name, path, PLAIN) for name, path in some], context.progress)
     network.heads.fit_standardisation(torch.from_numpy(rows))
     return (
         ImageDataset(training.files, training.targets, size, partial(view_at, params.train), _types(training)),

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,8 @@ from models.images import codec, masks
 from models.images.augmentation import PLAIN, View, augmented_boxes, view_at, views
 from models.params import Params
 from models.training import backbones
-from models.training.fitting import EpochOrder, Progress, Trained, fit
+from models.training.context import Progress, TrainingContext
+from models.training.fitting import EpochOrder, Trained, fit
 from models.training.frozen_features import frozen_features
 
 
@@ -43,20 +43,11 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     )
 
 
-def train(
-    training: Examples,
-    validation: Examples,
-    params: Params,
-    *,
-    work: Path,
-    cache: Path,
-    logger: Any,
-    progress: Progress,
-) -> Trained:
-    """Train from the last epoch that `work` holds, else from the start; both end with the same weights.
+def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
+    """Train from the last epoch that `context.work` holds, else from the start; both end alike.
 
-    `cache` keeps frozen maps by image, for every later training. Defective images without boxes and masks are left out:
-    as background they would teach that their defects are none. Raises BadData when no training image has a box.
+    `context.cache` keeps frozen maps by image, for every later training. Defective images without boxes and masks are
+    left out: as background they would teach that their defects are none. Raises BadData when no training image has a box.
     """
     training, validation = with_usable_boxes(training), with_usable_boxes(validation)
     if not training.targets.any():
@@ -64,8 +55,9 @@ def train(
             "No defective image of the training split has boxes or a mask; model.kind: detection learns from nothing else.",
             next_step="Ingest boxes (Pascal VOC, COCO, YOLO, Label Studio), or set model.kind: classification.",
         )
+    params = context.params
     network = build(params, training.defect_types)
-    maps, inputs = _learning_maps(network, params, cache, progress)
+    maps, inputs = _learning_maps(network, params, context.cache, context.progress)
     chosen = params.train
     fresh = chosen.augment.views if maps is network.backbone else 0
     learn, check = inputs(training, True), inputs(validation, False)
@@ -76,10 +68,7 @@ def train(
         module,
         DataLoader(learn, chosen.batch_size, sampler=order, collate_fn=batch),
         DataLoader(check, chosen.batch_size, collate_fn=batch),
-        chosen,
-        work=work,
-        logger=logger,
-        progress=progress,
+        context,
     )
     module.keep_averaged()
     return Trained(network.cpu().eval(), history)

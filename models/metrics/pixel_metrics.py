@@ -5,7 +5,6 @@ Every image leaves counts by heat behind, as fine as 16 bits. Good images count:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -88,14 +87,6 @@ class Tally:
 
     def _level(self, heat: np.ndarray) -> np.ndarray:
         return np.clip(heat / self.most * BINS, 0, BINS - 1).astype(np.int64)
-
-
-def best_threshold(heat: Iterable[np.ndarray], truth: Iterable[np.ndarray], most: float) -> float | None:
-    """`Tally.best_threshold` of these images."""
-    tally = Tally(most)
-    for one, mask in zip(heat, truth, strict=True):
-        tally.add(one, mask)
-    return tally.best_threshold()
 
 
 def _from_above(counts: np.ndarray) -> np.ndarray:

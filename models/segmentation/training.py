@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +19,8 @@ from models.params import Params
 from models.segmentation.lightning_module import Segmentation
 from models.segmentation.network import LEVELS, Network
 from models.training import backbones
-from models.training.fitting import EpochOrder, Progress, Trained, fit
+from models.training.context import TrainingContext
+from models.training.fitting import EpochOrder, Trained, fit
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
@@ -33,21 +32,13 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
     return Network(backbone, len(defect_types) if len(defect_types) > 1 else 0, unchanged)
 
 
-def train(
-    training: Examples,
-    validation: Examples,
-    params: Params,
-    *,
-    work: Path,
-    cache: Path,
-    logger: Any,
-    progress: Progress,
-) -> Trained:
-    """Train from the last epoch that `work` holds, else from the start; both end with the same weights.
+def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
+    """Train from the last epoch that `context.work` holds, else from the start; both end with the same weights.
 
     Nothing is cached: a decoder needs maps of every level, larger than the images. Raises BadData when no training
     image has a mask.
     """
+    params = context.params
     chosen, size = params.train, params.model.image_size_px
     learn = WithMasks(training, size, partial(view_at, chosen))
     check = WithMasks(validation, size)
@@ -68,10 +59,7 @@ def train(
         module,
         DataLoader(learn, chosen.batch_size, sampler=order),
         DataLoader(check, chosen.batch_size),
-        chosen,
-        work=work,
-        logger=logger,
-        progress=progress,
+        context,
     )
     module.keep_averaged()
     noted = [f"{unmarked} defective ones without a mask taught the score alone"] if unmarked else []

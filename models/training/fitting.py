@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader, Sampler
 
-from models.params import Train
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+from models.training.context import TrainingContext
 
 
 @dataclass(frozen=True)
@@ -31,21 +29,17 @@ def fit(
     module: lightning.LightningModule,
     learn: DataLoader,
     check: DataLoader,
-    chosen: Train,
-    *,
-    work: Path,
-    logger: Any,
-    progress: Progress,
+    context: TrainingContext,
 ) -> list[dict[str, float]]:
-    """Train `module` from the last epoch that `work` holds, else from the start; returns the logged numbers by epoch.
+    """Train `module` from the last epoch that `context.work` holds, else anew; returns the logged numbers by epoch.
 
     With `patience` it ends when the module's `val_loss` has not fallen for so many epochs, and takes back the weights
     of the best one. Convolutions run channels-last, on CPUs some one and a half times as fast as channels-first.
     """
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    history = History()
+    history, chosen, work = History(), context.params.train, context.work
     early = [] if chosen.patience is None else [EarlyStopping("val_loss", patience=chosen.patience), _best(work)]
-    with progress("epochs", chosen.epochs) as show, quiet():
+    with context.progress("epochs", chosen.epochs) as show, quiet():
         trainer = lightning.Trainer(
             max_epochs=chosen.epochs,
             accelerator=chosen.accelerator,
@@ -53,7 +47,7 @@ def fit(
             strategy=chosen.strategy,
             num_nodes=chosen.num_nodes,
             precision=chosen.precision,  # type: ignore[arg-type]
-            logger=logger,
+            logger=context.logger,
             callbacks=[history, _Show(show), _resumable(work, chosen.epochs), *early],
             enable_progress_bar=False,
             enable_model_summary=False,

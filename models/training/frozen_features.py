@@ -19,8 +19,8 @@ from models.detector.runtime import INPUT, as_input
 from models.images import codec
 from models.images.augmentation import View, augmented
 from models.params import Params
+from models.training.context import Progress
 from models.training.feature_cache import features_kept
-from models.training.fitting import Progress
 
 READERS = 2
 

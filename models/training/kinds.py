@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from models.params import Params
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from models.dataset.examples import Examples
-    from models.training.fitting import Progress, Trained
+    from models.training.context import TrainingContext
+    from models.training.fitting import Trained
 
 # By name, what the splits for training and validation must hold. What else they hold is learned from too, or left out.
 KINDS: dict[str, frozenset[Label]] = {
@@ -50,18 +50,8 @@ class Learner(Protocol):
     def build(self, params: Params, defect_types: Sequence[str]) -> Any:
         """The untrained network with `outputs`: a torch module whose state dict is everything that was learned."""
 
-    def train(
-        self,
-        training: Examples,
-        validation: Examples,
-        params: Params,
-        *,
-        work: Path,
-        cache: Path,
-        logger: Any,
-        progress: Progress,
-    ) -> Trained:
-        """Train from what `work` holds of a killed training, else from the start; both end with the same weights."""
+    def train(self, training: Examples, validation: Examples, context: TrainingContext) -> Trained:
+        """Train from what `context.work` holds of a killed training, else from the start; both end with the same weights."""
 
 
 def learner(kind: str) -> Learner:

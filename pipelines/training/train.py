@@ -14,6 +14,7 @@ from pathlib import Path
 from models import files
 from models.params import Params
 from models.training import kinds
+from models.training.context import TrainingContext
 from pipelines import lineage, progress
 from pipelines.adapters import tracking
 from pipelines.amounts import of_them
@@ -45,15 +46,9 @@ def main(workspace: Workspace) -> None:
     import torch
 
     work = workspace.state / "work" / "train" / key
-    trained = kinds.learner(params.model.kind).train(
-        training,
-        validation,
-        params,
-        work=work,
-        cache=workspace.state / "cache" / "features",
-        logger=tracking.lightning_logger(workspace, params.line, run_id),
-        progress=progress.bar,
-    )
+    cache, logger = workspace.state / "cache" / "features", tracking.lightning_logger(workspace, params.line, run_id)
+    context = TrainingContext(params, work, cache, logger, progress.bar)
+    trained = kinds.learner(params.model.kind).train(training, validation, context)
     with files.output_directory(workspace.artifacts / "train") as out:
         torch.save(trained.network.state_dict(), out / "detector.ckpt")
         _write_history(trained.history, out / "history.csv")

@@ -19,7 +19,6 @@ from models.vocabulary import Verdict
 from pipelines.workspace import Workspace
 from tests.conftest import change_params, make_workspace, picture
 from tests.models.detector.test_detector import TinyBackbone
-from tests.progress import silent
 
 
 @pytest.fixture
@@ -151,11 +150,11 @@ def test_a_line_that_knows_good_parts_alone_gets_a_champion(tmp_path: Path, meth
 
 def trained(place: Workspace, work: Path) -> torch.nn.Module:
     from models.anomaly import training
+    from models.training.context import TrainingContext
     from pipelines.training import learning_data
 
     learn, check = learning_data.splits(place, place.params())
-    where = {"work": work, "cache": work / "cache"}
-    return training.train(learn, check, place.params(), logger=False, progress=silent, **where).network
+    return training.train(learn, check, TrainingContext(place.params(), work, work / "cache")).network
 
 
 def good_line(tmp_path: Path, model: dict, train: dict) -> Workspace:

@@ -12,13 +12,14 @@ import pytest
 from models.detector.runtime import Detector
 from models.errors import BadData
 from models.images import codec
+from models.training.context import TrainingContext, silent
 from models.vocabulary import Label, Split, Verdict
 from pipelines.adapters import dataset_versions, git
 from pipelines.ingest import ingest
 from pipelines.training import learning_data
 from pipelines.workspace import Workspace
 from tests.conftest import change_params, make_workspace
-from tests.progress import Killed, killed_after_two_epochs, silent
+from tests.progress import Killed, killed_after_two_epochs
 
 SIDE = 64
 VOC = "<annotation><filename>{name}</filename><size><width>64</width><height>64</height></size>{objects}</annotation>"
@@ -112,13 +113,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(finetune: str,
 
     def weights(work: str, progress: Callable = silent) -> dict[str, torch.Tensor]:
         return training.train(
-            learn,
-            check,
-            place.params(),
-            work=tmp_path / work,
-            cache=tmp_path / "cache",
-            logger=False,
-            progress=progress,
+            learn, check, TrainingContext(place.params(), tmp_path / work, tmp_path / "cache", progress=progress)
         ).network.state_dict()
 
     whole = weights("whole")
@@ -143,9 +138,7 @@ def test_of_a_vit_the_last_stage_learns_from_pixels(tmp_path: Path) -> None:
     model = json.loads(place.params().model_dump_json(include={"model"}))["model"]
     change_params(place, {"model": model | {"backbone": "vit_tiny_patch16_224", "weights": "none"}})
     learn, check = learning_data.splits(place, place.params())
-    network = training.train(
-        learn, check, place.params(), work=tmp_path / "work", cache=tmp_path, logger=False, progress=silent
-    ).network
+    network = training.train(learn, check, TrainingContext(place.params(), tmp_path / "work", tmp_path)).network
     before, after = training.build(place.params(), learn.defect_types).state_dict(), network.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name.split(".")[3] for name in moved if name.startswith("backbone.body.blocks.")} == {"11"}
@@ -197,9 +190,7 @@ def test_a_line_without_boxes_is_told_what_is_missing(tmp_path: Path) -> None:
     learn, check = learning_data.splits(place, place.params())
     bare = replace(learn, boxes=[np.zeros((0, 5), dtype=np.float32)] * len(learn))
     with pytest.raises(BadData, match="No defective image of the training split has boxes"):
-        training.train(
-            bare, check, place.params(), work=tmp_path, cache=tmp_path, logger=False, progress=silent
-        )  # fmt: skip
+        training.train(bare, check, TrainingContext(place.params(), tmp_path, tmp_path))
 
 
 def test_a_kind_that_needs_good_parts_still_says_so(tmp_path: Path) -> None:

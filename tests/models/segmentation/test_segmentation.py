@@ -20,12 +20,13 @@ from models.segmentation import training
 from models.segmentation.network import CONTEXT, LEVELS, Network
 from models.training import backbones
 from models.training.backbones import described
+from models.training.context import TrainingContext, silent
 from pipelines.adapters import dataset_versions, git
 from pipelines.ingest import ingest
 from pipelines.training import learning_data
 from pipelines.workspace import Workspace
 from tests.conftest import change_params, make_workspace
-from tests.progress import Killed, killed_after_two_epochs, silent
+from tests.progress import Killed, killed_after_two_epochs
 
 SIDE = 64
 KINDS = {"pit": 20, "stain": 230}
@@ -151,7 +152,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(finetune: str,
 
     def weights(work: str, progress: Callable = silent) -> dict[str, torch.Tensor]:
         return training.train(
-            learn, check, place.params(), work=tmp_path / work, cache=tmp_path, logger=False, progress=progress
+            learn, check, TrainingContext(place.params(), tmp_path / work, tmp_path, progress=progress)
         ).network.state_dict()
 
     whole = weights("whole")
@@ -191,9 +192,7 @@ def test_a_defect_that_nobody_outlined_teaches_no_pixel_and_is_counted(tmp_path:
     module._loss(network, batch)[0].backward()
     assert torch.equal(alone, network.tuned.pixel.bias.grad)
 
-    noted = training.train(
-        unmarked, check, place.params(), work=tmp_path / "work", cache=tmp_path, logger=False, progress=silent
-    ).noted
+    noted = training.train(unmarked, check, TrainingContext(place.params(), tmp_path / "work", tmp_path)).noted
     assert noted == ["1 defective ones without a mask taught the score alone"]
 
 
@@ -202,4 +201,4 @@ def test_a_line_without_any_outline_is_told_what_is_missing(tmp_path: Path) -> N
     learn, check = learning_data.splits(place, place.params())
     bare = replace(learn, masks=[None] * len(learn))
     with pytest.raises(BadData, match="No defective image of the training split has a mask"):
-        training.train(bare, check, place.params(), work=tmp_path, cache=tmp_path, logger=False, progress=silent)
+        training.train(bare, check, TrainingContext(place.params(), tmp_path, tmp_path))

@@ -122,6 +122,7 @@ BESIDE = {
     "models.thresholds.good_only",
     "models.thresholds.heat_scale",
     "models.thresholds.operating_point",
+    "models.training.context",
     "models.training.feature_cache",
     "models.training.fitting",
     "models.training.kinds",

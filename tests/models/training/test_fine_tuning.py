@@ -13,12 +13,13 @@ import torch
 from models.classification import training
 from models.classification.network import Network, pool
 from models.dataset.torch_dataset import ImageDataset
+from models.training.context import TrainingContext, silent
 from pipelines.adapters import dataset_versions, git
 from pipelines.ingest import ingest
 from pipelines.training import learning_data
 from pipelines.workspace import Workspace
 from tests.conftest import change_params, make_workspace, write_parts
-from tests.progress import Killed, killed_after_two_epochs, silent
+from tests.progress import Killed, killed_after_two_epochs
 
 WAYS = ["last", "all"]
 
@@ -38,9 +39,8 @@ def line(root: Path, finetune: str, **train: object) -> Workspace:
 def trained(place: Workspace, work: Path, progress: Any = silent) -> Network:
     params = place.params()
     learn, check = learning_data.splits(place, params)
-    network: Network = training.train(
-        learn, check, params, work=work, cache=place.state / "cache" / "features", logger=False, progress=progress
-    ).network
+    context = TrainingContext(params, work, place.state / "cache" / "features", progress=progress)
+    network: Network = training.train(learn, check, context).network
     return network
 
 

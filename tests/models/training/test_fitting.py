@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from models import params
-from models.params import Train
+from models.params import Params
+from models.training.context import TrainingContext
 from models.training.fitting import fit, seed_step
-from tests.progress import silent
 
 
 class Overfits(lightning.LightningModule):
@@ -42,14 +42,14 @@ class Overfits(lightning.LightningModule):
         return torch.optim.SGD([self.weight], lr=1)
 
 
-def chosen(**changes: Any) -> Train:
-    given = params.load(Path(__file__).parents[3] / "params.yaml").train
-    return given.model_copy(update={"epochs": 24} | changes)
+def chosen(**changes: Any) -> Params:
+    given = params.load(Path(__file__).parents[3] / "params.yaml")
+    return given.model_copy(update={"train": given.train.model_copy(update={"epochs": 24} | changes)})
 
 
-def run(module: Overfits, train: Train, work: Path) -> list[dict[str, float]]:
+def run(module: Overfits, given: Params, work: Path) -> list[dict[str, float]]:
     one = DataLoader(TensorDataset(torch.zeros(1)))
-    return fit(module, one, one, train, work=work, logger=False, progress=silent)
+    return fit(module, one, one, TrainingContext(given, work, work))
 
 
 def test_without_patience_every_epoch_counts(tmp_path: Path) -> None:
