@@ -1,6 +1,7 @@
 """Dataset versions and the stage graph: DVC. The only importer of dvc.
 
-`pipelines.adapters.dataset_delta` and `pipelines.adapters.dataset_remote` do the work that has to scale.
+`dataset_delta` and `dataset_remote` do the work that has to scale, through DVC's object layer. With a release of DVC that
+they were not tested with, `Repo.add` and `dataset_cloud` do it: slower, and with the same result (docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -22,7 +24,7 @@ import yaml
 
 from models.errors import BadData, BadInput, Busy, DefectloopError, NotReady, Refused, Unreachable
 from models.files import remove_partial, write_whole
-from pipelines.adapters import dataset_delta, dataset_remote, git_locks
+from pipelines.adapters import dataset_cloud, dataset_delta, dataset_remote, git_locks
 from pipelines.workspace import Workspace
 
 UNFINISHED = "defectloop-checkout"  # in .dvc/tmp: the version that data/ is being brought to
@@ -31,6 +33,8 @@ INTERRUPTED = 130  # exit code of a stage that Ctrl-C ended
 REASON = "DEFECTLOOP_REASON"  # of a stage: the file where it leaves the message of the error that ended it
 BY_EXIT_CODE = {kind.exit_code: kind for kind in (BadInput, NotReady, Refused, Unreachable, Busy)}
 
+# The releases whose object layer `dataset_delta` and `dataset_remote` were tested with.
+TESTED = {"dvc": "3.67", "dvc-data": "3.18", "dvc-objects": "5.2"}
 
 # With the attempts below a remote that hangs is given up after about a minute; botocore's own would take many.
 S3_TIMEOUTS_S = {"connect_timeout": "5", "read_timeout": "20"}
@@ -53,6 +57,11 @@ def hash_in(pointer: str) -> str:
             "data.dvc names no version of the data.",
             next_step="Take the committed one: git checkout -- data.dvc (after a conflict: defectloop snapshots merge)",
         ) from error
+
+
+def is_tested() -> bool:
+    """Whether the installed DVC is one whose object layer we were tested with."""
+    return all(version(name).startswith(f"{release}.") for name, release in TESTED.items())
 
 
 def initialise(root: Path, remote_url: str) -> None:
@@ -107,7 +116,11 @@ def add_data(root: Path) -> str:
     remove_partial(data)
     with _opened(Repo, root) as repo, _reasons() as reasons:
         try:
-            if not dataset_delta.add(repo, root):
+            if not is_tested():
+                repo.add(str(data))
+                if reasons:
+                    raise DvcException("objects are missing")
+            elif not dataset_delta.add(repo, root):
                 before = dataset_delta.look(data) if data.is_dir() else None
                 repo.add(str(data))  # DVC takes relative targets from the current directory
                 if reasons:
@@ -127,7 +140,7 @@ def fetch_data(root: Path, data_hash: str) -> int:
 
     with _opened(Repo, root) as repo, repo.lock:
         try:
-            return dataset_remote.fetch(repo, data_hash)
+            return dataset_remote.fetch(repo, data_hash) if is_tested() else dataset_cloud.fetch(repo, data_hash)
         except Exception as error:  # DVC's, the operating system's, and those of whatever client the remote needs
             raise Unreachable(
                 f"Version {data_hash} of {root / 'data'} does not come from the DVC remote: {_said(error)}.",
@@ -174,7 +187,8 @@ def push_data(root: Path, earlier: Sequence[str] = ()) -> int:
 
     with _opened(Repo, root) as repo, repo.lock:
         try:
-            return dataset_remote.push(repo, pointer_hash(root / "data.dvc"), earlier)
+            present = pointer_hash(root / "data.dvc")
+            return dataset_remote.push(repo, present, earlier) if is_tested() else dataset_cloud.push(repo, present)
         except NotReady:
             raise
         except Exception as error:  # DVC's, the operating system's, and those of whatever client the remote needs
@@ -245,7 +259,7 @@ def original(root: Path, md5: str) -> bytes | None:
             path.unlink()  # altered through a link to it
         try:
             if not path.exists():
-                dataset_remote.fetch_object(repo, md5)
+                (dataset_remote if is_tested() else dataset_cloud).fetch_object(repo, md5)
         except Exception as error:  # DVC's, the operating system's, and those of whatever client the remote needs
             if isinstance(error.__cause__, FileNotFoundError):
                 return None

@@ -14,7 +14,8 @@ from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from dvc_objects.fs.local import localfs
 
-from pipelines.adapters import dataset_delta, dataset_versions, git
+from models.errors import Unreachable
+from pipelines.adapters import dataset_delta, dataset_remote, dataset_versions, git
 from pipelines.adapters.dataset_versions import add_data
 
 
@@ -97,6 +98,57 @@ def test_it_makes_the_same_version_as_dvc(root: Path, change: str) -> None:
         assert set(listed.values()) <= set(dataset_delta.objects(repo.cache.local))
         for name, md5 in listed.items():
             assert Path(repo.cache.local.oid_to_path(md5)).read_bytes() == (root / "data" / name).read_bytes()
+
+
+def test_the_installed_dvc_is_one_that_the_short_way_was_tested_with() -> None:
+    """After an upgrade: run this folder's tests and the benchmark of snapshots, then name the release in `TESTED`."""
+    assert dataset_versions.is_tested()
+
+
+@pytest.fixture
+def another_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DVC without the object layer that we know."""
+    monkeypatch.setattr(dataset_versions, "TESTED", {"dvc": "99.0"})
+    for module in (dataset_delta, dataset_remote):
+        for name in ("add", "push", "fetch", "fetch_object", "remember"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, lambda *_: pytest.fail("DVC's object layer was used"))
+
+
+@pytest.mark.parametrize("change", ["nothing", "files added", "a file rewritten in place", "the cache lost an object"])
+def test_another_release_of_dvc_makes_the_same_version_by_its_own_way(
+    root: Path, change: str, another_release: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CHANGES[change](root / "data")
+    by_dvc = add_data(root)
+    assert dataset_versions.push_data(root) > 0
+    content = {path: path.read_bytes() for path in (root / "data").rglob("*") if path.is_file()}
+    shutil.rmtree(root / "data")
+    shutil.rmtree(root / ".dvc" / "cache")
+    assert dataset_versions.fetch_data(root, by_dvc) > 0
+    dataset_versions.checkout_data(root)
+    assert {path: path.read_bytes() for path in (root / "data").rglob("*") if path.is_file()} == content
+    md5 = dataset_versions.listed(root, by_dvc)["annotations.parquet"]
+    shutil.rmtree(root / ".dvc" / "cache")
+    assert dataset_versions.original(root, md5) == b"table"
+    monkeypatch.undo()
+    assert add_data(root) == by_dvc
+
+
+def test_another_release_of_dvc_says_what_the_remote_lacks(root: Path, another_release: None) -> None:
+    data_hash = add_data(root)
+    dataset_versions.push_data(root)
+    shutil.rmtree(root / ".dvc" / "cache")
+    shutil.rmtree(root / "remote")
+    with pytest.raises(Unreachable, match=data_hash):
+        dataset_versions.fetch_data(root, data_hash)
+
+
+def test_another_release_of_dvc_does_not_push_what_the_cache_lost(root: Path, another_release: None) -> None:
+    add_data(root)
+    dvc_object(root, "images/01/1.png").unlink()
+    with pytest.raises(Unreachable):
+        dataset_versions.push_data(root)
 
 
 def test_what_has_not_changed_is_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
