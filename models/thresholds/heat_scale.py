@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from models.images import codec
-from models.metrics import pixel_metrics
+from models.metrics import box_metrics, pixel_metrics
 
 BEGINS = 0.5  # heat from which on something is a region
 NORMAL_QUANTILE = 0.995  # of the relevance on good parts: hotter is worth showing
@@ -43,6 +43,19 @@ def fit(
     if best is None:
         best = max(float(np.quantile(good - usual, NORMAL_QUANTILE)), _LEAST)
     return HeatScale(usual, best)
+
+
+def region_threshold(boxes: np.ndarray | None, true_boxes: Sequence[np.ndarray], defective: np.ndarray) -> float:
+    """The score from which on something is a region, from validation images.
+
+    A network that predicts `boxes` [n, m, 6] gets the score where their F1 against `true_boxes` is best; defective
+    images without a marked box are left out. For a heatmap (None) it is `BEGINS`.
+    """
+    if boxes is None:
+        return BEGINS
+    is_marked = [len(true) > 0 or not bad for true, bad in zip(true_boxes, defective, strict=True)]
+    marked = [true for true, kept in zip(true_boxes, is_marked, strict=True) if kept]
+    return box_metrics.best_threshold(list(boxes[is_marked]), marked) or BEGINS
 
 
 def _best(unusual: np.ndarray, defective: np.ndarray, outlines: Sequence[np.ndarray | None]) -> float | None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,18 @@ from models import files
 from models.dataset.examples import Examples, chosen_from
 from models.detector.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.detector.preprocessing import session_of
+from models.detector.projection import principal_axes
 from models.detector.runtime import INPUT, Detector, DetectorMetadata, as_input
 from models.errors import NotReady
 from models.evaluation import agreement
 from models.files import read_json
 from models.images import codec, masks
-from models.metrics import box_metrics
 from models.metrics.verdict_metrics import by_part
 from models.params import Params
-from models.thresholds import calibration, defective_only, good_only, heat_scale, operating_point
-from models.thresholds.defect_rate import shifted
+from models.thresholds import heat_scale, verdict_rule
+from models.thresholds.verdict_rule import VerdictRule
 from models.training import kinds
-from models.vocabulary import Label, OperatingPoint
+from models.vocabulary import Label
 from pipelines import line_defect_rate, lineage, progress
 from pipelines.training import learning_data
 from pipelines.workspace import Workspace
@@ -53,25 +53,25 @@ def main(workspace: Workspace) -> None:
     truth, raw = by_part(
         validation.targets > 0, held["raw_score"], np.array(validation.parts)
     )  # a verdict is about a part
-    threshold = region_threshold(held.get("boxes"), validation)
+    threshold = heat_scale.region_threshold(held.get("boxes"), validation.boxes, validation.targets > 0)
     line = line_defect_rate.of_line(workspace)
-    judging = from_score_to_verdict(raw, truth, threshold, params, line.rate)
+    rule = verdict_rule.fit(raw, truth, threshold, params, line.rate)
     scale = heat_scale_of(graph, network.baseline, validation, threshold if "boxes" in held else None)
     axes = projection(graph, training, params.export.projection_axes)
-    finish = Finish(judging.calibrator, scale.usual, scale.begins, *axes)
-    described = describe(workspace, params, judging, threshold, told_apart(network, training))
+    finish = Finish(rule.calibrator, scale.usual, scale.begins, *axes)
+    described = describe(workspace, params, rule, threshold, told_apart(network, training))
     sealed = detector(graph, finish, described)
     with files.output_directory(workspace.artifacts / "export") as out:
         onnx.save(sealed, out / "detector.onnx")
         agreed = agreement.compare(network, Detector(out / "detector.onnx"), validation, finish, size)
         agreement.require(agreed, params.export.max_score_difference)
-        report = asdict(agreed) | {"operating_point": asdict(judging.point), "line_defect_rate": line.rate}
+        report = asdict(agreed) | {"operating_point": asdict(rule.point), "line_defect_rate": line.rate}
         (out / "export.json").write_text(json.dumps(report, indent=1))
     progress.say(
         f"export: largest score difference {agreed.max_score_difference:.1e} over {agreed.n} images, "
-        f"pass below {judging.point.pass_below:.2g}, fail from {judging.point.fail_from:.2g}"
+        f"pass below {rule.point.pass_below:.2g}, fail from {rule.point.fail_from:.2g}"
     )
-    progress.say(f"export: {assumed(judging, line.why)}")
+    progress.say(f"export: {verdict_rule.assumed_defect_rate(rule, line.why)}")
 
 
 def load_network(workspace: Workspace, params: Params, defect_types: Sequence[str]) -> Any:
@@ -99,78 +99,10 @@ def answers(graph: onnx.ModelProto, files: Sequence[Path], *more: str) -> dict[s
     return {name: np.concatenate(column) for name, column in zip(wanted, zip(*rows, strict=True), strict=True)}
 
 
-@dataclass(frozen=True)
-class Judging:
-    """From raw scores to verdicts. `defect_rate` is the line's, that both are for; None: the dataset's."""
-
-    calibrator: calibration.Calibrator
-    point: OperatingPoint
-    basis: str
-    dataset_defect_rate: float
-    defect_rate: float | None = None
-
-
-def from_score_to_verdict(
-    raw: np.ndarray, truth: np.ndarray, threshold: float, params: Params, defect_rate: float | None = None
-) -> Judging:
-    """From raw scores of validation parts [n] and their truth; where all are alike, what that allows.
-
-    With the line's `defect_rate` probabilities and thresholds are for parts as the line has them.
-    """
-    share, cost = float(truth.mean()), params.cost
-    if truth.all():
-        point = defective_only.operating_point(threshold)
-        return Judging(defective_only.CALIBRATOR, point, defective_only.BASIS, share)
-    if not truth.any():
-        basis = good_only.basis(len(raw), cost.false_alarm_rate)
-        return Judging(*good_only.fit(raw, cost.false_alarm_rate), basis, share)
-    calibrator = calibration.fit(raw, truth)
-    method = f"{calibrator.method} on {len(raw)} validation parts"
-    if defect_rate is not None:
-        calibrator = shifted(calibrator, share, defect_rate)
-        method += f", shifted from {share:.2g} defective ones among them to {defect_rate:.2g} on the line"
-    basis = (
-        f"{method}; costs of {cost.escape:g} for an escape, {cost.overkill:g} for overkill, {cost.review:g} for a review"
-        f"{promised(params)}"
-    )
-    return Judging(calibrator, operating_point.choose(calibrator(raw), truth, cost), basis, share, defect_rate)
-
-
-def promised(params: Params) -> str:
-    """What the bound of escapes rests on, in words: early stopping has seen the parts that prove it."""
-    most = params.cost.max_escape_rate
-    if most is None:
-        return ""
-    caveat = (
-        "; early stopping (train.patience) chose the epoch on the same parts, so the bound is optimistic: the test parts "
-        "say what it is worth"
-    )
-    return f", and an escape rate of at most {most:g}" + ("" if params.train.patience is None else caveat)
-
-
-def assumed(judging: Judging, why: str) -> str:
-    """Which defect rate score and thresholds are for."""
-    share = judging.dataset_defect_rate
-    if share in (0, 1):
-        return f"the validation split holds {'defective' if share else 'good'} parts alone, so no defect rate counts"
-    if judging.defect_rate is not None:
-        return why
-    return f"{why}, {share:.2g} of the validation parts; a line with fewer needs the number (docs/choosing-costs.md)"
-
-
 def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
     """The defect types in the order of the class probabilities; one that stands for all where the network tells no types."""
     several = len(training.defect_types) > 1 and "type_logits" not in network.outputs
     return (Label.DEFECT.value,) if several else training.defect_types
-
-
-def region_threshold(boxes: np.ndarray | None, validation: Examples) -> float:
-    """From where on something is a region: of the network's own boxes where their F1 is best, else of the heatmap."""
-    if boxes is None:
-        return heat_scale.BEGINS
-    is_marked = [len(true) > 0 or not target for true, target in zip(validation.boxes, validation.targets, strict=True)]
-    marked = [true for true, kept in zip(validation.boxes, is_marked, strict=True) if kept]
-    return box_metrics.best_threshold(list(boxes[is_marked]), marked) or heat_scale.BEGINS
 
 
 def heat_scale_of(
@@ -190,24 +122,17 @@ def heat_scale_of(
 
 
 def projection(graph: onnx.ModelProto, training: Examples, axes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centre [d] and principal axes [d, k] of the training split's embeddings, scaled to unit variance.
-
-    Drift is measured on these axes, so they rest on photographs: production holds nothing that was made.
-    """
+    """`principal_axes` of the training split. Drift is measured on them, so synthetic images, which production never
+    shows, are left out."""
     taken = [file for file, made in zip(training.files, training.synthetic, strict=True) if not made]
     embedding = answers(graph, taken[:: -(-len(taken) // MOST_FOR_PROJECTION)], "embedding")["embedding"]
-    centre = embedding.mean(0)
-    _, spread, directions = np.linalg.svd(embedding - centre, full_matrices=False)
-    axes = min(axes, len(spread))
-    scale = np.maximum(spread[:axes] / np.sqrt(len(embedding)), 1e-6)
-    directions = directions[:axes] * np.where(directions[:axes].sum(1) < 0, -1, 1)[:, None]  # a sign that never flips
-    return centre, (directions / scale[:, None]).T
+    return principal_axes(embedding, axes)
 
 
 def describe(
     workspace: Workspace,
     params: Params,
-    judging: Judging,
+    rule: VerdictRule,
     threshold: float,
     defect_types: tuple[str, ...],
 ) -> DetectorMetadata:
@@ -217,9 +142,9 @@ def describe(
         kind=params.model.kind,
         line=params.line,
         classes=defect_types,
-        operating_point=judging.point,
-        calibrator=judging.calibrator,
-        basis=judging.basis,
+        operating_point=rule.point,
+        calibrator=rule.calibrator,
+        basis=rule.basis,
         heatmap_threshold=threshold,
         image_size_px=params.model.image_size_px,
         tile_px=params.model.tile_px,
@@ -229,6 +154,6 @@ def describe(
         mlflow_run_id=run["mlflow_run_id"],
         params_sha256=hashlib.sha256(learned.encode()).hexdigest(),
         defectloop_version=metadata.version("defectloop"),
-        defect_rate=judging.defect_rate,
-        dataset_defect_rate=judging.dataset_defect_rate,
+        defect_rate=rule.defect_rate,
+        dataset_defect_rate=rule.dataset_defect_rate,
     )
