@@ -19,6 +19,7 @@ from pipelines.adapters import git
 from pipelines.ingest import ingest
 from pipelines.initialise import init
 from pipelines.workspace import Workspace
+from tests.programs import Preloaded, stage_by
 
 LINE = "widgets"
 SMALL = {
@@ -134,6 +135,24 @@ def make_champion(place: Workspace) -> None:
         dataset_versions.run_stage(place, stage)
     version = register.register(place)
     assert promote.promote(place, version.version).promote
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
+    """Starts programs without the seconds that their imports take; for tests that run many, or long ones."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    programs = Preloaded(shared / "exports")
+    yield programs
+    programs.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stages_without_imports(preloaded: Preloaded) -> None:
+    """A stage of `dvc.yaml` that this process runs has imported everything already."""
+    import dvc.stage.run
+
+    dvc.stage.run._run = stage_by(preloaded.run_stage)
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

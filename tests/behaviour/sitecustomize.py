@@ -4,13 +4,13 @@ KILL_AT is `module:function:before|after`, KILL_CALL the number of the call (fro
 so that a stage that runs in a child process can be killed too.
 """
 
+import importlib
 import importlib.abc
 import importlib.util
 import os
 import signal
 import sys
 
-MODULE, FUNCTION, WHEN = os.environ.get("KILL_AT", "::").split(":")
 calls = 0
 
 
@@ -18,12 +18,12 @@ def kill() -> None:
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
-def deadly(function):
+def deadly(function, when, call):
     def wrapped(*arguments, **keywords):
         global calls
         calls += 1
-        mine = calls == int(os.environ.get("KILL_CALL", "1"))
-        if mine and WHEN == "before":
+        mine = calls == call
+        if mine and when == "before":
             kill()
         result = function(*arguments, **keywords)
         if mine:
@@ -33,9 +33,26 @@ def deadly(function):
     return wrapped
 
 
+def chosen():
+    """Module, function, when and at which call; all of them empty where nothing is to be killed."""
+    return (*os.environ.get("KILL_AT", "::").split(":"), int(os.environ.get("KILL_CALL", "1")))
+
+
+def install(module, function, when, call):
+    """Make the function of this module deadly; returns the one that it was, and what it is now."""
+    owner, attribute = module, function
+    if "." in function:
+        kind, attribute = function.split(".")
+        owner = getattr(module, kind)
+    harmless = getattr(owner, attribute)
+    setattr(owner, attribute, deadly(harmless, when, call))
+    return harmless, getattr(owner, attribute)
+
+
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name != MODULE:
+        wanted, *what = chosen()
+        if name != wanted:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -43,15 +60,11 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             run(module)
-            owner, attribute = module, FUNCTION
-            if "." in FUNCTION:
-                kind, attribute = FUNCTION.split(".")
-                owner = getattr(module, kind)
-            setattr(owner, attribute, deadly(getattr(owner, attribute)))
+            install(module, *what)
 
         spec.loader.exec_module = exec_module
         return spec
 
 
-if MODULE:
+if chosen()[0]:
     sys.meta_path.insert(0, Finder())

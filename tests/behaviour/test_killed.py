@@ -21,6 +21,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.snapshots import snapshot
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, picture, stocked_workspace
+from tests.programs import Preloaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -39,6 +40,7 @@ KILLS = (
     ("promote", "pipelines.ledger.promotions:add:after", 1),
     ("promote", "pipelines.adapters.model_registry:set_tags:before", 1),
 )
+OF_TRUE_PROGRAMS = "models.training.fitting:History.on_train_epoch_end:after"
 
 
 @dataclass(frozen=True)
@@ -84,33 +86,44 @@ def line_with_a_bad_image(root: Path) -> Workspace:
     return place
 
 
-def train(place: Workspace, places: dict[str, str], kill_at: str = "::", call: int = 1) -> subprocess.CompletedProcess:
-    here = str(Path(__file__).parent)
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", "train", "--workspace", str(place.root)],
-        env=os.environ | places | {"KILL_AT": kill_at, "KILL_CALL": str(call), "PYTHONPATH": here},
-        cwd=place.root,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Line:
+    """A line and its programs: forks of what is loaded already, and true ones, which take half a minute."""
+
+    place: Workspace
+    preloaded: Preloaded
+    places: dict[str, str]
+
+    def train(self, kill_at: str = "::", call: int = 1, *, true: bool = False) -> subprocess.CompletedProcess[str]:
+        words = ("-m", "flows.cli", "train", "--workspace", str(self.place.root))
+        kill = {"KILL_AT": kill_at, "KILL_CALL": str(call)}
+        if not true:
+            return self.preloaded.run(*words, cwd=self.place.root, **self.places | kill)
+        return subprocess.run(
+            [sys.executable, *words],
+            env=os.environ | self.places | kill | {"PYTHONPATH": str(Path(__file__).parent)},
+            cwd=self.place.root,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            check=False,
+        )
 
 
 def test_killed_at_every_step_and_run_again_it_ends_like_an_undisturbed_run(
-    tmp_path: Path, places: dict[str, str]
+    tmp_path: Path, preloaded: Preloaded, places: dict[str, str]
 ) -> None:
-    undisturbed, killed = line_with_a_bad_image(tmp_path / "a"), line_with_a_bad_image(tmp_path / "b")
-    done = train(undisturbed, places)
+    undisturbed, killed = (Line(line_with_a_bad_image(tmp_path / name), preloaded, places) for name in ("a", "b"))
+    done = undisturbed.train()
     assert done.returncode == 0, done.stderr
     for step, where, call in KILLS:
-        died = train(killed, places, where, call)
+        died = killed.train(where, call, true=where == OF_TRUE_PROGRAMS)
         assert died.returncode == -signal.SIGKILL, f"{step}: {where} was never reached\n{died.stdout}{died.stderr}"
-    finished = train(killed, places)
+    finished = killed.train()
     assert finished.returncode == 0, finished.stderr
-    assert state(killed) == state(undisturbed)
-    expected = weights(undisturbed)
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(killed).items())
-    before = state(killed)
-    assert train(killed, places).returncode == 0
-    assert state(killed) == before
+    assert state(killed.place) == state(undisturbed.place)
+    expected = weights(undisturbed.place)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(killed.place).items())
+    before = state(killed.place)
+    assert killed.train().returncode == 0
+    assert state(killed.place) == before

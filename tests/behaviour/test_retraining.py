@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +23,12 @@ from pipelines.snapshots import snapshot
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, picture
 from tests.pipelines.ledger.test_ledger import inspection
+from tests.programs import Preloaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 EVENT = "drift-1"
+COMMAND = ("-m", "flows.cli")
 BEFORE_LABELS = (
     ("accept", "pipelines.ledger.requests:decide:before", 1),
     ("accept", "pipelines.ledger.requests:decide:after", 1),
@@ -90,24 +90,27 @@ def state(place: Workspace) -> State:
     )
 
 
-def retrain(
-    place: Workspace, places: dict[str, str], kill_at: str = "::", call: int = 1, **environment: str
-) -> subprocess.CompletedProcess:
-    """The flow as the drift's event starts it."""
-    code = (
-        "import sys; from flows.retraining import retraining; from pipelines.ledger.events import DRIFT_DETECTED; "
-        f"print(retraining(sys.argv[1], DRIFT_DETECTED, {EVENT!r}).state)"
-    )
-    kill = {"KILL_AT": kill_at, "KILL_CALL": str(call), "PYTHONPATH": f"{Path(__file__).parent}:{Path.cwd()}"}
-    return subprocess.run(
-        [sys.executable, "-c", code, str(place.root)],
-        env=os.environ | places | kill | environment,
-        cwd=place.root,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Flow:
+    """The flow as the drift's event starts it, as a program."""
+
+    place: Workspace
+    preloaded: Preloaded
+    places: dict[str, str]
+
+    def retrain(self, kill_at: str = "::", call: int = 1, **environment: str) -> subprocess.CompletedProcess[str]:
+        code = (
+            "import sys; from flows.retraining import retraining; from pipelines.ledger.events import DRIFT_DETECTED; "
+            f"print(retraining(sys.argv[1], DRIFT_DETECTED, {EVENT!r}).state)"
+        )
+        kill = {"KILL_AT": kill_at, "KILL_CALL": str(call)}
+        root = self.place.root
+        return self.preloaded.run("-c", code, str(root), cwd=root, **self.places | kill | environment)
+
+    def finish(self) -> None:
+        done = self.retrain()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.splitlines()[-1] in ("promoted", "refused")
 
 
 def answer_all(place: Workspace) -> None:
@@ -117,30 +120,25 @@ def answer_all(place: Workspace) -> None:
             answers.record(ledger, LINE, part, "defect" if int(part[3:]) % 2 == 0 else "good", "lab")
 
 
-def finish(place: Workspace, places: dict[str, str]) -> None:
-    done = retrain(place, places)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] in ("promoted", "refused")
-
-
 def test_killed_at_every_step_and_run_again_it_ends_like_an_undisturbed_one(
-    produced: Path, tmp_path: Path, places: dict[str, str]
+    produced: Path, tmp_path: Path, preloaded: Preloaded, places: dict[str, str]
 ) -> None:
     # One after the other at the same path: snapshots and runs must not differ by where they were made.
     kept = tmp_path / "kept"
     shutil.copytree(produced, kept, symlinks=True)
     place = workspaces.at(produced)
-    asked = retrain(place, places)
+    flow = Flow(place, preloaded, places)
+    asked = flow.retrain()
     assert asked.stdout.splitlines()[-1:] == ["labelling"], asked.stdout + asked.stderr
     answer_all(place)
-    finish(place, places)
+    flow.finish()
     undisturbed = state(place)
     shutil.rmtree(produced)
     kept.rename(produced)
 
     def killed(kills: tuple[tuple[str, str, int], ...]) -> None:
         for step, where, call in kills:
-            died = retrain(place, places, where, call)
+            died = flow.retrain(where, call)
             assert died.returncode == -signal.SIGKILL, f"{step}: {where} was never reached\n{died.stdout}{died.stderr}"
             with Ledger.open(place.ledger_url) as ledger:  # it is called again, unless people are waited for
                 assert events.waiting(ledger, LINE) or campaigns.waiting(ledger, LINE), step
@@ -148,27 +146,28 @@ def test_killed_at_every_step_and_run_again_it_ends_like_an_undisturbed_one(
     killed(BEFORE_LABELS)
     answer_all(place)
     killed(AFTER_LABELS)
-    finish(place, places)
+    flow.finish()
     assert state(place) == undisturbed
 
 
 def test_one_that_raises_an_error_has_failed_and_a_person_starts_anew_with_its_labels(
-    produced: Path, places: dict[str, str], defectloop
+    produced: Path, preloaded: Preloaded, places: dict[str, str]
 ) -> None:
     place = workspaces.at(produced)
-    assert retrain(place, places).stdout.splitlines()[-1] == "labelling"
+    flow = Flow(place, preloaded, places)
+    assert flow.retrain().stdout.splitlines()[-1] == "labelling"
     answer_all(place)
-    broken = retrain(place, places, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    broken = flow.retrain(MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert broken.returncode != 0
-    again = retrain(place, places)  # the same event, delivered once more
+    again = flow.retrain()  # the same event, delivered once more
     assert again.stdout.splitlines()[-1] == "failed", again.stdout + again.stderr
     with Ledger.open(place.ledger_url) as ledger:
         (failed,) = requests.all_of(ledger, LINE)
         assert "127.0.0.1:9" in failed.outcome
-    said = defectloop("status", "--workspace", place.root).stdout
+    said = preloaded.run(*COMMAND, "status", "--workspace", place.root, cwd=place.root).stdout
     assert "127.0.0.1:9" in said
     assert "→ defectloop retrain" in said
-    anew = defectloop("retrain", "--json", "--workspace", place.root, **places)
+    anew = preloaded.run(*COMMAND, "retrain", "--json", "--workspace", place.root, cwd=place.root, **places)
     assert json.loads(anew.stdout)["state"] in ("promoted", "refused"), anew.stderr
     with Ledger.open(place.ledger_url) as ledger:
         first, second = requests.all_of(ledger, LINE)

@@ -88,16 +88,21 @@ ENVIRONMENT = {
 
 
 def prepare(home: Path) -> None:
-    """Import everything once; call it before anything else was imported that reads the environment."""
+    """Make this process one to fork commands from; call it before anything else was imported that reads the environment."""
+    load(home)
+    _without_prefect()
+    _stages_as_forks()
+    keep_exports(home / "exports")
+
+
+def load(home: Path) -> None:
+    """Import everything once."""
     for name in list(os.environ):
         if name.startswith(("DEFECTLOOP_", "PREFECT_", "MLFLOW_", "AWS_", "GIT_")):
             del os.environ[name]
     os.environ.update(ENVIRONMENT | {"PREFECT_HOME": str(home / "prefect")})
     for name in IMPORTED:
         importlib.import_module(name)
-    _without_prefect()
-    _stages_as_forks()
-    _exports_kept(home / "exports")
 
 
 def start(action: Callable[[], int], directory: Path, before: Callable[[], None] = lambda: None) -> int:
@@ -179,25 +184,43 @@ def _without_prefect() -> None:
     local_server.for_one_command = lambda workspace: None
 
 
-def _exports_kept(folder: Path) -> None:
+def keep_exports(folder: Path) -> None:
     """torch takes seconds to export the same network to the same graph again."""
+    import onnx
+    import torch
+
     from models.detector import onnx_graphs
 
     really = onnx_graphs.export
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
 
     def export(network, image_size_px: int, outputs: Sequence[str]):
         weights = io.BytesIO()
-        torch.save((image_size_px, list(outputs), network.state_dict()), weights)
+        torch.save((image_size_px, list(outputs), _shape(network), network.state_dict()), weights)
         kept = folder / hashlib.sha256(weights.getvalue()).hexdigest()
         if not kept.exists():
             write_whole(kept, really(network, image_size_px, outputs).SerializeToString(), durable=False)
         return onnx.load_from_string(kept.read_bytes())
 
-    import onnx
-    import torch
+    replace_everywhere(really, export)
 
-    onnx_graphs.export = export
+
+def _shape(network) -> list[str]:
+    """Everything of a network but its weights that can make two graphs differ."""
+    return [
+        f"{name} {type(module).__qualname__} {module.extra_repr()} "
+        f"{[(key, value) for key, value in vars(module).items() if isinstance(value, int | float | str | tuple)]}"
+        for name, module in network.eval().named_modules()
+    ]
+
+
+def replace_everywhere(old: Callable, new: Callable) -> None:
+    """Under all names that our modules, imported already, know it by."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in ("models", "pipelines", "flows"):
+            for attribute, value in list(vars(module).items()):
+                if value is old:
+                    setattr(module, attribute, new)
 
 
 def _stages_as_forks() -> None:
