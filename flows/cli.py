@@ -10,16 +10,40 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from flows.characters import in_utf8
 from flows.commands import checks, data, production, review, service, snapshots, training
 from models.errors import DefectloopError
 from models.files import private_by_default
 
+
+class _Command(TyperCommand):
+    """A command whose flags are shown without a type: they take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _flags_without_type(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _flags_without_type(super().get_params(ctx))
+
+
+def _flags_without_type(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
 app = typer.Typer(
     name="defectloop",
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps a deep-learning defect detector good on a living production line.",
     epilog="Every command takes --workspace DIR (default: here or above) and --json. "
     "Exit codes: 0 done, 1 error, 2 bad input, 3 an earlier step is missing, 4 refused, 5 unreachable, 6 busy.",
@@ -56,8 +80,25 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
-app.command("handover", hidden=True)(snapshots.export)  # its former name, in people's scripts
+        app.command(cls=_Command, rich_help_panel=panel)(command)
+app.command("handover", cls=_Command, hidden=True)(snapshots.export)  # its former name, in people's scripts
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"defectloop {version('defectloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import resource
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from flows import cli
 from pipelines.workspace import Workspace
-from tests.conftest import write_parts
+from tests.conftest import Command, write_parts
 
 
 def test_help_answers_before_a_person_notices(defectloop) -> None:
@@ -88,3 +90,22 @@ def test_init_twice_is_the_same_workspace_and_another_line_is_refused(tmp_path: 
     done = defectloop("init", place, "--line", "gadgets")
     assert done.returncode == 2
     assert "already serves line widgets" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("-h",), *((command.__name__, "-h") for panel in cli.PANELS.values() for command in panel)]
+)
+def test_help_is_short_to_type_and_shows_no_type_for_flags(in_process: Command, words: tuple[str, ...]) -> None:
+    shown = in_process(*words)
+    assert shown.returncode == 0
+    assert "--help" in shown.stdout
+    assert "<bool>" not in shown.stdout
+
+
+def test_the_version_is_printed(in_process: Command) -> None:
+    assert in_process("--version").stdout == f"defectloop {version('defectloop')}\n"
+
+
+def test_the_former_name_of_export_still_works(in_process: Command) -> None:
+    assert "coco, yolo" in in_process("handover", "--help").stdout
+    assert "handover" not in in_process("--help").stdout
