@@ -15,8 +15,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, Promotion, RetrainingRequest, Withdrawal
 from pipelines.promotion import champions
 from pipelines.review import campaign
-from pipelines.snapshots import snapshot
-from pipelines.snapshots.snapshot import Snapshot
+from pipelines.snapshot_tags import Snapshot, snapshots
 from pipelines.workspace import Workspace
 
 
@@ -49,7 +48,7 @@ class Status:
 def status(workspace: Workspace) -> Status:
     params = workspace.params()
     line = params.line
-    taken = snapshot.snapshots(workspace)
+    taken = snapshots(workspace)
     table = annotation_table.load(workspace.annotations)
     with Ledger.open(workspace.ledger_url) as ledger:
         campaign.end_expired(ledger, line, params.retrain)
