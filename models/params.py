@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -236,8 +237,7 @@ def load(path: Path, notice: Callable[[str], None] = lambda text: None) -> Param
     if not path.exists():
         raise NotReady(f"There is no {path}.", next_step="Make a workspace: defectloop init DIR --line NAME")
     try:
-        values, notices = with_present_names(yaml_text.load(path.read_text(encoding="utf-8")))
-        params = Params.model_validate(values)
+        params, notices = _read(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error
     except UnicodeDecodeError as error:
@@ -255,3 +255,11 @@ def load(path: Path, notice: Callable[[str], None] = lambda text: None) -> Param
     for text in notices:
         notice(text)
     return params
+
+
+@lru_cache(maxsize=8)
+def _read(text: str) -> tuple[Params, tuple[str, ...]]:
+    """The parameters in `text`, and what is to be said of their names. Kept: to parse it takes 20 ms, and one command asks
+    a dozen times."""
+    values, notices = with_present_names(yaml_text.load(text))
+    return Params.model_validate(values), tuple(notices)

@@ -64,7 +64,7 @@ class Contract:
         index; `ranges` are the typical ranges of each slice. Images that somebody accepted are asked for their readability
         and label only.
         """
-        return self._check("images", images, list(self._of_images(ranges)), key="image")
+        return self._check("images", _with_judged(images), list(self._of_images(ranges)), key="image")
 
     def check_dataset(self, counts: pd.DataFrame, label_age_days: float | None) -> list[Outcome]:
         """Hold the whole against it: `counts` has class, split, parts, missing; the age is the newest label's."""
@@ -107,7 +107,7 @@ class Contract:
         from great_expectations.expectations.row_conditions import Column
 
         rules, classes = self.rules, ", ".join(self.rules.classes)
-        judged = Column("decode_error").is_null() & Column("accepted_by").is_null()
+        judged = Column("exempt_for").is_null()
         readable = self._rule("readable", "every image can be decoded", "unreadable image")
         yield gxe.ExpectColumnValuesToBeNull(column="decode_error", **readable)
         labelled = self._rule("label", "every image has a label", "no label")
@@ -138,7 +138,7 @@ class Contract:
             for descriptor, (low, high) in of_slice.items():
                 within = f"within {low:.3g}…{high:.3g}, typical of slice {name}"
                 if rule := self._rule("typical_range", f"{descriptor} is {within}", f"{descriptor} is not {within}"):
-                    yield self._between(rule, descriptor, low, high, judged & (Column("slice") == name))
+                    yield self._between(rule, descriptor, low, high, Column("judged_slice") == name)
 
     def _rule(self, name: str, asks: str, reason: str) -> dict[str, Any]:
         """What an expectation says of itself, in our words and in the Data Docs; empty when it is off."""
@@ -170,6 +170,21 @@ class Contract:
             result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False},
         )
         return [_outcome(one, frame[key]) for one in result.results]
+
+
+def _with_judged(images: pd.DataFrame) -> pd.DataFrame:
+    """With what decides which rules an image is asked about: `exempt_for`, the reason why most of them are not, and
+    `judged_slice`, where it is to look as usual.
+
+    Great Expectations copies the condition on rows hundreds of times for each expectation: one comparison with a column
+    takes half the time that the whole condition takes.
+    """
+    import pandas as pd
+
+    exempt = pd.Series(None, index=images.index, dtype=object)
+    exempt[images["accepted_by"].notna()] = "a person accepted it"
+    exempt[images["decode_error"].notna()] = "it can't be decoded"
+    return images.assign(exempt_for=exempt, judged_slice=images["slice"].where(exempt.isna(), None))
 
 
 def inert(frame: pd.DataFrame) -> pd.DataFrame:
