@@ -1,4 +1,4 @@
-"""What a flow run shows in Prefect's UI: tables of numbers and links to reports."""
+"""Prefect artifacts of the flow runs: tables of numbers and links to reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from pipelines.amounts import of_them
+from pipelines.amounts import image_count
 from pipelines.inspection.predict import ReplayReport
 from pipelines.ledger.tables import DriftCheck
 from pipelines.promotion.gate import Decision
@@ -25,24 +25,27 @@ def metrics_table(workspace: Workspace, version: str, decision: Decision) -> Non
 
 
 def validation(workspace: Workspace) -> None:
-    """What the last validation came to, passed or not, with links to the Data Docs and to the audit's pictures."""
+    """Show the result of the last validation, passed or not, with links to the Data Docs and the audit page."""
     report = validate.last_report(workspace)
     if report is None:
         return
-    rows = [{"says": "critical", "what": "dataset", "why": why} for why in report["failures"]]
-    rows += [{"says": "critical", "what": one["path"], "why": one["reason"]} for one in report["quarantined"][:100]]
-    rows += [
-        {"says": "warning", "what": f"{one['n_images']} images" if one["n_images"] else "dataset", "why": one["reason"]}
-        for one in report["warnings"]
-    ]
-    rows += [{"says": "audit", "what": "dataset", "why": one} for one in report["audit"]]
-    holding = f"{report['n_valid']} of {of_them(report['n_checked'], report['n_synthetic'])} hold"
+    rows = [_row("critical", "dataset", failure) for failure in report["failures"]]
+    rows += [_row("critical", entry["path"], entry["reason"]) for entry in report["quarantined"][:100]]
+    for warning in report["warnings"]:
+        concerns = f"{warning['n_images']} images" if warning["n_images"] else "dataset"
+        rows.append(_row("warning", concerns, warning["reason"]))
+    rows += [_row("audit", "dataset", finding) for finding in report["audit"]]
+    valid = f"{report['n_valid']} of {image_count(report['n_checked'], report['n_synthetic'])} valid"
     create_table_artifact(
-        key="validation", table=rows, description=f"{holding}; typical ranges from {report['typical']['origin']}"
+        key="validation", table=rows, description=f"{valid}; typical ranges from {report['typical']['origin']}"
     )
     for key, page in (("data-docs", report["docs"]), ("audit", report["audit_page"])):
         if page:
             report_link(workspace, key, workspace.root / page)
+
+
+def _row(severity: str, concerns: str, reason: str) -> dict[str, str]:
+    return {"severity": severity, "concerns": concerns, "reason": reason}
 
 
 def drift_table(check: DriftCheck) -> None:

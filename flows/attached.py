@@ -1,7 +1,8 @@
-"""Run a command that ends when its caller ends, even when the caller is killed: `python -m flows.attached PID COMMAND…`.
+"""Run a command that ends when its caller ends, even if the caller is killed: `python -m flows.attached PID COMMAND…`.
 
-PID is the caller's: one that was killed before this program looked for its parent is missed otherwise. Kept free of
-imports: it lives beside every server that it holds. `end_with_runner` does the same for the runs of `defectloop deploy`.
+PID is the caller's process id; without it, a caller that was killed before this program looked up its parent would go
+unnoticed. This module imports little, because one process of it runs beside every server that is started here.
+`end_with_runner` does the same for the flow runs of `defectloop deploy`.
 """
 
 import os
@@ -11,18 +12,18 @@ import sys
 import time
 from collections.abc import Sequence
 
-RUNNER = "DEFECTLOOP_RUNNER"  # of a flow run: the process that serves its deployment
+RUNNER = "DEFECTLOOP_RUNNER"  # environment variable of flow runs: process id of the runner that serves the deployment
 POLL_S = 0.5
 GRACE_S = 10.0
 
 
 def command_line(command: Sequence[str]) -> list[str]:
-    """The command, run so that it ends with the present process."""
+    """Return the command line that runs `command` so that it ends with the present process."""
     return [sys.executable, "-m", "flows.attached", str(os.getpid()), *command]
 
 
 def end_with_runner() -> None:
-    """End this flow run as soon as the `deploy` that started it is gone, even killed; does nothing where none did."""
+    """End this flow run as soon as the `deploy` that started it has ended, even by a kill. Without one, do nothing."""
     import threading
 
     if RUNNER not in os.environ:
@@ -32,7 +33,7 @@ def end_with_runner() -> None:
     def watch() -> None:
         while os.getppid() == runner:
             time.sleep(POLL_S)
-        os._exit(1)  # nothing to put away: the next run goes on from what is in the ledger
+        os._exit(1)  # no clean-up is needed: the next run continues from the ledger
 
     threading.Thread(target=watch, name="end with the runner", daemon=True).start()
 

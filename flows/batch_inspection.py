@@ -1,4 +1,4 @@
-"""The `batch_inspection` flow: inspect a folder of production images with the champion, each into the ledger."""
+"""The `batch_inspection` flow: inspect a folder of production images with the champion and record them in the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.workspace import Workspace
 
 @flow(name="batch_inspection", flow_run_name="batch inspection {source}")
 def batch_inspection(workspace: str, source: str, slice: str | None = None) -> ReplayReport:
-    """Inspect every image below `source`. A second run of the same folder adds nothing to the ledger."""
+    """Inspect every image below `source`. Running it again on the same folder adds nothing to the ledger."""
     attached.end_with_runner()
     report = inspect_folder(workspaces.at(Path(workspace)), Path(source), slice)
     artifacts.inspection_table(report)

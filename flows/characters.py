@@ -1,4 +1,4 @@
-"""Every command works in UTF-8, whatever the locale; what its terminal can't show is shown as an escape."""
+"""Run every command in UTF-8, whatever the locale. Characters that the terminal cannot show are printed as escapes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 
 
 def in_utf8() -> None:
-    """Start this program again in Python's UTF-8 mode where the locale is another one (`LC_ALL=C PYTHONUTF8=0`).
+    """Restart this program in Python's UTF-8 mode if the locale's encoding is not UTF-8 (`LC_ALL=C PYTHONUTF8=0`).
 
-    Names of files, params.yaml and what git and DVC say are UTF-8; read in ASCII they would end commands half way.
+    File names, params.yaml and the output of git and DVC are UTF-8. Reading them as ASCII would abort commands.
     """
     if sys.flags.utf8_mode or _is_utf8(locale.getencoding()) or os.environ.get("PYTHONUTF8") == "1":
         return
@@ -21,7 +21,7 @@ def in_utf8() -> None:
 
 
 def shows_all() -> bool:
-    """Whether standard output takes every character."""
+    """Return whether standard output can encode every character."""
     return sys.stdout is None or _is_utf8(sys.stdout.encoding or "ascii")
 
 

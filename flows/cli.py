@@ -1,6 +1,6 @@
-"""The `defectloop` command: its list of subcommands, and how an error reaches the terminal.
+"""The `defectloop` command: the list of subcommands, and how errors are printed.
 
-Light on purpose: a command imports what it needs when it runs, so that `--help` answers at once.
+Each command imports what it needs when it runs, so that `--help` answers immediately.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ app = typer.Typer(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps a deep-learning defect detector good on a living production line.",
-    epilog="Every command takes --workspace DIR (default: here or above) and --json. "
+    epilog="Every command takes --workspace DIR (default: the current directory or one of its parents) and --json. "
     "Exit codes: 0 done, 1 error, 2 bad input, 3 an earlier step is missing, 4 refused, 5 unreachable, 6 busy.",
     no_args_is_help=True,
     add_completion=False,
@@ -81,7 +81,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(cls=_Command, rich_help_panel=panel)(command)
-app.command("handover", cls=_Command, hidden=True)(snapshots.export)  # its former name, in people's scripts
+app.command("handover", cls=_Command, hidden=True)(snapshots.export)  # the former name, which scripts may still use
 
 
 def _print_version(is_asked: bool) -> None:
@@ -104,18 +104,18 @@ def _options(
 def main() -> None:
     in_utf8()
     private_by_default()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is stopped too
-    sys.exit(_delivered(_run()))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that child processes are stopped too
+    sys.exit(_flushed(_run()))
 
 
 def _run() -> int:
-    """Run the command that was typed; its exit code."""
+    """Run the command on the command line. Returns its exit code."""
     try:
         app()
     except (SystemExit, KeyboardInterrupt) as ended:
         code = 130 if isinstance(ended, KeyboardInterrupt) else ended.code
         if code == 130:
-            typer.echo("Interrupted. Run the same command again to go on where it stopped.", err=True)
+            typer.echo("Interrupted. Run the same command again to continue where it stopped.", err=True)
         return code if isinstance(code, int) else int(code is not None)
     except Exception as error:
         from pipelines import failures
@@ -134,15 +134,15 @@ def _show(error: DefectloopError) -> int:
     return error.exit_code
 
 
-def _delivered(code: int) -> int:
-    """Hand over what is left in the buffer; nobody may be listening any more (`| head`), or the disk be full."""
+def _flushed(code: int) -> int:
+    """Flush standard output. Its reader may have gone (`| head`) or the disk may be full: then the exit code is not 0."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries again when it ends, and complains
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python flushes again at exit and prints a traceback
         if not isinstance(error, BrokenPipeError):
-            typer.echo(f"✗ The output can't be written: {error.strerror}.", err=True)
+            typer.echo(f"✗ The output cannot be written: {error.strerror}.", err=True)
         return code or 1
     return code
 

@@ -1,7 +1,7 @@
-"""What `defectloop deploy` serves: every flow of one workspace with its schedule and its triggers.
+"""The deployments that `defectloop deploy` serves: every flow of one workspace with its schedule and triggers.
 
-No concurrency limits: a runner that is killed keeps its slot for ever. What must not happen twice at once has a lock in the
-workspace (`pipelines.locks`), which the kernel takes back.
+Prefect's concurrency limits are not used, because a killed runner would hold its slot forever. Work that must not run twice
+at once takes a lock in the workspace (`pipelines.locks`), which the kernel releases when the process ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POLL_S = 2.0
 
 
 def deployments(workspace: Workspace) -> list[RunnerDeployment]:
-    """The deployments of a line, named after it."""
+    """Return the deployments of the workspace's line, named after the line."""
     params = workspace.params()
     fixed = {"workspace": str(workspace.root)}
     module = {"entrypoint_type": EntrypointType.MODULE_PATH, "tags": [params.line]}
@@ -45,36 +45,36 @@ def deployments(workspace: Workspace) -> list[RunnerDeployment]:
 
 
 def retraining_trigger(line: str, event: str) -> DeploymentEventTrigger:
-    """Start `retraining` on each such event of the line, with the id that the ledger knows it by."""
+    """Return the trigger that starts `retraining` on each such event of the line, with the event's id in the ledger."""
     return DeploymentEventTrigger(
         name=f"{names.for_tools(line)}: {event} starts retraining",
         expect={event},
         match={"prefect.resource.id": events.resource_id(line)},
         parameters={
             "trigger": event,
-            "event_id": "{{ event.payload.event_id }}",  # the ledger's: every delivery to Prefect has an id of its own
+            "event_id": "{{ event.payload.event_id }}",  # the ledger's id; Prefect's id differs for every delivery
         },
     )
 
 
 def serve(workspace: Workspace) -> None:
-    """Register the deployments, take up what a killed `deploy` left, and run what is scheduled until interrupted.
+    """Register the deployments, recover what a killed `deploy` left, and run scheduled flows until interrupted.
 
-    Needs the line's serving lock.
+    The caller holds the line's serving lock.
     """
     asyncio.run(_serve(workspace, deployments(workspace)))
 
 
 class _Runner(Runner):
     def handle_sigterm(self, *_: object) -> None:
-        """Stop on the running loop: Prefect's own handler waits for that loop from inside it and never stops (3.8.8)."""
+        """Stop on the running event loop. Prefect's own handler (3.8.8) blocks that loop from inside and never stops."""
         self._stopping_task = asyncio.get_running_loop().create_task(self.astop())
 
 
 async def _serve(workspace: Workspace, served: list[RunnerDeployment]) -> None:
     name = f"defectloop {names.for_tools(workspace.params().line)}"
     runner = _Runner(name=name, query_seconds=POLL_S, pause_on_shutdown=False)
-    os.environ[attached.RUNNER] = str(os.getpid())  # every flow run inherits it
+    os.environ[attached.RUNNER] = str(os.getpid())  # inherited by every flow run
     ids = [await runner.aadd_deployment(deployment) for deployment in served]
-    await asyncio.to_thread(recovery.take_up, workspace, ids)
+    await asyncio.to_thread(recovery.recover, workspace, ids)
     await runner.start()

@@ -1,4 +1,4 @@
-"""The two events that drive the loop (`pipelines.ledger.events`), sent to Prefect until a request answers for them."""
+"""Sends the two events that drive the loop (`pipelines.ledger.events`) to Prefect, until a retraining request takes them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def resource_id(line: str) -> str:
 
 
 def send_waiting(workspace: Workspace, again: str) -> int:
-    """Send every event of the line that no request answers for; returns how many went out.
+    """Send every event of the line that no retraining request has taken yet. Returns the number of events sent.
 
-    One that was sent before waits while a retraining is at work: that one takes it up. Raises Unreachable; `again` says how
-    the events get their next chance.
+    While a retraining runs, events that were sent before are not sent again: that run takes them. Raises Unreachable, with
+    `again` as the next step.
     """
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
@@ -38,11 +38,11 @@ def send_waiting(workspace: Workspace, again: str) -> int:
 
 
 def send(event: Event, again: str) -> None:
-    """Deliver one event over HTTP, which answers only once the server has it (the websocket client does not say).
+    """Deliver one event over HTTP. Unlike the websocket client, it confirms that the server has the event.
 
-    Every delivery has an id of its own, because the server drops one that it saw before, and the first may have come before
-    the deployment did. The ledger's id is in the content, and `pipelines.retraining.retrain` takes the same one for the
-    same request.
+    Every delivery gets a new id, because the server drops ids that it knows, and the first delivery may have come before
+    the deployment existed. The payload contains the ledger's id, by which `pipelines.retraining.retrain` recognises
+    repeated deliveries. Raises Unreachable if the server cannot be reached.
     """
     resource = Resource({"prefect.resource.id": resource_id(event.line), "prefect.resource.name": event.line})
     payload = {"line": event.line, "event_id": event.id, **event.payload}
@@ -55,7 +55,7 @@ def send(event: Event, again: str) -> None:
 
 
 def is_retrained(workspace: Workspace, line: str) -> bool:
-    """Whether a retraining is at work at this moment."""
+    """Return whether a retraining of the line is running now."""
     try:
         with retraining_lock(workspace, line):
             return False

@@ -1,6 +1,6 @@
-"""Which Prefect a workspace uses: its own home and local server, or the one that `PREFECT_API_URL` names.
+"""Which Prefect server a workspace uses: its own local server, or the one that `PREFECT_API_URL` names.
 
-Call `use(workspace)` before the first import of prefect: it reads its settings from the environment at import.
+Call `use(workspace)` before the first import of prefect, which reads its settings from the environment at import.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _temporary: str | None = None  # API URL of the server that this process started
 
 
 def use(workspace: Workspace) -> str | None:
-    """Point this process and its children at the workspace's Prefect; returns the server's API URL, None without one.
+    """Configure Prefect for this process and its children. Returns the server's API URL, or None if no server runs.
 
-    Commands that run flows call `flows.local_server.for_one_command`, which starts a server where none runs. Raises
-    Unreachable when `PREFECT_API_URL` names a server that does not answer.
+    Commands that run flows call `flows.local_server.for_one_command`, which starts a server if none runs. Raises
+    Unreachable if `PREFECT_API_URL` names a server that does not answer.
     """
     home = workspace.state / "prefect"
     os.environ.setdefault("PREFECT_HOME", str(home))
@@ -34,9 +34,9 @@ def use(workspace: Workspace) -> str | None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault(
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120"
-    )  # the default gives up on busy machines
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI keeps every line
-    # Prefect's own would be a minute for each of six tries, with pauses that double.
+    )  # the default is too short on busy machines
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the UI still shows every line
+    # Prefect's defaults are six attempts of a minute each, with growing pauses.
     os.environ.setdefault("PREFECT_API_REQUEST_TIMEOUT", f"{deadlines.call_s() / deadlines.TRIES:.1f}")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", str(deadlines.TRIES - 1))
     chosen = os.environ.get("PREFECT_API_URL")
@@ -50,53 +50,53 @@ def use(workspace: Workspace) -> str | None:
 
 
 def _require_prefect(api_url: str) -> None:
-    """Raise Unreachable unless a Prefect server is behind the address: others are healthy too."""
+    """Raise Unreachable unless a Prefect server answers. `/health` alone is not enough: other servers have it too."""
     try:
         with urllib.request.urlopen(f"{api_url}/admin/version", timeout=PROBE_TIMEOUT_S) as response:
             json.load(response)
     except (urllib.error.URLError, OSError, ValueError, HTTPException) as error:
         raise Unreachable(
-            f"The Prefect server at {api_url} does not answer as it should: {getattr(error, 'reason', error)}.",
-            next_step="Start it, or unset PREFECT_API_URL to use the workspace's own: defectloop deploy",
+            f"The Prefect server at {api_url} does not answer correctly: {getattr(error, 'reason', error)}.",
+            next_step="Start it, or unset PREFECT_API_URL to use the workspace's own server: defectloop deploy",
         ) from error
 
 
 @contextlib.contextmanager
 def reached() -> Iterator[None]:
-    """Around a flow: a Prefect server that fails or dies meanwhile is Unreachable, not a defect of ours."""
+    """Wrap a flow: if the Prefect server fails meanwhile, raise Unreachable instead of an unexpected error."""
     import httpx
 
     try:
         yield
     except httpx.HTTPError as error:
         raise Unreachable(
-            f"The Prefect server at {os.environ.get('PREFECT_API_URL')} stopped answering as it should: {error}.",
-            next_step="What was done is kept. Check that server and its log, then run the same command again.",
+            f"The Prefect server at {os.environ.get('PREFECT_API_URL')} stopped answering correctly: {error}.",
+            next_step="Completed steps are kept. Check the server and its log, then run the same command again.",
         ) from error
 
 
 def use_temporary(api_url: str) -> None:
-    """Point this process at a server that ends with it."""
+    """Use a server that ends with this process."""
     global _temporary
     os.environ["PREFECT_API_URL"] = _temporary = api_url
 
 
-def somebody_listens() -> bool:
-    """Whether Prefect's server outlasts this command, so that what it is told can start something."""
+def has_lasting_server() -> bool:
+    """Return whether the Prefect server outlives this command, so that events sent to it can trigger flows."""
     return os.environ.get("PREFECT_API_URL") not in (None, "", _temporary)
 
 
 def running(workspace: Workspace) -> str | None:
-    """API URL of the workspace's own server (`defectloop deploy`), None when none answers."""
+    """Return the API URL of the workspace's own server (`defectloop deploy`), or None if none answers."""
     note = server_note(workspace)
     if not note.exists():
         return None
     try:
         url = str(json.loads(note.read_text(encoding="utf-8"))["api_url"])
-    except (ValueError, TypeError, LookupError):  # damaged: the server that wrote it may run, and can't be found by it
+    except (ValueError, TypeError, LookupError):  # the server that wrote the file may still run, but can't be located
         raise BadData(
-            f"{note} is damaged: it should say where the workspace's Prefect server answers.",
-            next_step="End `defectloop deploy` if it runs, delete the file, and start again.",
+            f"{note} is damaged: it should contain the address of the workspace's Prefect server.",
+            next_step="Stop `defectloop deploy` if it is running, delete the file, and start again.",
         ) from None
     return url if answers(url) else None
 

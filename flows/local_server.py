@@ -1,7 +1,7 @@
-"""A workspace's own Prefect server: start it on a free port, wait until it answers, stop it again.
+"""A workspace's own Prefect server: start it on a free port, wait until it answers, stop it.
 
-`local_server` is the one that people look at and that runs the deployments; `for_one_command` keeps the flow runs of a
-command where no server runs. Neither outlives the process that started it.
+`local_server` serves the UI and the deployments. `for_one_command` starts a temporary server for the flow runs of one
+command if no server is running. Neither outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ HOST = "127.0.0.1"
 
 @contextlib.contextmanager
 def local_server(workspace: Workspace, port: int | None = None) -> Iterator[str]:
-    """Run a server for the length of the block and yield its API URL; an already running one is used and left alone.
+    """Run a server during the block and yield its API URL. A server that already runs is used and left running.
 
-    Raises BadInput when `port` is taken and Unreachable when the server does not come up.
+    Raises BadInput if `port` is in use, and Unreachable if the server does not start.
     """
     already = home.running(workspace)
     if already:
@@ -52,18 +52,18 @@ def local_server(workspace: Workspace, port: int | None = None) -> Iterator[str]
 
 
 def wait_for_orphan(workspace: Workspace) -> None:
-    """Let the server of a killed `deploy` end before anybody uses it: it does so by itself, within seconds."""
+    """Wait until the server of a killed `deploy` has ended, so that it is not used. It ends by itself within seconds."""
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline and home.running(workspace):
         time.sleep(POLL_S)
 
 
 def for_one_command(workspace: Workspace) -> str | None:
-    """Point Prefect at a server for the flows of this command. Returns the URL of one that runs anyway; None where there
-    is none, and one was started that ends with this process.
+    """Provide a Prefect server for the flows of this command.
 
-    Prefect would start that one itself, but so that it survives a SIGKILL of its parent. Call it before the first import
-    of prefect: what is registered first at exit runs last, and Prefect still has to send what it logged.
+    Returns the URL of a server that is already running, or None after starting a temporary one that ends with this process.
+    Prefect would start a temporary server itself, but that one survives a SIGKILL of its parent. Call this before the first
+    import of prefect: exit handlers run in reverse order, and Prefect sends its last log lines in one.
     """
     running = home.use(workspace)
     if running:
@@ -81,7 +81,7 @@ def for_one_command(workspace: Workspace) -> str | None:
 def _start(
     workspace: Workspace, module: Sequence[str], port: int, **environment: str
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Run a Python module with its arguments as a server on `port`; the process and its API URL."""
+    """Start a Python module with its arguments as a server on `port`. Returns the process and its API URL."""
     api_url = f"http://{HOST}:{port}/api"
     log_path = home.server_note(workspace).with_name(LOG)
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,13 +92,13 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C reaches us first; we stop it after the runner
+            start_new_session=True,  # Ctrl-C must not reach the server: it is stopped after the runner
         )
     return server, api_url
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process group to end, and end it when it does not."""
+    """Terminate the process group, and kill it if it does not end in time."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
@@ -114,7 +114,7 @@ def _claim(port: int | None) -> int:
             probe.bind((HOST, port or 0))
         except OSError as error:
             raise BadInput(
-                f"Port {port} is in use.", next_step="Choose another with --port, or leave it out for a free one."
+                f"Port {port} is in use.", next_step="Choose another port with --port, or omit it to use a free port."
             ) from error
         return int(probe.getsockname()[1])
 

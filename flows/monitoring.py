@@ -1,4 +1,4 @@
-"""The `monitoring` flow: compare production with the champion's reference and announce a drift as an event."""
+"""The `monitoring` flow: compare production with the champion's reference and send an event on drift."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.workspace import Workspace
 
 @flow(name="monitoring", flow_run_name="monitoring {workspace}")
 def monitoring(workspace: str) -> DriftCheck:
-    """Check the latest inspections for drift, and send every event that no retraining request answers for yet."""
+    """Check the latest inspections for drift, and send every event that no retraining request has taken yet."""
     attached.end_with_runner()
     place = workspaces.at(Path(workspace))
     finish_interrupted(place)
@@ -31,7 +31,7 @@ def monitoring(workspace: str) -> DriftCheck:
 
 @task
 def finish_interrupted(workspace: Workspace) -> int:
-    """A promotion or rollback whose process was killed is finished by whoever comes next; returns how many were."""
+    """Finish promotions and rollbacks whose process was killed. Returns their number."""
     from pipelines.promotion.promote import finish_interrupted
 
     return len(finish_interrupted(workspace))
@@ -53,11 +53,11 @@ def end_expired_campaigns(workspace: Workspace) -> int:
 
 @task(retries=3, retry_delay_seconds=[1, 5, 20])  # the server may be restarting
 def announce(workspace: Workspace) -> int:
-    """Send the events that no retraining request answers for yet; returns how many went out.
+    """Send the events that no retraining request has taken yet. Returns their number.
 
-    Without a server of its own, or a shared one, the flow runs on one that ends with its command: nothing there listens,
-    so the events wait for a run that has one.
+    Without `defectloop deploy` or a shared server, the flow runs on a temporary server that has no triggers. The events
+    then wait in the ledger for a run with a lasting server.
     """
-    if not home.somebody_listens():
+    if not home.has_lasting_server():
         return 0
-    return events.send_waiting(workspace, "The events are kept; the next `defectloop monitor` sends them again.")
+    return events.send_waiting(workspace, "The events are kept in the ledger. Send them again: defectloop monitor")

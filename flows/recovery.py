@@ -1,4 +1,4 @@
-"""What a killed `defectloop deploy` left: runs that Prefect takes for running, and requests that nobody works on."""
+"""Recovery after a killed `defectloop deploy`: flow runs that Prefect still shows as running, and stalled requests."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from pipelines.workspace import Workspace
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
-def take_up(workspace: Workspace, deployments: Sequence[UUID]) -> None:
-    """Close the runs of dead processes and start a retraining for whatever waits for one.
+def recover(workspace: Workspace, deployments: Sequence[UUID]) -> None:
+    """Close the flow runs of dead processes, and start a retraining for events and requests that wait for one.
 
-    Whoever calls this holds the line's serving lock and has not started a run yet: whatever is under way in this workspace's
-    deployments belonged to a process that is gone.
+    The caller holds the line's serving lock and has not started a run yet. So every unfinished run of this workspace's
+    deployments belongs to a process that has ended.
     """
     with get_client(sync_client=True) as client:
         close_dead_runs(client, workspace, deployments)
-        start_what_waits(client, workspace)
+        start_pending_runs(client, workspace)
 
 
 def close_dead_runs(client: SyncPrefectClient, workspace: Workspace, deployments: Sequence[UUID]) -> int:
-    """Prefect waits for ever for a run whose runner was killed; returns how many were closed."""
+    """Mark the runs of killed runners as crashed, because Prefect would wait for them forever. Returns their number."""
     left = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY))),
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(deployments))),
@@ -50,13 +50,14 @@ def close_dead_runs(client: SyncPrefectClient, workspace: Workspace, deployments
     return len(ours)
 
 
-def start_what_waits(client: SyncPrefectClient, workspace: Workspace) -> int:
-    """A run for every event that no request answers for, and for a request that stands still; returns how many.
+def start_pending_runs(client: SyncPrefectClient, workspace: Workspace) -> int:
+    """Start a run for every event that no request has taken, or else for a stalled request. Returns the number of runs.
 
-    Created here and not by sending the events again: a trigger that was registered a moment ago may miss one.
+    The runs are created directly. Sending the events again is not reliable, because a trigger may miss events in the first
+    moments after its registration.
     """
     line = workspace.params().line
-    if events.is_retrained(workspace, line):  # by `defectloop retrain`
+    if events.is_retrained(workspace, line):  # `defectloop retrain` is running
         return 0
     deployment = client.read_deployment_by_name(f"{retraining.name}/{names.for_tools(line)}").id
     with Ledger.open(workspace.ledger_url) as ledger:
@@ -65,7 +66,7 @@ def start_what_waits(client: SyncPrefectClient, workspace: Workspace) -> int:
             parameters = {"trigger": event.name, "event_id": event.id}
             client.create_flow_run_from_deployment(deployment, parameters=parameters)
             mark_sent(ledger, event.id)
-        if not unanswered and requests.standing_still(ledger, line):  # a person asked for it
+        if not unanswered and requests.has_stalled(ledger, line):  # a request that a person made
             client.create_flow_run_from_deployment(deployment, parameters={"trigger": MANUAL})
             return 1
     return len(unanswered)

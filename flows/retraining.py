@@ -1,9 +1,9 @@
-"""The `retraining` flow: a drift event becomes ground truth, a challenger and a recorded decision.
+"""The `retraining` flow: collect ground truth after a drift, train a challenger, and record the gate's decision.
 
-Whatever interrupts it, the request in the ledger knows how far it came and the next run goes on from there. What raises an
-error is different: it would raise it again. Its request has failed, and a person or a later drift starts a new one.
+The state of each request is in the ledger, so an interrupted run is continued by the next one. A request that raised an
+error is closed as failed, because it would fail again; a person or a later drift starts a new one.
 
-One run works on a line at a time. The kernel's lock says so, not Prefect, whose slots a killed runner keeps for ever.
+Only one run works on a line at a time. A kernel lock ensures that; a killed runner would hold Prefect's slot forever.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class Retraining:
-    """Where a request stands. `state` is the ledger's word: labelling, promoted, refused, declined or failed."""
+    """State of a request as in the ledger: labelling, promoted, refused, declined or failed; with a message for people."""
 
     request_id: int
     state: str
@@ -46,7 +46,7 @@ class Retraining:
 
 @flow(name="retraining", flow_run_name="retraining {workspace}")
 def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = None) -> Retraining:
-    """Ask for ground truth of the new production, learn from it in a clone of the workspace, and gate the result."""
+    """Ask for labels of new production, train on them in a clone of the workspace, and run the result through the gate."""
     attached.end_with_runner()
     place = workspaces.at(Path(workspace))
     request = accept(place, trigger, event_id)
@@ -54,36 +54,36 @@ def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = Non
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(retraining_lock(place, request.line))
-            except Busy as busy:  # that run goes on with whatever the ledger holds, our event included
-                return Retraining(request.id, request.state, f"Request {request.id} is worked on. {busy.message}")
+            except Busy as busy:  # the other run continues with everything in the ledger, including our event
+                return Retraining(request.id, request.state, f"Request {request.id} is in progress. {busy.message}")
             reached = work_on(place, request.id)
         if reached.state != "labelling" or still_waits(place, request.id):
             return reached
-        # The last label came while this run stopped to wait for it, and the run that it started met our lock.
+        # The last label arrived just after this run stopped waiting, and the run that it triggered found our lock taken.
         request = look_again(place, request.id)
-    return standing(request)
+    return state_of(request)
 
 
 def work_on(place: Workspace, request_id: int) -> Retraining:
-    request = look_again(place, request_id)  # another run may have ended it before we had the lock
+    request = look_again(place, request_id)  # another run may have closed it before we got the lock
     try:
-        return standing(request) if request.state in events.CLOSED else go_on(place, request)
-    except (Busy, httpx.HTTPError):  # somebody works on the line's data, or Prefect died: the request is taken up again
+        return state_of(request) if request.state in events.CLOSED else continue_request(place, request)
+    except (Busy, httpx.HTTPError):  # the line's data is in use, or Prefect died: a later run continues the request
         raise
     except Exception as error:
         fail(place, request, error)
         raise
 
 
-def go_on(place: Workspace, request: RetrainingRequest) -> Retraining:
-    """From wherever the request stands to its end, or to the labels that it waits for."""
+def continue_request(place: Workspace, request: RetrainingRequest) -> Retraining:
+    """Continue the request from its present state until it is closed or has to wait for labels."""
     asked = ask_for_labels(place, request)
     if asked is not None and not wait_for_labels(place, asked):
-        return Retraining(request.id, "labelling", f"Campaign {asked} waits for ground truth: defectloop review")
+        return Retraining(request.id, "labelling", f"Campaign {asked} waits for labels: defectloop review")
     present = look_again(place, request.id)
-    if present.state in events.CLOSED:  # its campaign ended without a label
-        return standing(present)
-    with line_lock(place, request.line, LOCK_WAIT_S):  # nobody takes a snapshot between our clone and our tag
+    if present.state in events.CLOSED:  # the campaign ended without any label
+        return state_of(present)
+    with line_lock(place, request.line, LOCK_WAIT_S):  # no other snapshot may be taken between our clone and our tag
         copy = take_clone(place)
         ingest_labels(copy, request)
         outcome = train_and_promote(copy)
@@ -91,13 +91,13 @@ def go_on(place: Workspace, request: RetrainingRequest) -> Retraining:
     return close(place, request, outcome)
 
 
-def standing(request: RetrainingRequest) -> Retraining:
+def state_of(request: RetrainingRequest) -> Retraining:
     return Retraining(request.id, request.state, f"Request {request.id} is {request.state}: {request.outcome}")
 
 
 @task
 def accept(workspace: Workspace, trigger: str, event_id: str | None) -> RetrainingRequest:
-    """The request that the event leads to; from now on the ledger knows that somebody answers for the event."""
+    """Return the request that the event leads to, and record in the ledger that the request has taken the event."""
     params = workspace.params()
     with Ledger.open(workspace.ledger_url) as ledger:
         campaign.end_expired(ledger, params.line, params.retrain)
@@ -114,7 +114,8 @@ def accept(workspace: Workspace, trigger: str, event_id: str | None) -> Retraini
 
 @task
 def ask_for_labels(workspace: Workspace, request: RetrainingRequest) -> int | None:
-    """The request's campaign, opened when it has none yet; None where people judged parts and nothing is left to ask."""
+    """Return the id of the request's campaign, opening one if needed. None if no part is left to ask about and labels
+    from reviews wait for a training."""
     if request.campaign_id is not None or request.state == "training":
         return request.campaign_id
     with Ledger.open(workspace.ledger_url) as ledger:
@@ -129,7 +130,7 @@ def ask_for_labels(workspace: Workspace, request: RetrainingRequest) -> int | No
 
 @task
 def wait_for_labels(workspace: Workspace, campaign_id: int) -> bool:
-    """Whether the campaign has ended, within the time that `retrain.wait_for_labels_s` gives it."""
+    """Wait up to `retrain.wait_for_labels_s` for the end of the campaign. Returns whether it has ended."""
     rules = workspace.params().retrain
     deadline = time.monotonic() + rules.wait_for_labels_s
     with Ledger.open(workspace.ledger_url) as ledger:
@@ -148,7 +149,7 @@ def look_again(workspace: Workspace, request_id: int) -> RetrainingRequest:
 
 @task
 def still_waits(workspace: Workspace, request_id: int) -> bool:
-    """Whether the request waits for people, so that nothing can be done before their answers are in."""
+    """Return whether the request has an open campaign and so cannot continue before people answer."""
     with Ledger.open(workspace.ledger_url) as ledger:
         campaign_id = requests.get(ledger, request_id).campaign_id
         return campaign_id is not None and campaigns.is_open(ledger, campaign_id)
@@ -161,9 +162,9 @@ def take_clone(workspace: Workspace) -> Workspace:
 
 @task
 def ingest_labels(workspace: Workspace, request: RetrainingRequest) -> int:
-    """Take in what people last said about every part; what is there already is not added again."""
+    """Ingest the latest label of every reviewed part. Labels that the data already has are not added again."""
     with Ledger.open(workspace.ledger_url) as ledger:
-        newest = reviews.newest(ledger, request.line)  # before they are read: a later one is learned from next time
+        newest = reviews.newest(ledger, request.line)  # read first: later reviews belong to the next retraining
         new_labels = reviews.unlearned(ledger, request.line)
         for source in reviewed.read(workspace, ledger):
             ingest.take_in(workspace, source)
@@ -196,13 +197,13 @@ def close(workspace: Workspace, request: RetrainingRequest, outcome: Outcome) ->
 
 @task
 def fail(workspace: Workspace, request: RetrainingRequest, error: Exception) -> RetrainingRequest:
-    """Keep why the request failed, unless another run brought it to its end meanwhile."""
+    """Record why the request failed, unless another run has closed it meanwhile."""
     with Ledger.open(workspace.ledger_url) as ledger:
         return requests.fail(ledger, request.id, reason_of(error))
 
 
 def reason_of(error: Exception) -> str:
-    """An error in one sentence."""
+    """Return the error as one sentence."""
     if isinstance(error, DefectloopError):
         return error.message
     return f"{type(error).__name__}: {(str(error).strip() or 'without a message').splitlines()[0]}"

@@ -1,4 +1,4 @@
-"""Ground truth from people, for the command line and the review page alike; the end of a campaign starts the next flow."""
+"""Reviews by people. The end of a campaign sends an event, which continues the retraining."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pipelines.review import answers, campaign
 from pipelines.review.answers import CampaignProgress
 from pipelines.workspace import Workspace
 
-AGAIN = "Answers and event are kept; the next `defectloop monitor` sends the event again. By hand: defectloop retrain"
-LISTED = 50  # of the parts that the detector left to people
+AGAIN = "Answers and event are kept. Send the event again: defectloop monitor; or continue by hand: defectloop retrain"
+LISTED = 50  # parts with the verdict `review` that are listed
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class OpenCampaign:
 
 @dataclass(frozen=True)
 class WaitingParts:
-    """What waits for a person: the parts that campaigns ask about, and those that the detector left to people."""
+    """Parts that wait for a review: those that campaigns ask about, and those with the verdict `review`."""
 
     campaigns: list[OpenCampaign]
     asked: list[AskedPart]
@@ -34,7 +34,7 @@ class WaitingParts:
 
 
 def waiting(workspace: Workspace) -> WaitingParts:
-    """Everything that `defectloop review` lists. Campaigns that are past their time end here."""
+    """Return everything that `defectloop review` lists. Ends campaigns whose time is over."""
     params = workspace.params()
     with Ledger.open(workspace.ledger_url) as ledger:
         expired = campaign.end_expired(ledger, params.line, params.retrain)
@@ -60,14 +60,14 @@ def answer(
     views: Collection[str] | None = None,
     comment: str | None = None,
 ) -> CampaignProgress:
-    """Keep one label. The one that ends a campaign is announced, where a Prefect server runs."""
+    """Record a label. If it ends a campaign and a Prefect server runs, send the event."""
     with Ledger.open(workspace.ledger_url) as ledger:
         progress = answers.record(ledger, workspace.params().line, part, label, reviewer, views=views, comment=comment)
     return _announced(workspace, progress)
 
 
 def cant_say(workspace: Workspace, part: str, reviewer: str, why: str) -> CampaignProgress:
-    """Keep that nobody can tell what the part is; this too may be the answer that ends a campaign."""
+    """Record that the part cannot be judged. This answer can end a campaign too."""
     with Ledger.open(workspace.ledger_url) as ledger:
         progress = answers.cant_say(ledger, workspace.params().line, part, reviewer, why)
     return _announced(workspace, progress)
@@ -79,7 +79,7 @@ def skip(workspace: Workspace, part: str, reviewer: str, comment: str | None = N
 
 
 def close(workspace: Workspace, campaign_id: int, reviewer: str, why: str) -> campaigns.Progress:
-    """End a campaign early; the retraining that waits for it goes on with what was answered."""
+    """End a campaign early. The retraining that waits for it continues with the answers so far."""
     with Ledger.open(workspace.ledger_url) as ledger:
         answers.close_campaign(ledger, workspace.params().line, campaign_id, reviewer, why)
         progress = campaigns.progress(ledger, campaign_id)
@@ -97,7 +97,7 @@ def _announce(workspace: Workspace) -> None:
     from flows import home
 
     if home.use(workspace) is None:
-        return  # nobody listens; `defectloop retrain` goes on by hand
+        return  # no server: `defectloop retrain` continues by hand
     from flows import events
 
     events.send_waiting(workspace, AGAIN)

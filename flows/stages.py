@@ -1,6 +1,6 @@
-"""One Prefect task per step of work. A task only delegates; what a step does is in `pipelines`.
+"""One Prefect task per step of work. Tasks only delegate; the work is done in `pipelines`.
 
-No retries here: each step is resumable and says what it lacks, so a second try belongs to a person or the next run.
+Tasks have no retries: each step is resumable and its error says what is missing, so a person or the next run repeats it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The `training` flow: from labelled data to a champion, or to the recorded reasons why not."""
+"""The `training` flow: from labelled data to a new champion, or to recorded reasons for refusing the new version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOCK_WAIT_S = 3600.0  # a second training of the same line waits for the first
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to. `trained` is False when the unchanged stage was taken from DVC's cache."""
+    """Result of a training. `trained` is False if nothing had changed and DVC's cached result was used."""
 
     version: str
     snapshot: str
@@ -28,7 +28,7 @@ class Outcome:
     promoted: bool
     reasons: tuple[str, ...]
     quarantined: int
-    reviewed_waiting: int = 0  # parts that people judged and that no retraining has learned from yet
+    reviewed_waiting: int = 0  # reviewed parts that no retraining has used yet
 
 
 @flow(name="training", flow_run_name="training {workspace}")
@@ -41,19 +41,22 @@ def training(workspace: str) -> Outcome:
 
 
 def reviewed_waiting(workspace: Workspace) -> int:
-    """What people said about production is taken in by the retraining, in automation's clone, and not by a training here:
-    what automation learned from can be in its data already, with a split that this data does not know of."""
+    """Return the number of reviewed parts that no retraining has used yet.
+
+    Reviews are ingested by the retraining, in its own clone, and not here: the clone may already contain these parts, with
+    a split that the data of this workspace does not know.
+    """
     with Ledger.open(workspace.ledger_url) as ledger:
         return reviews.unlearned(ledger, workspace.params().line)
 
 
 def train_and_promote(workspace: Workspace) -> Outcome:
-    """The body that `training` and `retraining` share. Holds the line's lock from the first step to the last."""
+    """Run all steps, for `training` and `retraining`. Holds the line's lock from the first step to the last."""
     with line_lock(workspace, workspace.params().line, wait_s=LOCK_WAIT_S):
         try:
             checked = stages.validate(workspace)
         finally:
-            artifacts.validation(workspace)  # also, and above all, where the contract did not hold
+            artifacts.validation(workspace)  # above all if the data broke the contract
         taken = stages.snapshot(workspace)
         trained = stages.train(workspace)
         stages.export(workspace)

@@ -1,8 +1,8 @@
-"""How many images, in words: made ones are counted apart wherever images are counted."""
+"""Numbers of images in words. Synthetic images are always counted separately."""
 
 from __future__ import annotations
 
 
-def of_them(images: int, synthetic: int, what: str = "images") -> str:
-    """`645 images, 60 of them synthetic`; without any, `645 images`."""
+def image_count(images: int, synthetic: int, what: str = "images") -> str:
+    """Return `645 images, 60 of them synthetic`, or `645 images` if none are synthetic."""
     return f"{images} {what}" + (f", {synthetic} of them synthetic" if synthetic else "")

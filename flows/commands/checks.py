@@ -1,4 +1,4 @@
-"""Commands that check the data, and deal with what was refused."""
+"""Commands that check the data and manage the quarantine."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 def audit(
     hashes: Annotated[
-        bool, typer.Option("--hashes", help="Only read every image and mask, and compare it with its hash.")
+        bool, typer.Option("--hashes", help="Only read every image and mask and compare it with its hash.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="With --hashes: take originals from the DVC cache or remote.")
+        bool, typer.Option("--repair", help="With --hashes: restore damaged files from the DVC cache or remote.")
     ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for duplicates, leaks, label errors and gaps in the whole of data/; write a page of pictures. Changes nothing.
+    """Look for duplicates, leaks, label errors and gaps in data/, and write a page of pictures. Changes nothing.
 
-    validate, snapshot and training compare files with their hashes too, those that changed since they were last read.
+    validate, snapshot and training also compare files with their hashes, but only files that changed since the last check.
 
     Example: defectloop audit --workspace bottles
     """
@@ -35,7 +35,7 @@ def audit(
     from pipelines.audit.audit import audit
 
     if repair and not hashes:
-        raise BadInput("--repair goes with --hashes.", next_step="defectloop audit --hashes --repair")
+        raise BadInput("--repair needs --hashes.", next_step="defectloop audit --hashes --repair")
     place = open_workspace(workspace)
     if hashes:
         _audit_hashes(place, repair=repair, as_json=as_json)
@@ -54,25 +54,24 @@ def _audit_hashes(place: Workspace, *, repair: bool, as_json: bool) -> None:
         report = originals.repair(place)
         if report.lost:
             raise BadData(
-                f"{len(report.repaired)} files brought back; {len(report.lost)} are in no snapshot "
+                f"{len(report.repaired)} files restored; {len(report.lost)} cannot be restored from any snapshot "
                 f"(first: data/{report.lost[0]}).",
-                next_step="Ingest their sources again.",
+                next_step="Ingest the deliveries that they came from again.",
             )
-        text = f"{report.checked} files read, {len(report.repaired)} brought back"
+        text = f"{report.checked} files read, {len(report.repaired)} restored"
         if report.annotations_of:
-            text += (
-                f"\nThe annotations are those of {report.annotations_of} again: ingest what came since, then validate"
-            )
+            text += f"\nThe annotations were restored from {report.annotations_of}: ingest later deliveries again, "
+            text += "then validate"
         answer(report, text, as_json=as_json)
         return
     hashes = file_hashes.check(place, every_file=True)
     if hashes.altered or hashes.missing:
         raise file_hashes.complaint(place, hashes)
-    answer(hashes, f"{hashes.checked} files read: all hold the bytes that were ingested", as_json=as_json)
+    answer(hashes, f"{hashes.checked} files read: all are unchanged since they were ingested", as_json=as_json)
 
 
 def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Check data/ against its contract; rows that fail go to quarantine/ with the reason.
+    """Check data/ against the data contract. Images that fail are moved to quarantine/ with the reason.
 
     Example: defectloop validate --workspace bottles
     """
@@ -92,19 +91,20 @@ def _validated(report: ValidationReport) -> list[str]:
     lines += [f"  quarantined {row.path}: {row.reason}" for row in report.quarantined[:LISTED]]
     if len(report.quarantined) > LISTED:
         lines.append(f"  … and {len(report.quarantined) - LISTED} more: defectloop quarantine list")
-    for one in report.warnings:
-        counted = (
-            f": {one.n_images} image{'' if one.n_images == 1 else 's'}, first {one.examples[0]}" if one.examples else ""
-        )
-        lines.append(f"  warning     {one.reason}{counted}")
-    lines += [f"  audit       {one}" for one in report.audit]
+    for warning in report.warnings:
+        images = f"{warning.n_images} image{'' if warning.n_images == 1 else 's'}"
+        counted = f": {images}, first {warning.examples[0]}" if warning.examples else ""
+        lines.append(f"  warning     {warning.reason}{counted}")
+    lines += [f"  audit       {finding}" for finding in report.audit]
     if report.typical.ranges:
         lines.append(f"  typical ranges learned from {report.typical.origin}")
     if report.typical.without:
-        lines.append(f"  typical range not checked, nothing is known of slice {', '.join(report.typical.without)}")
+        lines.append(
+            f"  typical range not checked for slices without earlier data: {', '.join(report.typical.without)}"
+        )
     if report.typical.unmeasured:
         lines.append(
-            f"  typical range not checked for {report.typical.unmeasured} images that an earlier version took in"
+            f"  typical range not checked for {report.typical.unmeasured} images that an earlier version ingested"
         )
     return lines
 
@@ -117,20 +117,21 @@ class QuarantineAction(StrEnum):
 
 def quarantine(
     action: Annotated[QuarantineAction, typer.Argument(help="What to do.")] = QuarantineAction.LIST,
-    paths: Annotated[list[str] | None, typer.Argument(help="Entries, as the list names them.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(help="Entries, named as in the list.")] = None,
     reason: Annotated[
-        str | None, typer.Option(help="Only entries whose reason holds this text; without paths, all of them.")
+        str | None, typer.Option(help="Only entries whose reason contains this text; without paths, all of them.")
     ] = None,
-    label: Annotated[str | None, typer.Option(help="On release: what the part is, good or defect.")] = None,
+    label: Annotated[str | None, typer.Option(help="With release: the label, good or defect.")] = None,
     reviewer: Annotated[
-        str | None, typer.Option(help="On release: who stands behind it, in spite of sizes, depths and typical ranges.")
+        str | None,
+        typer.Option(help="With release: who approves the image in spite of its size, bit depth or typical range."),
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what was refused, take entries back into data/ (the next validate checks them again), or delete them.
+    """List quarantined images, release them into data/ (the next validate checks them again), or delete them.
 
-    With --reviewer they stay in from then on: a person stands behind them. What can't be read or has no label can't.
+    Images released with --reviewer are not quarantined again, unless they cannot be decoded or have no label.
 
     Example: defectloop quarantine release --reason "width is not" --reviewer "quality lab"
     """
@@ -153,15 +154,14 @@ def quarantine(
 
 
 def _by_reason(entries: list[Quarantined], *, whole: bool) -> str:
-    """Grouped for a terminal; the first few of each reason, unless one reason was asked for."""
+    """Format entries for a terminal, grouped by reason. `whole` lists every entry; otherwise the first of each group."""
     from pipelines.image_files.quarantine import by_reason
 
     lines = []
-    for why, members in by_reason(entries).items():
-        lines.append(f"{len(members)} {'image' if len(members) == 1 else 'images'}: {why}")
+    for group_reason, members in by_reason(entries).items():
+        lines.append(f"{len(members)} {'image' if len(members) == 1 else 'images'}: {group_reason}")
         lines += [f"  {entry.path}: {entry.reason}" for entry in (members if whole else members[:LISTED])]
         if not whole and len(members) > LISTED:
-            lines.append(
-                f'  … and {len(members) - LISTED} more: defectloop quarantine list --reason "{why.split("; ")[0]}"'
-            )
-    return "\n".join(lines) or "Nothing in quarantine."
+            first_reason = group_reason.split("; ")[0]
+            lines.append(f'  … and {len(members) - LISTED} more: defectloop quarantine list --reason "{first_reason}"')
+    return "\n".join(lines) or "The quarantine is empty."

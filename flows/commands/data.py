@@ -1,4 +1,4 @@
-"""Commands that make a workspace and fill its data/."""
+"""Commands that create a workspace and add data to it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="Where the workspace shall be; made when absent.")],
-    line: Annotated[str, typer.Option(help="Name of the production line: up to 255 printable characters.")],
+    directory: Annotated[Path, typer.Argument(help="Directory of the workspace; created if it does not exist.")],
+    line: Annotated[str, typer.Option(help="Name of the production line, up to 255 printable characters.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Make a workspace: a git + DVC repository with params.yaml and dvc.yaml.
+    """Create a workspace: a git and DVC repository with params.yaml and dvc.yaml.
 
     Example: defectloop init bottles --line bottling-3
     """
@@ -49,20 +49,20 @@ def ingest(
     format: Annotated[
         str, typer.Option(help="auto, folder, mvtec, masks, voc, coco, yolo, label-studio, manifest or elpv.")
     ] = "auto",
-    line: Annotated[str | None, typer.Option(help="Refuse, should the workspace be another line's.")] = None,
-    extract: Annotated[
-        bool, typer.Option("--extract", help="The source is an archive: zip, or tar in any form.")
-    ] = False,
+    line: Annotated[str | None, typer.Option(help="Fail if the workspace belongs to another line.")] = None,
+    extract: Annotated[bool, typer.Option("--extract", help="The source is a zip or tar archive.")] = False,
     part_from: PartFromOption = None,
     allow_outside: AllowOutsideOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what was recognised and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what was recognised and write nothing.")] = False,
     workspace: WorkspaceOption = None,
-    slice: Annotated[str | None, typer.Option(help="A group worth measuring alone: material, light, camera.")] = None,
+    slice: Annotated[
+        str | None, typer.Option(help="Group that is measured separately: a material, a light, a camera.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take images with their ground truth into data/. A second ingest of the same source adds nothing.
+    """Add images and their ground truth to data/. Ingesting the same source again adds nothing.
 
-    Nothing outside the delivery's folder is read, whatever names it, unless --allow-outside.
+    Files outside the delivery's folder are not read, even if a link or table names them, unless --allow-outside is given.
 
     Example: defectloop ingest photos/ --slice brushed-steel
     """
@@ -76,11 +76,11 @@ def ingest(
 
     place = open_workspace(workspace)
     if format not in set(formats.Format):
-        raise BadInput(f"There is no format {format!r}.", next_step=f"Formats: {', '.join(formats.Format)}.")
+        raise BadInput(f"Unknown format {format!r}.", next_step=f"Formats: {', '.join(formats.Format)}.")
     if line is not None and line != place.params().line:
         raise BadInput(
             f"{place.root} belongs to line {place.params().line}, not to {line}.",
-            next_step=f"defectloop init DIR --line {line}, or name its workspace with --workspace.",
+            next_step=f"Choose that line's workspace with --workspace, or create one: defectloop init DIR --line {line}",
         )
     rules = place.params().ingest
     named = part_names.pattern(part_from, rules.part_from)
@@ -95,9 +95,9 @@ def ingest(
         allow_outside=allow_outside,
     )
     if delivery:
-        opened = replace(opened, name=delivery.name)  # not of the temporary folder: a second ingest must know it again
+        opened = replace(opened, name=delivery.name)  # the temporary folder's name would differ in a second ingest
         for inside in delivery.nested:
-            typer.echo(f"  not extracted, an archive inside: {names.shown(inside)}", err=True)
+            typer.echo(f"  nested archive, not extracted: {names.shown(inside)}", err=True)
     recognised = formats.count(chosen, opened)
     if not as_json:
         typer.echo(_recognised(recognised))
@@ -111,55 +111,56 @@ def ingest(
 
 
 def _ingested(report: IngestReport) -> list[str]:
-    """What changed, and what stayed although the delivery says otherwise."""
+    """Describe what changed, and what was kept although the delivery states something else."""
     text = f"{report.added} added, {report.relabelled} relabelled, {report.already_present} already present, "
     text += f"{len(report.quarantined)} quarantined"
     text += f"; {report.redrawn} with new masks or boxes" if report.redrawn else ""
-    text += f"; {report.parted} whose part is stated now" if report.parted else ""
+    text += f"; {report.parted} assigned to the part that the delivery states" if report.parted else ""
     lines = [text]
     if report.grouped:
         lines.append(
-            f"  {report.grouped} share a part with an image that looks the same (at most {report.largest_group} to a part)"
+            f"  {report.grouped} grouped with near duplicates as one part (at most {report.largest_group} images per part)"
         )
     if report.alike:
         lines.append(_look_alike(report.alike))
     if report.outdated:
-        lines.append(f"  {len(report.outdated)} keep what was said about them later (first: {report.outdated[0]})")
+        lines.append(f"  {len(report.outdated)} keep a newer label, mask or box (first: {report.outdated[0]})")
     if report.unparted:
         lines.append(
-            f"  {len(report.unparted)} keep their part, though the delivery states another one: somebody stated it, or its "
-            f"images are in different splits (first: {report.unparted[0]})"
+            f"  {len(report.unparted)} keep their part although the delivery states another one: their part was stated "
+            f"before, or its images are in different splits (first: {report.unparted[0]})"
         )
     return lines
 
 
 def _foreseen(grouping: Preview) -> list[str]:
-    """What look-alikes would become, with examples."""
+    """Describe how near duplicates would be grouped, with examples."""
     lines = []
     if grouping.joined:
         lines.append(
-            f"  {grouping.joined} would share a part with an image that looks the same (parts: {grouping.groups}, "
+            f"  {grouping.joined} would be grouped with near duplicates (parts: {grouping.groups}, "
             f"the largest with {grouping.largest} images)"
         )
         lines += [f"    for example {', '.join(names)}" for names in grouping.examples]
     if grouping.alike:
         lines.append(_look_alike(grouping.alike))
-    return lines or ["  no images would share a part because they look the same"]
+    return lines or ["  no near duplicates would be grouped"]
 
 
 def _look_alike(images: int) -> str:
     return (
-        f"  your parts look alike: {images} images look like another one that may show a different part, and nothing was "
-        "grouped among them. If parts were photographed several times, state them: --part-from, or a manifest's column part"
+        f"  different parts look alike on this line: {images} images resemble another image that may show a different part, "
+        "so they were not grouped. If parts were photographed several times, state the part: --part-from, or the column "
+        "`part` of a manifest"
     )
 
 
 def _recognised(recognised: Recognised) -> str:
-    """What a person reads before anything is written: the counts, the classes, and what is not as one may expect."""
+    """Describe the delivery before anything is written: counts, classes, remarks and files outside its folder."""
     text = f"{recognised.format}: {recognised.images} images, {recognised.labelled} labelled, "
     text += f"{recognised.masks} masks, {recognised.boxes} boxes, {recognised.parts} parts"
     if recognised.without_part:
-        text += f"; {recognised.without_part} images whose part nobody said, look-alikes among them will share one"
+        text += f"; {recognised.without_part} images without a stated part: near duplicates among them become one part"
     lines = [text, "  classes: " + (", ".join(f"{n} {kind}" for kind, n in recognised.classes.items()) or "none")]
     lines += [f"  {len(names)} × {what} (first: {names[0]})" for what, names in recognised.remarks.items()]
     if recognised.outside:
@@ -173,12 +174,12 @@ def _recognised(recognised: Recognised) -> str:
 
 def synthesize(
     kinds: Annotated[
-        str, typer.Option(help="scratch, dent, spot, crack, stain, missing-area, all of these, or paste.")
+        str, typer.Option(help="scratch, dent, spot, crack, stain, missing-area, paste, or all (all except paste).")
     ] = "all",
-    count: Annotated[int, typer.Option(min=1, help="Images of every kind.")] = 10,
-    seed: Annotated[int, typer.Option(help="Another seed makes other images.")] = 0,
-    slice: Annotated[str | None, typer.Option(help="Only of this slice's good images.")] = None,
-    preview: Annotated[Path | None, typer.Option(help="Write a page of examples there, and add nothing.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of images of each kind.")] = 10,
+    seed: Annotated[int, typer.Option(help="Random seed: another seed makes other images.")] = 0,
+    slice: Annotated[str | None, typer.Option(help="Use only good images of this slice.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="Write a page of examples to this file and add nothing.")] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,20 +196,20 @@ def synthesize(
         answer({"page": page}, f"Examples: {page}", as_json=as_json)
         return
     report = synthesize.synthesize(place, chosen, count, seed=seed, slice=slice, track=track)
-    lines = [f"{report.added} synthetic images added to the training split, {report.already_present} there already"]
+    lines = [f"{report.added} synthetic images added to the training split, {report.already_present} already present"]
     if report.quarantined:
         lines.append(f"  {report.quarantined} quarantined: defectloop quarantine list")
     if report.skipped:
-        lines.append(f"  {len(report.skipped)} not made, no place found where they fit (first: {report.skipped[0]})")
+        lines.append(f"  {len(report.skipped)} skipped: no place where the defect fits (first: {report.skipped[0]})")
     answer(report, "\n".join([*lines, "Next: defectloop validate"]), as_json=as_json)
 
 
 def augmentations(
-    out: Annotated[Path | None, typer.Option(help="The page; default: artifacts/augmentations.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File of the page; default: artifacts/augmentations.html.")] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show ten training images as training sees them with the flips and variations of params.yaml.
+    """Show ten training images with the augmentations of params.yaml, as the network sees them.
 
     Example: defectloop augmentations --out page.html
     """

@@ -1,4 +1,4 @@
-"""What the commands share: the two options, finding the workspace, and printing an answer."""
+"""What the commands share: options, finding the workspace, and printing the answer."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from flows.characters import shows_all
 if TYPE_CHECKING:
     from pipelines.workspace import Workspace
 
-LISTED = 10  # of each kind, where thousands would scroll away what matters
+LISTED = 10  # examples of each kind; longer lists would push the summary off the screen
 
 WorkspaceOption = Annotated[
-    Path | None, typer.Option("--workspace", "-w", help="The workspace's directory; default: this one or one above.")
+    Path | None,
+    typer.Option(
+        "--workspace", "-w", help="Directory of the workspace; default: the current one or one of its parents."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 PartFromOption = Annotated[
     str | None,
-    typer.Option(help="Regular expression that finds the part in a file's name; default: ingest.part_from."),
+    typer.Option(help="Regular expression that finds the part's id in a file name; default: ingest.part_from."),
 ]
 AllowOutsideOption = Annotated[
-    bool, typer.Option("--allow-outside", help="Read files outside the folder too, where links or tables name them.")
+    bool, typer.Option("--allow-outside", help="Also read files outside the folder that links or tables point to.")
 ]
 
 
@@ -39,7 +42,7 @@ def open_workspace(directory: Path | None) -> Workspace:
 
 
 def track(items: Iterable[Any], total: int) -> Iterator[Any]:
-    """The items, with a progress bar where a person looks on; standard output stays free for the answer."""
+    """Yield the items, with a progress bar on standard error if it is a terminal."""
     from rich.console import Console
     from rich.progress import track as shown
 
@@ -48,17 +51,17 @@ def track(items: Iterable[Any], total: int) -> Iterator[Any]:
 
 
 def answer(result: Any, text: str, *, as_json: bool) -> None:
-    """Print the result: `text` for a person, the whole of it as JSON for a program."""
+    """Print the result: `text` for people, or the complete result as JSON for programs."""
     typer.echo(in_json(result) if as_json else text)
 
 
 def in_json(result: Any) -> str:
-    """One line; with escapes where the terminal would refuse a character."""
+    """Return one line of JSON. Characters that standard output cannot encode are escaped."""
     return json.dumps(plain(result), ensure_ascii=not shows_all())
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths, times and NaN as JSON has them."""
+    """Convert dataclasses, paths, times and NaN to what JSON can express."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):

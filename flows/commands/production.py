@@ -1,4 +1,4 @@
-"""Commands around production: inspect, watch, review, retrain, trace."""
+"""Commands for production: inspect, replay, monitor, retrain, trace, status."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ def inspect(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     workspace: WorkspaceOption = None,
     part: Annotated[
-        str | None, typer.Option(help="Serial number of the part that all of them show; default: as --part-from says.")
+        str | None, typer.Option(help="Serial number of the part that all images show; default: found by --part-from.")
     ] = None,
     view: Annotated[
-        list[str] | None, typer.Option(help="Which side, light or station; once for each image, in their order.")
+        list[str] | None,
+        typer.Option(help="Side, light or station of an image; repeat it once per image, in the same order."),
     ] = None,
     part_from: PartFromOption = None,
-    slice: Annotated[str | None, typer.Option(help="What the line says about the part: material, recipe.")] = None,
+    slice: Annotated[str | None, typer.Option(help="Group of the part, for example its material or recipe.")] = None,
     heatmaps: Annotated[
-        Path | None, typer.Option(help="Folder for the heatmap pictures; default: the workspace's.")
+        Path | None, typer.Option(help="Folder for heatmap images; default: .defectloop/heatmaps in the workspace.")
     ] = None,
     as_json: JsonOption = True,
 ) -> None:
-    """Inspect images with the champion: one JSON line each with verdict, score, regions, heatmap file.
+    """Inspect images with the champion. Prints one JSON line per image with verdict, score, regions and heatmap file.
 
-    Each inspection is in the ledger before its line is printed. A part with several images gets a line of its own at the
-    end: it fails when one of them fails. Exit code 2 when an image could not be read.
+    Each inspection is in the ledger before its line is printed. A part with several images gets one more line at the end:
+    the part fails if any of its images fails. The exit code is 2 if an image could not be read.
 
     Example: defectloop inspect cell0001.png | jq .verdict
     """
@@ -73,7 +74,7 @@ def inspect(
                 shown[result["part"]] += 1
                 typer.echo(in_json(result))
         for name in (name for name, n in shown.items() if n > 1):
-            # What could not be read may be the view that shows the defect.
+            # The unreadable image may be the view that shows the defect.
             whole = part_verdict(inspector, name, unread=unreadable if part else 0)
             typer.echo(in_json(whole))
     if unreadable:
@@ -83,14 +84,17 @@ def inspect(
 def replay(
     source: Annotated[Path, typer.Argument(help="A folder of production images.")],
     workspace: WorkspaceOption = None,
-    slice: Annotated[str | None, typer.Option(help="What the line says about these parts: material, recipe.")] = None,
+    slice: Annotated[
+        str | None, typer.Option(help="Group of these parts, for example their material or recipe.")
+    ] = None,
     part_from: PartFromOption = None,
     allow_outside: AllowOutsideOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Inspect a whole folder as if it came off the line. Replayed again, it adds nothing: images are known by their bytes.
+    """Inspect a folder as if its images came from the line. Images are identified by their bytes: replaying the same
+    folder again adds nothing.
 
-    A link to a file outside the folder is refused; links to folders are not followed.
+    Links to files outside the folder are refused. Links to folders are not followed.
 
     Example: defectloop replay night-shift/ --slice poly
     """
@@ -101,18 +105,16 @@ def replay(
     )
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
     parts = sum(report.verdicts.values())
-    text = f"{report.inspected} images of {parts} parts inspected ({counts}), {report.already_known} known before"
-    text += f", {report.copies} the same bytes as others of them" if report.copies else ""
-    refused = (
-        f", {report.rejected} could not be read: kept in the image store and the ledger" if report.rejected else ""
-    )
+    text = f"{report.inspected} images of {parts} parts inspected ({counts}), {report.already_known} inspected before"
+    text += f", {report.copies} byte-identical copies" if report.copies else ""
+    refused = f", {report.rejected} unreadable (kept in the image store and the ledger)" if report.rejected else ""
     linked = report.linked_folders
-    passed_over = f"; {len(linked)} links to folders are not followed (first: {linked[0]})" if linked else ""
+    passed_over = f"; {len(linked)} links to folders not followed (first: {linked[0]})" if linked else ""
     answer(report, text + refused + passed_over, as_json=as_json)
 
 
 def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Compare the latest production with the champion's reference; announce a drift to Prefect.
+    """Compare recent production with the champion's reference. A drift is sent to Prefect as an event.
 
     Example: defectloop monitor --json | jq .drifted
     """
@@ -126,12 +128,17 @@ def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
     with home.reached():
         check = monitoring(str(place.root))
     unheard = check.drifted and server is None
-    waits = "\nNobody listens yet; announced by the next check while this runs: defectloop deploy" if unheard else ""
+    waits = (
+        "\nNo Prefect server is running, so no retraining was started. The next check sends the event if "
+        "`defectloop deploy` is running."
+        if unheard
+        else ""
+    )
     answer(check, check.explanation + waits, as_json=as_json)
 
 
 def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Start, or go on with, the line's retraining by hand: labels, snapshot, challenger, gate.
+    """Start or continue a retraining by hand: labels, snapshot, challenger, gate.
 
     Example: defectloop retrain --workspace bottles
     """
@@ -154,7 +161,7 @@ def trace(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the way from a part's verdicts back to model, run, snapshot, commit and training images.
+    """Trace a part's verdicts back to the model, run, snapshot, commit and training images.
 
     Example: defectloop trace cell0815
     """
@@ -165,7 +172,7 @@ def trace(
 
 
 def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Show the line at a glance: snapshot, champion, latest inspections, drift, open requests.
+    """Show the state of the line: snapshot, champion, latest inspections, drift, open requests.
 
     Example: defectloop status
     """

@@ -1,4 +1,4 @@
-"""The command that asks people and keeps what they say."""
+"""The `review` command: which parts need a person's judgement, and recording it."""
 
 from __future__ import annotations
 
@@ -17,31 +17,30 @@ if TYPE_CHECKING:
 def review(
     workspace: WorkspaceOption = None,
     part: Annotated[
-        str | None, typer.Option(help="The part that is judged, or its image's file name; without it, list what waits.")
+        str | None,
+        typer.Option(help="The part to label, or the file name of its image; without it, list the parts that wait."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="good or defect.")] = None,
     view: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of a defective part with several images: one that shows the defect, by its view or the beginning of its "
-            "SHA-256. Repeat it, or say all."
+            help="For a defective part with several images: an image that shows the defect, given by its view or the "
+            "beginning of its SHA-256. Repeat it for several images, or give `all`."
         ),
     ] = None,
     cant_say: Annotated[
         bool,
-        typer.Option("--cant-say", help="Nobody can tell what the part is: it counts as answered, without a label."),
+        typer.Option("--cant-say", help="The part cannot be judged: it counts as answered, without a label."),
     ] = False,
-    skip: Annotated[
-        bool, typer.Option("--skip", help="Ask again later: the part moves to the end of the list.")
-    ] = False,
+    skip: Annotated[bool, typer.Option("--skip", help="Decide later: the part moves to the end of the list.")] = False,
     close: Annotated[
-        int | None, typer.Option(help="End this campaign before every part is answered; what was answered is used.")
+        int | None, typer.Option(help="End this campaign before every part is answered; its answers are used.")
     ] = None,
     reviewer: Annotated[str | None, typer.Option(help="Who stands behind the answer.")] = None,
-    comment: Annotated[str | None, typer.Option(help="Why, or anything else worth keeping.")] = None,
+    comment: Annotated[str | None, typer.Option(help="Reason or remark, kept with the answer.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the parts that wait for a person, say what one is, or end a campaign.
+    """List the parts that wait for a review, record a label, or end a campaign.
 
     Example: defectloop review --part cell0815 --label defect --reviewer "quality lab"
     """
@@ -54,7 +53,9 @@ def review(
         answer(waits, listing(place, waits), as_json=as_json)
         return
     if part is not None and close is not None:
-        raise BadInput("--part and --close are two steps.", next_step="Say first what the part is.")
+        raise BadInput(
+            "--part and --close cannot be combined.", next_step="Label the part first, then close the campaign."
+        )
     if reviewer is None:
         raise BadInput("An answer needs a reviewer.", next_step='Add --reviewer "…".')
     if close is not None:
@@ -78,7 +79,7 @@ def review(
     else:
         progress = reviewing.skip(place, part, reviewer, comment)
     if progress.campaign_id is None:
-        text = "Kept. No campaign asks about this part; the next retraining uses its latest label."
+        text = "Recorded. No campaign asks about this part; the next retraining uses its latest label."
     else:
         unlabelled = progress.answered - progress.labelled
         text = f"Campaign {progress.campaign_id}: {progress.answered} of {progress.wanted} parts are answered" + (
@@ -88,7 +89,7 @@ def review(
 
 
 def listing(place: Workspace, waits: WaitingParts) -> str:
-    """For a terminal: every campaign with its progress and its parts, then the parts that the detector left to people."""
+    """Format for a terminal: each campaign with its progress and parts, then other parts with the verdict `review`."""
     from datetime import timedelta
 
     days = place.params().retrain.campaign_days
@@ -104,10 +105,10 @@ def listing(place: Workspace, waits: WaitingParts) -> str:
         ]
     total, parts = waits.undecided.total, waits.undecided.parts
     if total:
-        more = f", the {len(parts)} oldest of them" if total > len(parts) else ""
-        lines.append(f"Left to a person by the detector: {total} parts{more}")
+        more = f", the oldest {len(parts)} listed" if total > len(parts) else ""
+        lines.append(f"Parts with the verdict review: {total}{more}")
         lines += [f"  {_part(item)}  {item.inspected_at:%Y-%m-%d %H:%M} UTC" for item in parts]
-    return "\n".join(lines) or "Nothing waits."
+    return "\n".join(lines) or "No parts wait for a review."
 
 
 def _part(item: Inspection) -> str:

@@ -28,7 +28,7 @@ def deploy(
     from pipelines.locks import serving_lock
 
     place = open_workspace(workspace)
-    line = place.params().line  # a mistake in params.yaml shows before a server starts
+    line = place.params().line  # report a mistake in params.yaml before starting a server
     with contextlib.ExitStack() as stack:
         stack.enter_context(serving_lock(place, line, local_server.STOP_TIMEOUT_S))
         local_server.wait_for_orphan(place)
@@ -49,12 +49,12 @@ def demo(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Tell the whole story on 2,624 real solar cells: train, drift, retrain, promote. At most 6 minutes.
+    """Run the whole loop on 2,624 real images of solar cells: train, drift, retrain, promote. Takes three to nine minutes.
 
-    Run again, it trains nothing and shows the result.
+    A second run trains nothing and shows the result.
 
     Example: defectloop demo --workspace .demo
     """
-    from flows.demo.story import tell
+    from flows.demo.story import play
 
-    tell(workspace, as_json=as_json)
+    play(workspace, as_json=as_json)

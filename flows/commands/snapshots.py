@@ -1,4 +1,4 @@
-"""Commands that freeze the data as versions, and hand it to other tools."""
+"""Commands for dataset versions, and for the export to other tools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.commands.options import LISTED, JsonOption, WorkspaceOption, answer, 
 
 def snapshot(
     workspace: WorkspaceOption = None,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="The commit's message.")] = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Message of the git commit.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Freeze the validated data/ as a dataset version: DVC hash, git commit, tag, push to the remote.
@@ -37,15 +37,17 @@ class SnapshotsAction(StrEnum):
 def snapshots(
     action: Annotated[SnapshotsAction, typer.Argument(help="What to do.")] = SnapshotsAction.LIST,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Tag, number, or beginning of the hash; of merge, a branch or tag.")
+        list[str] | None,
+        typer.Argument(help="Tag, number, or beginning of the hash of a snapshot; for merge, a branch or tag."),
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the snapshots, say what changed between two, bring data/ back to one, or merge a branch with its data.
+    """List snapshots, compare two, restore one into data/, or merge a branch together with its data.
 
-    merge is for what automation learned (default: its branch defectloop/LINE) and for colleagues' branches. git merge alone
-    can't join two data.dvc and loses the images of one side; merge also goes on with a git merge that stopped there.
+    merge takes over the data of automatic retrainings (default: the branch defectloop/LINE) or of a colleague's branch.
+    git merge alone cannot combine two versions of data.dvc and would lose the images of one side. merge also completes a
+    git merge that stopped at a conflict in data.dvc.
 
     Example: defectloop snapshots merge defectloop/bottling-3
     """
@@ -60,11 +62,11 @@ def snapshots(
         given = [branch(place.params().line)]
     wanted = {SnapshotsAction.LIST: 0, SnapshotsAction.DIFF: 2}.get(action, 1)
     if len(given) != wanted:
-        raise BadInput(f"{action} takes {wanted} names, got {len(given)}.", next_step="defectloop snapshots --help")
+        raise BadInput(f"{action} takes {wanted} names, not {len(given)}.", next_step="defectloop snapshots --help")
     if action is SnapshotsAction.LIST:
         taken = snapshots(place)
         listing = "\n".join(f"{t.tag}  {t.n_images} images  {t.data_hash}  {t.git_commit[:12]}" for t in taken)
-        answer(taken, listing or "No snapshot yet: defectloop snapshot", as_json=as_json)
+        answer(taken, listing or "No snapshots yet. Take one: defectloop snapshot", as_json=as_json)
     elif action is SnapshotsAction.DIFF:
         diff = history.diff(place, *given)
         lines = [f"{diff.before} → {diff.after}: {len(diff.added)} added, {len(diff.removed)} removed, "]
@@ -77,26 +79,26 @@ def snapshots(
     elif action is SnapshotsAction.MERGE:
         done = merge.merge(place, given[0])
         lines = [
-            f"{done.added} images added, {len(done.moved)} parts back in the split that others learned from them in"
+            f"{done.added} images added, {len(done.moved)} parts moved back to the split that earlier trainings used"
         ]
         lines += [f"  {one.part}: {one.before} → {one.after}" for one in done.moved[:LISTED]]
         if done.both_changed:
-            both = f"{len(done.both_changed)} images corrected on both sides (first: {done.both_changed[0]})"
-            lines.append(f"  {both}: the later label counts")
+            both = f"{len(done.both_changed)} images were corrected on both sides (first: {done.both_changed[0]})"
+            lines.append(f"  {both}: the newer label is kept")
         answer(done, "\n".join([*lines, "Next: defectloop validate && defectloop snapshot"]), as_json=as_json)
     else:
         back = history.restore(place, given[0])
-        text = f"data/ is {back.tag} again: {back.n_images} images\nNext: defectloop validate"
+        text = f"data/ restored to {back.tag}: {back.n_images} images\nNext: defectloop validate"
         answer(back, text, as_json=as_json)
 
 
 def export(
     target: Annotated[str, typer.Argument(help="coco, yolo, mvtec or label-studio.")],
-    directory: Annotated[Path, typer.Argument(help="Where to write; must be empty or absent.")],
+    directory: Annotated[Path, typer.Argument(help="Output directory; must be empty or not exist.")],
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the whole dataset in another tool's format, and say what that format can't hold.
+    """Export the dataset in another tool's format, and count what that format cannot represent.
 
     Example: defectloop export coco ../bottles-coco
     """
@@ -104,7 +106,7 @@ def export(
     from pipelines.dataset_export.dataset_export import Target, export_dataset
 
     if target not in set(Target):
-        raise BadInput(f"There is no format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
+        raise BadInput(f"Unknown format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
     written = export_dataset(open_workspace(workspace), Target(target), directory)
     lines = [f"{written.images} images in {written.directory}"]
     if target == Target.LABEL_STUDIO:
@@ -113,5 +115,5 @@ def export(
             f"  LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={written.directory.resolve().parent}; add local storage for",
             f"  {written.directory.resolve()}, paste labelling.xml, import tasks.json",
         ]
-    lines += [f"  not held by {target}: {what}, {n} images" for what, n in written.left_out.items()]
+    lines += [f"  not representable in {target}: {what}, {n} images" for what, n in written.left_out.items()]
     answer(written, "\n".join([*lines, *written.advice]), as_json=as_json)

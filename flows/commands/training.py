@@ -1,4 +1,4 @@
-"""Commands from a snapshot to a champion, and back."""
+"""Commands that train, evaluate, compare, promote and roll back models."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from flows.commands.options import JsonOption, WorkspaceOption, answer, open_wor
 def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Run the training flow: validate, snapshot, the DVC stages, register, gate, promote.
 
-    Unchanged stages are not run again. It learns from the data here: `defectloop retrain` takes in what people said in
-    reviews, and the last line says how many parts wait for that. Exit code 4 when the gate refuses the new version.
+    Unchanged stages are not run again. Training uses the data in this workspace. Labels from reviews are used by
+    `defectloop retrain`; the last line counts the parts that wait for it. The exit code is 4 if the gate refuses the new
+    version.
 
     Example: defectloop train --workspace bottles
     """
@@ -29,7 +30,7 @@ def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     verdict = "promoted to champion" if outcome.promoted else "not promoted"
     waiting = outcome.reviewed_waiting
     left_out = (
-        f"\n{waiting} reviewed parts are not in this training; to learn from them: defectloop retrain"
+        f"\n{waiting} reviewed parts were not used in this training. To train on them: defectloop retrain"
         if waiting
         else ""
     )
@@ -42,7 +43,7 @@ def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
 def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Measure the exported detector on the frozen test parts and write the report.
 
-    Takes a snapshot of the validated data, then runs the DVC stages train, export and evaluate where out of date.
+    Takes a snapshot of the validated data, then runs the DVC stages train, export and evaluate if they are out of date.
 
     Example: defectloop evaluate && xdg-open artifacts/evaluate/report.html
     """
@@ -56,7 +57,7 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 
     place = open_workspace(workspace)
     with line_lock(place, place.params().line, wait_s=600.0):
-        snapshot(place)  # what is learned from has a name
+        snapshot(place)  # training data always has a version
         for stage in ("train", "export", "evaluate"):
             run_stage(place, stage, force=stage == "export" and line_defect_rate.outdated(place))
     metrics = read_json(place.artifacts / "evaluate" / "metrics.json", next_step="Delete it and run the command again.")
@@ -67,18 +68,19 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 
 
 def promote(
-    version: Annotated[str, typer.Argument(help="Registered version to put through the gate.")],
+    version: Annotated[str, typer.Argument(help="Registered version to run through the gate.")],
     workspace: WorkspaceOption = None,
     lift_withdrawal: Annotated[
-        bool, typer.Option("--lift-withdrawal", help="It was rolled back, and may come back now: say who and why.")
+        bool,
+        typer.Option("--lift-withdrawal", help="Allow a version that was rolled back; needs --reviewer and --reason."),
     ] = False,
     reviewer: Annotated[str | None, typer.Option(help="Who lifts the withdrawal.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why it is lifted.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why the withdrawal is lifted.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a registered version through the gate; make it champion or record why not (exit code 4).
+    """Run a registered version through the gate. Makes it champion, or records why not (exit code 4).
 
-    A version that was rolled back is refused until somebody lifts that.
+    A version that was rolled back is refused until its withdrawal is lifted.
 
     Example: defectloop promote 7
     """
@@ -88,7 +90,7 @@ def promote(
     lift = Lift(reviewer, reason) if lift_withdrawal and reviewer and reason else None
     if (lift_withdrawal or reviewer or reason) and lift is None:
         raise BadInput(
-            "Lifting a withdrawal takes a reviewer and a reason.",
+            "Lifting a withdrawal needs --lift-withdrawal, --reviewer and --reason.",
             next_step=f'defectloop promote {version} --lift-withdrawal --reviewer "…" --reason "…"',
         )
     decision = promote(open_workspace(workspace), version, lift=lift)
@@ -100,14 +102,15 @@ def promote(
 
 def rollback(
     workspace: WorkspaceOption = None,
-    to: Annotated[str | None, typer.Option(help="Version to return to; default: the champion before this one.")] = None,
-    reason: Annotated[str | None, typer.Option(help="What is wrong with the present champion.")] = None,
+    to: Annotated[str | None, typer.Option(help="Version to return to; default: the previous champion.")] = None,
+    reason: Annotated[str | None, typer.Option(help="What is wrong with the current champion.")] = None,
     reviewer: Annotated[str | None, typer.Option(help="Who decides it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an earlier version champion again and withdraw the present one; recorded like every promotion.
+    """Make an earlier version champion again and withdraw the current one. The decision is recorded.
 
-    Nothing promotes a withdrawn version again until somebody lifts that: defectloop promote VERSION --lift-withdrawal.
+    A withdrawn version cannot be promoted again until its withdrawal is lifted: defectloop promote VERSION
+    --lift-withdrawal.
 
     Example: defectloop rollback --reason "misses scratches since Monday" --reviewer "quality lab"
     """
@@ -119,11 +122,11 @@ def rollback(
 
 def compare(
     first: Annotated[str, typer.Argument(help="Registered version.")],
-    second: Annotated[str, typer.Argument(help="Another one, the candidate.")],
+    second: Annotated[str, typer.Argument(help="Registered version to compare it with.")],
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show two versions side by side on the same test parts, and the parts that they judge differently.
+    """Compare two versions on the same test parts, and show the parts that they judge differently.
 
     Example: defectloop compare 6 7
     """

@@ -1,1 +1,1 @@
-"""The whole story on real solar cells, told by `defectloop demo`."""
+"""`defectloop demo`: the whole loop on real images of solar cells."""

@@ -1,4 +1,4 @@
-"""What mistakes cost in the demo: a third of its parts are defective, and the defaults are for lines with few defects."""
+"""Costs of the demo's line. A third of its parts are defective; the default costs are for lines with few defects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COSTS = {"escape": "10", "overkill": "1.7", "review": "1"}
 
 
 def settle(place: Workspace) -> None:
-    """Write them into params.yaml, comments kept, and commit that; automation reads what is committed."""
+    """Write the costs into params.yaml, keeping its comments, and commit it, because retrainings read committed files."""
     path = place.root / "params.yaml"
     text = path.read_text()
     for name, cost in COSTS.items():

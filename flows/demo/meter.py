@@ -1,4 +1,4 @@
-"""Peak memory of this process and everything it started, sampled in the background."""
+"""Peak memory of this process and its children, sampled in the background."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INTERVAL_S = 0.5
 
 
 class MemoryMeter:
-    """Sums the memory of the process tree; where the system tells (Linux), a page that several share counts once."""
+    """Sums the memory of the process tree. On Linux, pages that processes share are counted once (PSS)."""
 
     def __init__(self) -> None:
         self.peak_mb = 0.0
@@ -39,5 +39,5 @@ def _resident_bytes(process: psutil.Process) -> int:
     try:
         memory = process.memory_full_info()
         return int(getattr(memory, "pss", 0) or memory.rss)
-    except psutil.Error:  # it ended between being listed and being asked
+    except psutil.Error:  # the process ended after it was listed
         return 0

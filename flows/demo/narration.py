@@ -1,4 +1,4 @@
-"""How the demo speaks: a heading per chapter, one line per step with its seconds, and what the steps took."""
+"""Output of the demo: a heading per chapter, one line per step with its duration, and the time line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 @dataclass
 class Step:
-    """A step being told; `says` is the line that stands when it is done."""
+    """A running step. `says` is the line to print when it is done."""
 
     says: str
 
@@ -39,16 +39,16 @@ class Narrator:
         self.console.print(f"    [dim]{escape(text)}[/dim]", soft_wrap=True)
 
     def track(self, items: Iterable, total: int) -> Iterator[Any]:
-        """The items, with a progress bar on a terminal."""
+        """Yield the items, with a progress bar on a terminal."""
         columns = (TextColumn("   "), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
             yield from bar.track(items, total=total)
 
     @contextlib.contextmanager
     def step(self, name: str, doing: str, *, quiet: bool = False) -> Iterator[Step]:
-        """Run the block, then print the step's own line and its seconds, kept as `timings_s[name]`.
+        """Run the block, then print the step's line and duration. The duration is added to `timings_s[name]`.
 
-        `quiet` steps have others write to the terminal meanwhile; they announce themselves with a line first.
+        `quiet` is for steps during which child processes write to the terminal; these print a line first.
         """
         started = time.perf_counter()
         step = Step(doing)

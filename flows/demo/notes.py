@@ -1,4 +1,4 @@
-"""What the demo has to remember between two calls, and nothing else keeps: a small file in the workspace's state."""
+"""Facts that the demo keeps between two calls and that no other record holds, in a small file in the workspace's state."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ class Notes:
         return self._kept.get(name)
 
     def keep_once(self, **values: str) -> None:
-        """Keep what is not there yet: the first telling counts."""
+        """Store the values whose names are not stored yet."""
         self._kept = values | self._kept
         write_whole(self._path, json.dumps(self._kept, indent=1).encode())

@@ -21,7 +21,7 @@ POLL_S = 0.3
 
 @contextlib.contextmanager
 def deployed(place: Workspace) -> Iterator[None]:
-    """Serve the workspace's deployments for the length of the block, with what they print in `deploy.log`."""
+    """Serve the workspace's deployments during the block. Their output goes to `deploy.log`."""
     log = place.state / "deploy.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "flows.cli", "deploy", "--workspace", str(place.root)]
@@ -43,7 +43,7 @@ def deployed(place: Workspace) -> Iterator[None]:
 
 
 def wait_until_serving(line: str) -> None:
-    """Until the runner has registered its deployments and their triggers."""
+    """Wait until the runner has registered its deployments and triggers. Raises Unreachable after a timeout."""
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
@@ -58,7 +58,7 @@ def wait_until_serving(line: str) -> None:
 
 
 def started_by(flow_run_id: str) -> str:
-    """Who or what created a flow run, in the server's own words: the automation's name, for a trigger."""
+    """Return who or what created a flow run, as named by the server: for a trigger, the name of the automation."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -67,7 +67,7 @@ def started_by(flow_run_id: str) -> str:
 
 
 def overhead_s(flow_run_id: str) -> float:
-    """The flow's own time: its run time less that of its tasks."""
+    """Return the run time of the flow without its tasks, in seconds."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
@@ -87,4 +87,4 @@ def _wait(server: subprocess.Popen[bytes], ready: Any, advice: str) -> None:
         if ready():
             return
         time.sleep(POLL_S)
-    raise Unreachable(f"defectloop deploy did not come up within {START_TIMEOUT_S:.0f} s.", next_step=advice)
+    raise Unreachable(f"defectloop deploy did not start within {START_TIMEOUT_S:.0f} s.", next_step=advice)

@@ -1,6 +1,6 @@
-"""The story, top to bottom: stock, first model, steady production, a new material, ground truth, second model.
+"""The demo, from top to bottom: initial data, first model, steady production, new material, ground truth, second model.
 
-Every step can be told again: what is done is found done, so a demo that was killed goes on where it stopped.
+Every step can be repeated and recognises completed work, so a killed demo continues where it stopped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ REQUEST_TIMEOUT_S = 120.0
 RETRAINING_TIMEOUT_S = 900.0
 
 
-def tell(directory: Path, *, as_json: bool) -> None:
-    """Run the demo in `directory` and write `summary.json` there; a finished demo is shown again, nothing is trained."""
+def play(directory: Path, *, as_json: bool) -> None:
+    """Run the demo in `directory` and write `summary.json` there. A finished demo is shown again without training."""
     console = Console(stderr=as_json, highlight=False)
     narrator = Narrator(console)
     with MemoryMeter() as meter, narrator.whole():
@@ -39,7 +39,7 @@ def tell(directory: Path, *, as_json: bool) -> None:
         notes = Notes(place)
         trained_before = summary.trainings(place)
         if summary.is_finished(place, notes):
-            console.print(f"The demo is done already: nothing to train. Afresh: rm -r {directory}", soft_wrap=True)
+            console.print(f"The demo has already run. To start again: rm -r {directory}", soft_wrap=True)
         else:
             with service.deployed(place):
                 _play(place, narrator, notes)
@@ -64,12 +64,12 @@ def _first_stock(place: Workspace, narrator: Narrator) -> None:
     from pipelines.snapshots.snapshot import snapshot
     from pipelines.validation.validate import validate
 
-    narrator.chapter("1  The stock: monocrystalline cells with ground truth, and a damaged delivery")
+    narrator.chapter("1  Initial data: monocrystalline cells with ground truth, and a damaged delivery")
     with narrator.step("ingest_mono", "ingest monocrystalline cells") as step:
         good = ingest.take_in(place, cells.cells(place, "mono"), track=narrator.track)
         bad = ingest.ingest(place, str(cells.damaged(place)))
         n = good.added + good.already_present
-        step.says = f"{n} cells ingested; of the damaged delivery {len(bad.quarantined)} quarantined as a duplicate"
+        step.says = f"{n} cells ingested; from the damaged delivery, {len(bad.quarantined)} duplicate quarantined"
     with narrator.step("validate_mono", "validate with Great Expectations") as step:
         report = validate(place)
         step.says = f"{report.n_checked} images validated, {len(report.quarantined)} quarantined"
@@ -85,7 +85,7 @@ def _first_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None:
 
     narrator.chapter("2  The first model: the training flow runs the DVC stages and the gate")
     if notes.get("training_flow_run") is not None:
-        narrator.detail("told before")
+        narrator.detail("already done")
         return
     with narrator.step("training_flow", "training flow", quiet=True) as step:
         state = training(str(place.root), return_state=True)
@@ -93,7 +93,7 @@ def _first_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None:
         verdict = "champion" if outcome.promoted else "refused"
         step.says = f"version {outcome.version} from {outcome.snapshot} is {verdict}: {'; '.join(outcome.reasons)}"
     if not outcome.promoted:
-        raise Refused("The first model was refused.", next_step="Look at its report.html.")
+        raise Refused("The gate refused the first model.", next_step="Read its report.html.")
     notes.keep_once(training_flow_run=str(state.state_details.flow_run_id))
 
 
@@ -124,7 +124,7 @@ def _second_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None
     from pipelines.inspection.predict import open_inspector
 
     narrator.chapter("5  The drift event starts retraining; ground truth arrives")
-    by_hand = notes.get("flow_run_id") is not None  # told before, and interrupted since: the request goes on by hand
+    by_hand = notes.get("flow_run_id") is not None  # interrupted in an earlier call: continue the request by hand
     with Ledger.open(place.ledger_url) as ledger, open_inspector(place) as inspector:
         before = inspector.version
         with narrator.step("event_to_flow", "wait for the automation") as step:
@@ -143,7 +143,7 @@ def _second_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None
             request = summary.wait_for_outcome(ledger, LINE, request.id, RETRAINING_TIMEOUT_S)
             step.says = f"version {request.version} from {request.snapshot} is {request.state}: {request.outcome}"
         if request.state != "promoted":
-            raise Refused("The challenger was refused.", next_step="Look at its report.html in MLflow.")
+            raise Refused("The gate refused the challenger.", next_step="Read its report.html in MLflow.")
         with narrator.step("switch", "switch the runtime") as step:
             inspector.refresh()
             if inspector.version != request.version:
@@ -164,7 +164,7 @@ def _replay(place: Workspace, narrator: Narrator, slice: str, *splits: str) -> N
     with narrator.step(f"replay_{slice}", f"replay {slice} production") as step:
         items = cells.production(place, slice, *splits)
         report = replay(place, narrator.track(items, len(items)), f"{slice} production")
-        counts = ", ".join(f"{n} {verdict}" for verdict, n in report.verdicts.items()) or "all known before"
+        counts = ", ".join(f"{n} {verdict}" for verdict, n in report.verdicts.items()) or "all inspected before"
         step.says = f"{len(items)} parts inspected into the ledger: {counts}"
 
 
@@ -179,7 +179,7 @@ def _monitor(place: Workspace, narrator: Narrator, notes: Notes, slice: str) -> 
 
 
 def _answer_campaign(place: Workspace, ledger: Ledger, request_id: int) -> int:
-    """What the laboratory would do: look at every part that the campaign asks about and say what it is."""
+    """Answer the campaign as the laboratory would: label every part that it asks about. Returns the number of labels."""
     from flows import reviewing
     from pipelines.ledger import requests
 

@@ -1,4 +1,4 @@
-"""What the demo came to: `summary.json`, the table, the time line, and where to look next. Read from the records alone."""
+"""Results of the demo: `summary.json`, the table, the time line, and where to look next. Reads only stored records."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SHOWN = ("f1", "auroc", "escape_rate", "overkill_rate")
 
 
 def trainings(place: Workspace) -> int:
-    """How many trainings the workspace's tracking store knows."""
+    """Return the number of trainings in the workspace's tracking store."""
     return tracking.run_count(place, place.params().line)
 
 
 def is_finished(place: Workspace, notes: Notes) -> bool:
-    """Whether the whole story has been told: a second version was promoted by a retraining, its times noted."""
+    """Return whether the demo is complete: a retraining has promoted a second version, and its times are stored."""
     if notes.get("retraining_flow_overhead") is None:
         return False
     with Ledger.open(place.ledger_url) as ledger:
@@ -42,7 +42,7 @@ def is_finished(place: Workspace, notes: Notes) -> bool:
 
 
 def wait_for_request(ledger: Ledger, line: str, timeout_s: float) -> RetrainingRequest:
-    """The request that the drift event led to."""
+    """Return the request that the drift event led to."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         worked = [item for item in requests.all_of(ledger, line) if item.state != "declined"]
@@ -67,7 +67,7 @@ def wait_for_outcome(ledger: Ledger, line: str, request_id: int, timeout_s: floa
 def write(
     place: Workspace, notes: Notes, timings_s: dict[str, float], *, peak_memory_mb: float, trained_before: int
 ) -> dict[str, Any]:
-    """`summary.json` of the workspace; returns its content."""
+    """Write `summary.json` of the workspace and return its content."""
     line = place.params().line
     with Ledger.open(place.ledger_url) as ledger:
         checks = drift_checks.all_of(ledger, line)
@@ -102,7 +102,7 @@ def write(
 
 
 def models(place: Workspace, line: str, measured: dict[str, Any]) -> list[dict[str, Any]]:
-    """Both versions of the last decision, measured on the same held-out parts."""
+    """Return both versions of the last decision, measured on the same held-out test parts."""
     rows = []
     for version in model_registry.versions(place, line):
         if version.version not in measured:
@@ -136,7 +136,7 @@ def drift_check(check: DriftCheck) -> dict[str, Any]:
 
 
 def show(place: Workspace, summary: dict[str, Any], console: Console, timeline: list[tuple[float, float, str]]) -> None:
-    """The table of both versions, the time line of this call, and where to look."""
+    """Print the table of both versions, the time line of this call, and where to look next."""
     line = place.params().line
     with Ledger.open(place.ledger_url) as ledger:
         last = promotions.last(ledger, line, version=summary["models"][-1]["version"])

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from models.dataset import annotation_table
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ModelVersion
-from pipelines.amounts import of_them
+from pipelines.amounts import image_count
 from pipelines.image_files import quarantine
 from pipelines.ledger import campaigns, drift_checks, inspections, promotions, requests, undecided, withdrawals
 from pipelines.ledger.ledger import Ledger
@@ -85,7 +85,8 @@ def render(now: Status) -> str:
     champion, check, asked = now.champion, now.last_drift_check, now.last_request
     rows = {
         "line": now.line,
-        "data": of_them(now.images, now.synthetic) + (f", {now.quarantined} in quarantine" if now.quarantined else ""),
+        "data": image_count(now.images, now.synthetic)
+        + (f", {now.quarantined} in quarantine" if now.quarantined else ""),
         "snapshot": f"{now.snapshot.tag}, {now.snapshot.data_hash}" if now.snapshot else "none: defectloop snapshot",
         "champion": f"version {champion.version} of {now.versions}, from {champion.tags['snapshot']}"
         if champion

@@ -62,7 +62,7 @@ def get(ledger: Ledger, request_id: int) -> RetrainingRequest:
         return session.get_one(RetrainingRequest, request_id)
 
 
-def standing_still(ledger: Ledger, line: str) -> bool:
+def has_stalled(ledger: Ledger, line: str) -> bool:
     """Whether a request could go on at once: somebody works on it, or somebody was killed while working on it."""
     query = (
         select(RetrainingRequest.id)

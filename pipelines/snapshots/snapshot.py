@@ -8,7 +8,7 @@ from __future__ import annotations
 from models.dataset import annotation_table
 from models.errors import DefectloopError, NotReady, Unreachable
 from pipelines.adapters import dataset_versions, git
-from pipelines.amounts import of_them
+from pipelines.amounts import image_count
 from pipelines.audit import audit
 from pipelines.image_files import file_hashes, quarantine
 from pipelines.locks import line_lock
@@ -34,7 +34,7 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
         refused = [entry.reason for entry in quarantine.entries(workspace)]
         card = data_card.render(line, table, refused, audit.known_issues(workspace))
         (workspace.root / "data-card.md").write_text(card)
-        title = message or f"Snapshot of {line}: {of_them(n_images, table.filter(table['synthetic']).num_rows)}"
+        title = message or f"Snapshot of {line}: {image_count(n_images, table.filter(table['synthetic']).num_rows)}"
         commit = git.commit(workspace.root, ["data.dvc", "data-card.md", ".gitignore"], title)
         by_hash = {taken.data_hash: taken for taken in snapshots(workspace)}
         created = data_hash not in by_hash

@@ -17,7 +17,7 @@ from models.training import kinds
 from models.training.context import TrainingContext
 from pipelines import lineage, progress
 from pipelines.adapters import tracking
-from pipelines.amounts import of_them
+from pipelines.amounts import image_count
 from pipelines.training import learning_data
 from pipelines.workspace import Workspace
 
@@ -57,7 +57,7 @@ def main(workspace: Workspace) -> None:
     last = trained.history[-1] if trained.history else {}
     reached = [f"{title} {last[name]:.3f}" for name, title in SUMMARISED.items() if name in last]
     epochs = [f"{len(trained.history)} epochs"] if "epoch" in last else []
-    counted = of_them(len(training), int(training.synthetic.sum()))
+    counted = image_count(len(training), int(training.synthetic.sum()))
     progress.say(", ".join([f"train: {counted}", *trained.noted, *epochs, *reached]))
 
 

@@ -23,7 +23,7 @@ from models.params import PartsPerClass
 from models.training import kinds
 from models.vocabulary import Label, Split
 from pipelines.adapters.data_contract import CLOCKS_DAYS, CRITICAL, WARNING, Contract, Outcome
-from pipelines.amounts import of_them
+from pipelines.amounts import image_count
 from pipelines.audit import audit
 from pipelines.image_files import file_hashes, quarantine
 from pipelines.image_files.quarantine import Quarantined
@@ -132,7 +132,7 @@ def validate(workspace: Workspace) -> ValidationReport:
 
 def summary(report: ValidationReport) -> str:
     """One sentence: what was checked and what came of it."""
-    text = f"{of_them(report.n_checked, report.n_synthetic)} checked, {len(report.quarantined)} quarantined"
+    text = f"{image_count(report.n_checked, report.n_synthetic)} checked, {len(report.quarantined)} quarantined"
     text += f", {len(report.warnings)} warning{'' if len(report.warnings) == 1 else 's'}" if report.warnings else ""
     text += f", {report.n_accepted} accepted by a person in spite of the contract" if report.n_accepted else ""
     return text + (f". It does not hold: {'; '.join(report.failures)}" if report.failures else "")

@@ -245,7 +245,7 @@ def test_an_interrupt_is_one_line(stocked: Workspace, monkeypatch, in_process) -
     monkeypatch.setattr(validate, "validate", interrupted)
     done = in_process("validate", "-w", stocked.root)
     assert done.returncode == 130
-    assert done.stderr.strip().splitlines() == ["Interrupted. Run the same command again to go on where it stopped."]
+    assert done.stderr.strip().splitlines() == ["Interrupted. Run the same command again to continue where it stopped."]
 
 
 def test_a_moved_workspace_finds_its_runs(empty_workspace: Workspace, tmp_path: Path) -> None:

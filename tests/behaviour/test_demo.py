@@ -73,7 +73,7 @@ def test_the_damaged_delivery_is_in_quarantine_with_its_reasons(demo: Path) -> N
     reasons = {entry["path"]: entry["reason"] for entry in summary(demo)["quarantined"]}
     assert "unreadable" in reasons["damaged/cut-off.png"]
     assert "duplicate" in reasons["damaged/sent-twice.png"]
-    assert "no label" in reasons["damaged/nobody-said.png"]
+    assert "no label" in reasons["damaged/unlabelled.png"]
 
 
 def test_it_stays_within_memory_and_tells_its_times(demo: Path) -> None:
@@ -115,7 +115,7 @@ def test_told_again_it_trains_nothing_and_says_so(demo: Path) -> None:
     started = time.monotonic()
     said = tell(demo)
     assert time.monotonic() - started < 30
-    assert "nothing to train" in said
+    assert "has already run" in said
     after = summary(demo)
     assert after["trained"] == 0
     for key in ("models", "drift_checks", "retraining", "quarantined"):

@@ -27,4 +27,4 @@ def test_a_run_links_the_data_docs_also_when_the_contract_did_not_hold(
     page = empty_workspace.artifacts / "validate" / "data_docs" / "index.html"
     assert shown["data-docs"]["link"] == page.as_uri()
     assert "parts, " in page.read_text()
-    assert any("needed" in row["why"] for row in shown["validation"]["table"])
+    assert any("needed" in row["reason"] for row in shown["validation"]["table"])

@@ -36,7 +36,7 @@ def test_what_waits_is_answered_part_by_part_until_nothing_waits(asked: Workspac
     listed = review()
     assert "Campaign 1: 0 of 2 answered; ends on" in listed
     assert "p1  review 0.25  random" in listed
-    assert "Left to a person by the detector: 1 parts" in listed
+    assert "Parts with the verdict review: 1" in listed
     which = defectloop(
         "review", "--workspace", asked.root, "--part", "p1", "--label", "defect", "--reviewer", "Ada", "--json"
     )

@@ -198,7 +198,7 @@ def test_a_dry_run_says_what_it_found_and_writes_nothing(
     empty_workspace: Workspace, tmp_path: Path, defectloop
 ) -> None:
     done = defectloop("ingest", coco(tmp_path / "coco"), "--dry-run", "-w", empty_workspace.root)
-    assert "coco: 3 images, 3 labelled, 2 masks, 2 boxes, 0 parts; 3 images whose part nobody said" in done.stdout
+    assert "coco: 3 images, 3 labelled, 2 masks, 2 boxes, 0 parts; 3 images without a stated part" in done.stdout
     assert "classes: 1 good, 2 scratch" in done.stdout
     assert not empty_workspace.annotations.exists()
 
@@ -212,7 +212,7 @@ def test_a_dry_run_shows_which_images_would_share_a_part(
         Image.fromarray(surface(seed, 64)[..., 0]).save(folder / f"{seed:02d}.png")
     Image.fromarray(surface(3, 64)[..., 0]).save(folder / "again.jpg", quality=60)
     done = defectloop("ingest", folder.parent, "--dry-run", "-w", empty_workspace.root)
-    assert "1 would share a part with an image that looks the same (parts: 1, the largest with 2 images)" in done.stdout
+    assert "1 would be grouped with near duplicates (parts: 1, the largest with 2 images)" in done.stdout
     assert "for example good/03.png, good/again.jpg" in done.stdout
     assert not empty_workspace.annotations.exists()
 
