@@ -109,7 +109,7 @@ def read_file(path: Path) -> bytes:
     try:
         with open(path, "rb", opener=_without_waiting) as source:
             if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-                raise BadData(f"{path} is no file but a pipe or a device.", next_step="Name an image file.")
+                raise BadData(f"{path} is a pipe or a device, not a file.", next_step="Give the path of an image file.")
             return source.read()
     except OSError as error:
         raise BadData(f"{path} can't be read: {error.strerror}.", next_step="Check the path.") from error

@@ -1,1 +1,1 @@
-"""Deliveries in: formats, parts and splits, into `data/`."""
+"""Ingest: reads deliveries in many formats, and assigns parts and splits."""

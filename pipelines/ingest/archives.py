@@ -1,5 +1,5 @@
-"""A delivery in a zip or tar archive, extracted so that it can harm nothing: no entry leaves its folder, none is a link, and
-what an archive may grow to is limited. Whatever is wrong with one entry refuses the archive as a whole, by name.
+"""Safe extraction of deliveries in zip and tar archives: no path outside the target folder, no links, a limited total size.
+One unsafe entry refuses the whole archive; the error names the entry.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from pipelines.workspace import Workspace
 
 ZIP = (".zip",)
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-OTHERS = (".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")  # no reader for them that limits what they grow to
+OTHERS = (".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")  # recognised, but not extracted here
 MAX_ENTRIES = 1_000_000  # ten times the largest dataset that ingest is measured with
-MAX_BYTES = 512 * 2**30  # what 100,000 uncompressed images of 5 megapixels take
-MAX_RATIO = 100  # images are compressed already; bitmaps of masks reach this, whole deliveries don't
-RATIO_COUNTS_FROM_BYTES = 256 * 2**20  # below that a high ratio does no harm
+MAX_BYTES = 512 * 2**30  # size of 100,000 uncompressed images of 5 megapixels
+MAX_RATIO = 100  # images are compressed already: single bitmaps of masks reach this ratio, whole deliveries do not
+RATIO_COUNTS_FROM_BYTES = 256 * 2**20  # below this size, a high compression ratio is harmless
 _CHUNK_BYTES = 1 << 20
-_MAX_HEADER_BYTES = 16 << 20  # of one tar entry: tarfile would take whatever memory a header asks for
-# What the readers raise on bytes that are no such archive, or no whole one.
+_MAX_HEADER_BYTES = 16 << 20  # per tar entry, because tarfile allocates as much memory as a header asks for
+# Exceptions that the readers raise on damaged or truncated archives.
 _DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -46,7 +46,7 @@ _DAMAGED = (
     struct.error,
     EOFError,
     ValueError,
-    RuntimeError,  # encrypted, or compressed by a method that zipfile does not know
+    RuntimeError,  # encrypted, or an unknown compression method
     KeyError,
     IndexError,
 )
@@ -54,7 +54,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Extracted:
-    """Where the delivery lies now, what it is called, and which archives inside it were left as they are."""
+    """Path of the extracted delivery, its name, and the nested archives that were not extracted."""
 
     path: Path
     name: str
@@ -64,39 +64,39 @@ class Extracted:
 @dataclass(frozen=True)
 class _Entry:
     name: str
-    size_bytes: int  # as the archive says it, which may be a lie
-    problem: str | None  # why it can't be extracted
+    size_bytes: int  # as stated by the archive, which may be wrong
+    problem: str | None  # why the entry is unsafe to extract
     is_folder: bool
     open: Callable[[], IO[bytes]]
 
 
 def suffix(path: Path) -> str | None:
-    """The ending that makes it an archive, `.tar.gz` or `.zip`; None for anything else."""
+    """Return the suffix of an archive, such as `.tar.gz` or `.zip`, or None if the path is not an archive."""
     return next((end for end in (*TAR, *ZIP, *OTHERS) if path.name.lower().endswith(end)), None)
 
 
 def refuse(path: Path) -> BadData:
-    """The error for an archive that nobody asked to extract, or that can't be."""
+    """Return the error for an archive given without --extract, or of a kind that is not supported."""
     if suffix(path) in OTHERS:
         return BadData(
-            f"{path} is an archive of a kind that is not extracted here.",
-            next_step="Extract it, then ingest the folder.",
+            f"{path} is an archive in an unsupported format.",
+            next_step="Extract it yourself, then ingest the folder.",
         )
     return BadData(f"{path} is an archive.", next_step=f"defectloop ingest {path} --extract")
 
 
 @contextlib.contextmanager
 def extracted(workspace: Workspace, path: Path) -> Iterator[Extracted]:
-    """The archive's content for the block, below the workspace's state; removed afterwards, whatever happened.
+    """Extract an archive below the workspace's state directory for the duration of the block, then remove it.
 
-    A killed ingest leaves it: the next one of the same archive takes it up if it was extracted whole, and any other
-    removes it. Holds the line's lock. Raises BadData for an archive that is damaged, unsafe or too large, and BadInput
-    for what is no archive.
+    After a kill, the next ingest of the same archive uses the extracted files if they are complete; any other ingest
+    removes them. Holds the line's lock. Raises BadData if the archive is damaged, unsafe or too large, and BadInput if the
+    path is not an archive.
     """
     if not path.is_file():
-        raise BadInput(f"There is no archive {path}.", next_step="defectloop ingest photos.zip --extract")
+        raise BadInput(f"{path} does not exist or is not a file.", next_step="defectloop ingest photos.zip --extract")
     if suffix(path) is None:
-        raise BadInput(f"{path} is no archive.", next_step="Leave --extract out.")
+        raise BadInput(f"{path} is not a zip or tar archive.", next_step="Omit --extract.")
     if suffix(path) in OTHERS:
         raise refuse(path)
     with line_lock(workspace, workspace.params().line, wait_s=600.0):
@@ -123,9 +123,9 @@ def extracted(workspace: Workspace, path: Path) -> Iterator[Extracted]:
 
 
 def _entrance(folder: Path, name: str) -> Path:
-    """Where the delivery begins: below the folder that everything was packed in, or a manifest or COCO file on top.
+    """Return where the delivery begins: the first folder with several entries, or the manifest or COCO file in it.
 
-    A single folder without folders in it is a class, unless it is called as the archive.
+    A single folder without sub-folders is a class, unless it has the archive's name.
     """
     while True:
         inside = sorted(folder.iterdir())
@@ -140,7 +140,7 @@ def _entrance(folder: Path, name: str) -> Path:
 
 
 def _tables(folder: Path) -> list[Path]:
-    """Manifests and COCO files right in a folder."""
+    """Return the manifests and COCO files directly in a folder."""
     return [
         file
         for file in folder.iterdir()
@@ -149,7 +149,7 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _extract(path: Path, folder: Path) -> list[str]:
-    """Write every file below `folder`; returns the archives inside, which are left out."""
+    """Extract every file below `folder`. Returns the nested archives, which are skipped."""
     nested = []
     done = n_entries = 0
     allowed = min(MAX_BYTES, max(RATIO_COUNTS_FROM_BYTES, MAX_RATIO * path.stat().st_size))
@@ -158,14 +158,14 @@ def _extract(path: Path, folder: Path) -> list[str]:
         for entry in _entries(path):
             name, n_entries = entry.name, n_entries + 1
             if n_entries > MAX_ENTRIES:
-                raise _unsafe(path, f"it has more than {MAX_ENTRIES:,} entries", "Deliver it in several archives.")
+                raise _unsafe(path, f"it has more than {MAX_ENTRIES:,} entries", "Split it into several archives.")
             problem = entry.problem or _misplaced(name)
             if problem:
-                raise _unsafe(path, f"{name!r} {problem}", "Pack it again without that entry.")
+                raise _unsafe(path, f"{name!r} {problem}", "Create the archive again without that entry.")
             if done + entry.size_bytes > allowed:
                 raise _too_large(path, allowed)
             parts = _parts(name)
-            if not parts or "__MACOSX" in parts or parts[-1].startswith("._"):  # macOS' notes about the files
+            if not parts or "__MACOSX" in parts or parts[-1].startswith("._"):  # macOS metadata
                 done += entry.size_bytes
                 continue
             target = folder.joinpath(*parts)
@@ -180,21 +180,22 @@ def _extract(path: Path, folder: Path) -> list[str]:
             with entry.open() as source, target.open("xb") as sink:
                 while chunk := source.read(_CHUNK_BYTES):
                     done += len(chunk)
-                    if done > allowed:  # what is said about the size need not be true
+                    if done > allowed:  # the stated size may be wrong
                         raise _too_large(path, allowed)
                     sink.write(chunk)
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-        raise _unsafe(path, f"{name!r} is in it twice", "Pack it again with every name once.") from error
+        raise _unsafe(path, f"it contains {name!r} twice", "Create the archive again with unique names.") from error
     except _DAMAGED as error:
         raise _damaged(path, error) from error
     except OSError as error:
-        if error.errno is None:  # gzip and bz2 say so of bad data
+        if error.errno is None:  # gzip and bz2 raise this for bad data
             raise _damaged(path, error) from error
         if error.errno == errno.ENAMETOOLONG:
-            raise _unsafe(path, f"{name[:80]!r}… is too long a name", "Pack it again with shorter names.") from error
+            what = f"the name {name[:80]!r}… is too long"
+            raise _unsafe(path, what, "Create the archive again with shorter names.") from error
         raise DefectloopError(
-            f"{path} can't be extracted to {folder.parent}: {error.strerror}.",
-            next_step="Make room there, or point DEFECTLOOP_STATE to a larger disk.",
+            f"{path} cannot be extracted to {folder.parent}: {error.strerror}.",
+            next_step="Free disk space, or set DEFECTLOOP_STATE to a directory on a larger disk.",
         ) from error
     return nested
 
@@ -207,7 +208,7 @@ def _entries(path: Path) -> Iterator[_Entry]:
         return
     with _Bounded(_decompressed(path)) as content, tarfile.open(fileobj=content, mode="r:") as archive:  # type: ignore[call-overload]
         for member in archive:
-            kind = "is a link" if member.issym() or member.islnk() else "is no file"
+            kind = "is a link" if member.issym() or member.islnk() else "is not a regular file"
             problem = None if member.isfile() or member.isdir() else kind
             yield _Entry(member.name, member.size, problem, member.isdir(), partial(_tar_file, archive, member))
 
@@ -227,7 +228,7 @@ def _decompressed(path: Path) -> IO[bytes]:
 
 
 class _Bounded:
-    """A file whose single reads are limited: tarfile reads a header in one."""
+    """A file that limits the size of a single read, because tarfile reads a whole header at once."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.seek, self.tell = file, file.seek, file.tell
@@ -252,7 +253,7 @@ def _zip_entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Entry:
     elif kind == stat.S_IFLNK:
         problem = "is a link"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        problem = "is no file"
+        problem = "is not a regular file"
     return _Entry(member.filename, member.file_size, problem, member.is_dir(), partial(archive.open, member))
 
 
@@ -261,12 +262,12 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _misplaced(name: str) -> str | None:
-    """Why a name would leave the folder, by the rules of any operating system; None where it stays inside."""
+    """Return why a name would leave the folder under the rules of any operating system, or None if it stays inside."""
     parts = _parts(name)
     if name.startswith(("/", "\\")) or (parts and len(parts[0]) == 2 and parts[0][1] == ":"):
         return "has an absolute path"
     if ".." in parts:
-        return "leads out of the archive"
+        return "points outside the archive"
     if any(ord(character) < 32 for character in name):
         return "has control characters in its name"
     return None
@@ -274,15 +275,15 @@ def _misplaced(name: str) -> str | None:
 
 def _damaged(path: Path, error: Exception) -> BadData:
     return BadData(
-        f"{path} is damaged: {str(error).rstrip('.') or type(error).__name__}.", next_step="Deliver it again."
+        f"{path} is damaged: {str(error).rstrip('.') or type(error).__name__}.", next_step="Copy or create it again."
     )
 
 
 def _unsafe(path: Path, what: str, next_step: str) -> BadData:
-    return BadData(f"{path} is not extracted: {what}.", next_step=next_step)
+    return BadData(f"{path} was not extracted: {what}.", next_step=next_step)
 
 
 def _too_large(path: Path, allowed: int) -> BadData:
     what = f"its content is larger than {allowed / 2**30:.2f} GiB"
-    what += f" ({MAX_RATIO} times the archive, {MAX_BYTES >> 30} GiB at most)"
-    return _unsafe(path, what, "If you trust it, extract it yourself and ingest the folder.")
+    what += f" (limit: {MAX_RATIO} times the archive's size, at most {MAX_BYTES >> 30} GiB)"
+    return _unsafe(path, what, "If you trust the archive, extract it yourself and ingest the folder.")

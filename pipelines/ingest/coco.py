@@ -1,5 +1,5 @@
-"""COCO: one JSON file with images, categories and annotations: boxes, polygons, and run-length masks, compressed or not
-(Lin et al., 2014). What an export of our own put beside an image (`pipelines.interchange.carried`) is read back."""
+"""COCO: one JSON file with images, categories and annotations (boxes, polygons, run-length masks; Lin et al., 2014).
+Fields that defectloop's own export added to an image (`pipelines.interchange.carried`) are read back."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ def _holds(data: bytes) -> bool:
 
 
 def recognises(folder: DeliveryFolder) -> bool:
-    """A COCO file, or a folder with one at its top or in `annotations/`."""
+    """Return whether this is a COCO file, or a folder with one at its top or in `annotations/`."""
     return bool(json_files(folder, _holds))
 
 
 def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
-    """Every image of the file, found beside it, in a folder `images` or one above; images without annotations are good.
+    """Read every image of the file. Images without annotations are good.
 
-    Raises BadData, naming the file and the annotation's or image's id, for anything that can't be read as it is meant.
+    Image files are searched beside the COCO file, in a folder `images`, and in the same places one folder up. Raises BadData
+    for invalid content, naming the file and the id of the image or annotation.
     """
     notes = only_json_file(folder, _holds, "COCO")
     content = read_json(folder, notes)
@@ -54,10 +55,10 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     ids = {entry["id"] for entry in entries}
     remarks: dict[str, list[str]] = defaultdict(list)
     by_image: dict[Any, list[dict]] = defaultdict(list)
-    stated = "annotations" in content  # without them nobody said that the images are good
+    stated = "annotations" in content  # without this key, the images are unlabelled rather than good
     annotations = content.get("annotations", [])
     if not isinstance(annotations, list):
-        raise _bad(f"{notes}: its annotations are no list")
+        raise _bad(f"{notes}: `annotations` is not a list")
     for number, entry in enumerate(annotations, start=1):
         if not isinstance(entry, dict) or not isinstance(entry.get("image_id"), int | str):
             raise _bad(f"{notes}: annotation number {number} has no image_id")
@@ -65,13 +66,13 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
             remarks["annotation of an image that the file does not list"].append(f"annotation {entry.get('id')}")
             continue
         if entry.get("iscrowd"):
-            remarks["crowd annotation, taken as an ordinary one"].append(f"annotation {entry.get('id')}")
+            remarks["crowd annotation, read as an ordinary annotation"].append(f"annotation {entry.get('id')}")
         by_image[entry["image_id"]].append(entry)
     deliveries = [
         _delivery(folder, notes, entry, by_image[entry["id"]], names, licences, slice, remarks) for entry in entries
     ]
     if not stated:
-        remarks["image of a file without annotations, taken without a label"] += [item.name for item in deliveries]
+        remarks["image in a file without annotations, ingested without a label"] += [item.name for item in deliveries]
         deliveries = [
             item if item.label != Label.GOOD else replace(item, label=None, boxes=None, labelled_by=None)
             for item in deliveries
@@ -84,10 +85,10 @@ def _bad(what: str) -> BadData:
 
 
 def _entries(notes: Path, content: Any, part: str, needed: str) -> list[dict[str, Any]]:
-    """The objects of a list, each with an id of its own and the needed text."""
+    """Return the objects of a list, checked for unique ids and the field `needed`. Raises BadData."""
     entries = content.get(part) if isinstance(content, dict) else None
     if not isinstance(entries, list):
-        raise _bad(f"{notes} is no COCO file: it has no list of {part}")
+        raise _bad(f"{notes} is not a COCO file: it has no list of {part}")
     seen: set[Any] = set()
     for number, entry in enumerate(entries, start=1):
         if (
@@ -95,9 +96,9 @@ def _entries(notes: Path, content: Any, part: str, needed: str) -> list[dict[str
             or not isinstance(entry.get("id"), int | str)
             or not isinstance(entry.get(needed), str)
         ):
-            raise _bad(f"{notes}: number {number} of {part} has no id or no {needed}")
+            raise _bad(f"{notes}: entry {number} of {part} has no id or no {needed}")
         if entry["id"] in seen:
-            raise _bad(f"{notes}: two of {part} have the id {entry['id']}")
+            raise _bad(f"{notes}: two entries of {part} have the id {entry['id']}")
         seen.add(entry["id"])
     twice = [name for name, n in Counter(entry[needed] for entry in entries).items() if n > 1]
     if part == "images" and twice:
@@ -106,7 +107,7 @@ def _entries(notes: Path, content: Any, part: str, needed: str) -> list[dict[str
 
 
 def _type(category: dict[str, Any]) -> str | None:
-    """The type of defect; None for the category that an export made for boxes without one."""
+    """Return the defect type. None for the category that our export uses for boxes without a type."""
     own = category.get(carried.KEY)
     return None if isinstance(own, dict) and own.get("untyped") else str(category["name"])
 
@@ -126,7 +127,7 @@ def _delivery(
     file = _image(folder, notes, name)
     size = (entry.get("width"), entry.get("height"))
     if None not in size and shapes.upright_size(file) not in (size, None):
-        remarks["image of another size than the file says: its boxes may be off"].append(name)
+        remarks["image size differs from the size in the file, so boxes may be misplaced"].append(name)
     read = [_annotation(f"{notes}, annotation {one.get('id')}", one, names) for one in annotations]
     masked = [one for one in read if one.polygons or one.runs]
     sealed = carried.seal(
@@ -151,18 +152,18 @@ def _delivery(
 
 
 def _image(folder: DeliveryFolder, notes: Path, name: str) -> Path:
-    """The file of this name near the notes; of an absolute path, which the exporting machine had, the last part may do."""
+    """Return the image file near the COCO file. Of absolute paths from another machine, only the file name is used."""
     places = (notes.parent, notes.parent / "images", notes.parent.parent, notes.parent.parent / "images")
     names = dict.fromkeys((name, PurePosixPath(name).name))
     candidates = (place / candidate for place in places for candidate in names)
     if file := folder.first_of(candidates):
         return file
-    raise BadData(f"{notes}: image {name} does not exist.", next_step=f"Put it below {notes.parent}/images.")
+    raise BadData(f"{notes}: image {name} does not exist.", next_step=f"Copy it to {notes.parent}/images.")
 
 
 def _annotation(where: str, entry: dict[str, Any], names: dict[Any, str | None]) -> _Annotation:
     if not isinstance(entry.get("category_id"), int | str) or entry["category_id"] not in names:
-        raise _bad(f"{where}: there is no category {entry.get('category_id')!r}")
+        raise _bad(f"{where}: unknown category {entry.get('category_id')!r}")
     shape = entry.get("segmentation") or None
     polygons: list[list[float]] = []
     runs = None
@@ -175,7 +176,7 @@ def _annotation(where: str, entry: dict[str, Any], names: dict[Any, str | None])
     elif isinstance(shape, list):
         polygons = [shapes.polygon(points, where) for points in shape]
     elif shape is not None:
-        raise _bad(f"{where}: its segmentation is neither polygons nor run lengths")
+        raise _bad(f"{where}: the segmentation is neither polygons nor run lengths")
     box = entry.get("bbox") or _bounds(polygons, runs)
     if box is None:
         raise _bad(f"{where} has neither a bbox nor a segmentation")

@@ -1,7 +1,7 @@
-"""What a later delivery of an image that is in `data/` already corrects: label, mask, boxes, part. Pure.
+"""Corrections by a later delivery of an image that `data/` already contains: label, mask, boxes, part. Pure functions.
 
-Silence changes nothing: a delivery without masks takes no mask away. What a sender says later replaces what was said
-before, with who says it and when; only a statement that is dated before the present one does not.
+Missing information changes nothing: a delivery without masks removes no mask. A later statement replaces the earlier one,
+together with its author and date, unless it is dated before the present one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Row = Mapping[str, Any]
 LABEL = ("label", "defect_types", "defect_probability")
 SHAPES = ("mask", "boxes")
 SIGNATURE = ("labelled_by", "labelled_at")
-MASK_ERROR = "its mask: "  # how the decode error of an image begins whose mask alone is broken
+MASK_ERROR = "its mask: "  # start of the decode error of an image of which only the mask is broken
 
 
 @dataclass(frozen=True)
 class Correction:
-    """New values of a row's columns; `outdated` says that the row's own statement is the later one and stays."""
+    """New values for columns of a row. `outdated` means that the row's own statement is newer and is kept."""
 
     columns: dict[str, Any]
     relabelled: bool = False
@@ -36,7 +36,7 @@ class Correction:
 
 
 def of(held: Row, delivered: Row) -> Correction:
-    """What `delivered` says otherwise about the same image than the row that is held."""
+    """Return how the row `delivered` corrects the present row `held` of the same image."""
     columns: dict[str, Any] = {}
     relabelled = delivered["label"] is not None and _label(delivered) != _label(held)
     if relabelled:
@@ -57,16 +57,16 @@ def of(held: Row, delivered: Row) -> Correction:
 
 
 def parts(stated: Mapping[str, str], rows: Iterable[Row]) -> dict[str, str]:
-    """Which of the images that have a part by now stated get it: image to part. The others keep the part that they have.
+    """Return the images whose part is changed to the newly stated one, as image to part. The others keep their part.
 
-    A part that somebody stated is never renamed, and no split may be cut by it: images of different splits can't become
-    one part. `rows` are all rows, with image, part, split and source_path.
+    A part that was stated before is never renamed, and images of different splits cannot become one part, because a part
+    lies in one split. `rows` are all rows, with image, part, split and source_path.
     """
     splits: dict[str, set[str]] = defaultdict(set)
     renamed: dict[str, str] = {}
     for row in rows:
         part = stated.get(row["image"])
-        if part is not None and part != row["part"] and _nobody_stated(row):
+        if part is not None and part != row["part"] and _is_unstated(row):
             renamed[row["image"]] = part
         else:
             part = row["part"]
@@ -80,8 +80,8 @@ def _label(row: Row) -> tuple[Any, ...]:
 
 
 def _earlier(delivered: Row, held: Row) -> bool:
-    """Whether what is held was said later. A person who released an image with a label is not overruled by its sender's
-    undated repetition."""
+    """Return whether the present statement is newer. An undated repetition by the sender does not overrule the label that
+    a person gave when releasing the image from quarantine."""
     before, after = _moment(held["labelled_at"]), _moment(delivered["labelled_at"])
     if before is not None and after is not None:
         return after < before
@@ -92,12 +92,12 @@ def _moment(text: str | None) -> datetime | None:
     try:
         time = datetime.fromisoformat(text or "")
     except ValueError:
-        return None  # no date; the contract names the row
+        return None  # not a date; the data contract reports it
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _nobody_stated(row: Row) -> bool:
-    """Also of rows that an earlier version named after their file."""
+def _is_unstated(row: Row) -> bool:
+    """Return whether the part was never stated. Earlier versions named such parts after their file."""
     return not part_names.is_stated(row["part"]) or (
         row["part"] == PurePosixPath(row["source_path"]).with_suffix("").as_posix()
     )

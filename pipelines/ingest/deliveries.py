@@ -1,4 +1,4 @@
-"""What a format reader yields: one image as it was delivered, with everything the sender says about it."""
+"""The result of a format reader: images as delivered, with everything that the sender states about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Box:
-    """Pixels of the image, x and y of the upper left corner."""
+    """A bounding box in pixels; x and y are its upper left corner."""
 
     x: float
     y: float
@@ -21,29 +21,29 @@ class Box:
 class Delivery:
     name: str  # unique in its source
     read: Callable[[], bytes]
-    part: str | None = None  # None: nobody stated it (`pipelines.part_names`); ingest groups near duplicates
+    part: str | None = None  # None: not stated (`pipelines.part_names`); ingest then groups near duplicates
     slice: str = "default"
     label: str | None = None
-    split: str | None = None  # respected where the source has an official one
-    split_stated: bool | None = None  # False: the split was once decided by us, not by the source; None: as it looks
+    split: str | None = None  # an official split of the source, which is kept
+    split_stated: bool | None = None  # False: the split was assigned by us earlier; None: stated if `split` is given
     defect_types: Sequence[str] = ()
     defect_probability: float | None = None
-    mask: Callable[[], bytes] | None = None  # an image of the same size, bright where the defect is
-    boxes: Sequence[Box] | None = None  # None: the source has none; empty: it says that there is none
+    mask: Callable[[], bytes] | None = None  # an image of the same size in which defects are bright
+    boxes: Sequence[Box] | None = None  # None: the source has no boxes; empty: it states that there are none
     labelled_by: str | None = None
     labelled_at: str | None = None
     licence: str | None = None
-    accepted_by: str | None = None  # who released it from quarantine in spite of what the contract says
+    accepted_by: str | None = None  # who released it from quarantine in spite of the data contract
     accepted_at: str | None = None
-    synthetic: bool = False  # made, not photographed: goes to the training split
+    synthetic: bool = False  # a synthetic image, which always goes to the training split
 
 
 @dataclass(frozen=True)
 class Source:
-    """A whole delivery: its name, as it will stand in the annotations, and its images.
+    """A whole delivery: its name, which is kept in the annotations, and its images.
 
-    `remarks` names what was passed over or taken otherwise than it stands there: what it is, to whose it is. `outside`
-    holds the absolute paths of what lies outside the delivery's folder and is read because a person allowed it.
+    `remarks` lists what was skipped or interpreted: a description, with the names that it applies to. `outside` holds the
+    absolute paths of files outside the delivery's folder that are read because --allow-outside was given.
     """
 
     name: str

@@ -1,9 +1,9 @@
-"""The one door to the files of a delivery: whatever names them (a listing, a table's column, a link), nothing outside the
-delivery's own folder is read.
+"""Access to the files of a delivery. Files outside the delivery's folder are not read, whether a listing, a table or a link
+points to them.
 
-The folder is the one that was named; of a file that was named, the folder it lies in, and for one in `annotations` the
-folder around that. Links to files inside are followed, links to folders are not: what they hold would come twice. Formats
-open no file by themselves.
+The folder is the one that the user named, or the folder of the file that the user named; for a file in `annotations`, the
+parent of that folder. Links to files inside are followed; links to folders are not, because their files would be read
+twice. Format readers open files only through this module.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from models.errors import BadData
 from models.files import read_file
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
-_OF_TABLES = "annotations"  # where COCO and others keep the table apart from the images
+_OF_TABLES = "annotations"  # folder in which COCO and others keep the table apart from the images
 _ALLOW = "--allow-outside"
 
 
 @dataclass(frozen=True)
 class DeliveryFolder:
-    """`named` is what the user typed, `path` the folder that may be read; `outside` collects what was read elsewhere."""
+    """`named` is the user's path, `path` the folder that may be read; `outside` collects files read elsewhere."""
 
     named: Path
     path: Path
     allow_outside: bool = False
-    outside: dict[str, None] = field(default_factory=dict)  # absolute paths, in the order in which they were met
+    outside: dict[str, None] = field(default_factory=dict)  # absolute paths, in the order of reading
 
     @cached_property
     def root(self) -> Path:
@@ -48,21 +48,21 @@ class DeliveryFolder:
         return Listing(sorted(files), sorted(linked))
 
     def contains(self, path: Path) -> bool:
-        """Whether this path may be read, be there anything or not."""
+        """Return whether this path may be read. It need not exist."""
         if self.allow_outside or path == self.named:
             return True
         return _resolved(path).is_relative_to(self.root)
 
     def file(self, path: Path) -> Path | None:
-        """The path, where it is a file that may be read; None where there is no file.
+        """Return the path if it is a file that may be read, or None if there is no file.
 
-        Raises BadData for a file that lies outside, and for a pipe or a device, which may never end.
+        Raises BadData for a file outside the folder, and for a pipe or device, whose reading may never end.
         """
         mode = _mode(path)
         if mode is None or stat.S_ISDIR(mode):
             return None
         if not stat.S_ISREG(mode):
-            raise BadData(f"{path} is no file but a pipe or a device.", next_step="Take it out of the delivery.")
+            raise BadData(f"{path} is a pipe or a device, not a file.", next_step="Remove it from the delivery.")
         real = _resolved(path)
         if path != self.named and not real.is_relative_to(self.root):
             if not self.allow_outside:
@@ -71,7 +71,7 @@ class DeliveryFolder:
         return path
 
     def first_of(self, candidates: Iterable[Path]) -> Path | None:
-        """The first of these paths that is a file inside the folder; or else the first one outside, as `file` has it."""
+        """Return the first path that is a file inside the folder, or else the first one outside, checked by `file`."""
         existing = [path for path in candidates if _mode(path) is not None]
         for path in sorted(existing, key=self.contains, reverse=True):
             if file := self.file(path):
@@ -79,18 +79,17 @@ class DeliveryFolder:
         return None
 
     def read(self, path: Path) -> bytes:
-        """The bytes of a file; checked again, because minutes may lie between the listing and the reading."""
+        """Return the bytes of a file. Checks it again, because minutes may have passed since the folder was listed."""
         if self.file(path) is None:
-            raise BadData(f"{path} does not exist (any more).", next_step="Deliver it again, then repeat the command.")
+            raise BadData(f"{path} no longer exists.", next_step="Restore it, then run the command again.")
         return read_file(path)
 
     def name_of(self, path: Path) -> str:
-        """Below the folder, as the file system has it: what is no UTF-8 is only escaped where it is shown or kept."""
+        """Return the path relative to the folder, as in the file system. Non-UTF-8 names are escaped only for output."""
         return path.relative_to(self.path).as_posix()
 
     def found(self, suffixes: Collection[str], below: Path | None = None) -> list[Path]:
-        """Every file with one of these endings, sorted. Raises BadData for what lies outside, counted, and for what is no
-        file."""
+        """Return every file with one of these suffixes, sorted. Raises BadData if any lie outside or are not files."""
         wanted = [
             path
             for path in self.listing.files
@@ -102,16 +101,16 @@ class DeliveryFolder:
         odd = [path for path in wanted if not path.is_file()]
         if odd:
             raise BadData(
-                f"{len(odd)} of {len(wanted)} files below {self.path} are no files but pipes, devices or broken "
-                f"links (first: {odd[0]}).",
-                next_step="Take them out of the folder.",
+                f"{len(odd)} of {len(wanted)} files below {self.path} are pipes, devices or broken links "
+                f"(first: {odd[0]}).",
+                next_step="Remove them from the folder.",
             )
         for path in links:
             self.file(path)
         return wanted
 
     def images(self, below: Path | None = None) -> list[Path]:
-        """Every image file, sorted. Raises BadData when there is none, and as `found` does."""
+        """Return every image file, sorted. Raises BadData if there is none, and as `found` does."""
         files = self.found(IMAGE_SUFFIXES, below)
         if not files:
             raise BadData(
@@ -121,14 +120,14 @@ class DeliveryFolder:
         return files
 
     def others(self, taken: Iterable[Path]) -> list[str]:
-        """Names of the files that nothing was made of, hidden ones left aside."""
+        """Return the names of the files that were not used, without hidden files."""
         used = set(taken)
         left = (path for path in self.listing.files if path not in used and path.is_file())
         visible = (p for p in left if not any(part.startswith(".") for part in p.relative_to(self.path).parts))
         return [self.name_of(path) for path in visible]
 
     def remarks(self) -> dict[str, list[str]]:
-        """Links to folders, which are passed over."""
+        """Return a remark about links to folders, which are not followed."""
         linked = self.listing.linked_folders if self.named == self.path else []
         return {"link to a folder, not followed": [self.name_of(path) for path in linked]} if linked else {}
 
@@ -137,7 +136,7 @@ class DeliveryFolder:
         subject = "A file lies" if len(paths) == 1 else f"{len(paths)} files lie"
         return BadData(
             f"{subject} outside the delivery's folder {self.path} ({'' if len(paths) == 1 else 'first: '}{where}).",
-            next_step=f"Copy what belongs to the delivery into its folder; if you mean to read it where it is: {_ALLOW}",
+            next_step=f"Copy it into the delivery's folder, or read it where it is with {_ALLOW}",
         )
 
 
@@ -148,7 +147,7 @@ class Listing:
 
 
 def opened(source: Path, *, allow_outside: bool = False) -> DeliveryFolder:
-    """The folder of what the user named. Opens nothing yet."""
+    """Return the folder for the path that the user named. Opens no file yet."""
     if source.is_dir():
         return DeliveryFolder(source, source, allow_outside)
     around = source.parent
@@ -158,7 +157,7 @@ def opened(source: Path, *, allow_outside: bool = False) -> DeliveryFolder:
 
 
 def _mode(path: Path) -> int | None:
-    """None where nothing is there, or can be: a broken link, too long a name, a name with a NUL."""
+    """Return the file mode, or None if nothing exists: also for a broken link or an invalid name."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):
@@ -171,5 +170,5 @@ def _resolved(path: Path) -> Path:
 
 def _unlisted(error: OSError) -> None:
     raise BadData(
-        f"{error.filename} can't be listed: {error.strerror}.", next_step="Check the permissions of the folder."
+        f"{error.filename} cannot be listed: {error.strerror}.", next_step="Check the permissions of the folder."
     ) from error

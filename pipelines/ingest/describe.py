@@ -1,4 +1,4 @@
-"""One delivered image as a row of the annotations: read, decoded, measured, its mask made binary. Writes nothing."""
+"""Turns one delivered image into a row of the annotations: reads, decodes and measures it, and binarises its mask."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from pipelines.ingest import statements
 from pipelines.ingest.corrections import MASK_ERROR
 from pipelines.ingest.deliveries import Delivery, Source
 
-SUFFIXES = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}  # whatever the sender's name says
-MASK_THRESHOLD = 127  # of 255: masks that were saved as JPEG, or drawn soft, are grey at the edges
-DIGITS = 6  # of a look: the same image gets the same row, and so the same snapshot, on every machine
-AHEAD = 64  # deliveries read and decoded ahead of the one being written down: what bounds the memory
+SUFFIXES = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}  # by content, not by file name
+MASK_THRESHOLD = 127  # of 255; masks saved as JPEG or drawn with soft brushes have grey edges
+DIGITS = 6  # of a descriptor, rounded so that the same image gives the same row and snapshot on every machine
+AHEAD = 64  # deliveries that are decoded ahead; bounds the memory
 
 
 @dataclass(frozen=True)
 class Described:
-    """`fingerprint` is int8 [32, 32], None for bytes that are no image; `alone` says that nobody stated a part."""
+    """`fingerprint` is int8 [32, 32], None if the bytes are not an image. `alone` means that no part was stated."""
 
     row: dict[str, Any]
     data: bytes
     mask: bytes | None
     fingerprint: np.ndarray | None
     alone: bool
-    problem: str | None = None  # why it can't be taken in as it is delivered
+    problem: str | None = None  # why the image is quarantined
 
 
 def described(source: Source, line: str) -> Iterator[Described]:
-    """In the order of delivery, a bounded number ahead, on all cores (Pillow and NumPy let go of the interpreter lock)."""
+    """Yield the deliveries in their order, decoded on all cores with bounded memory (Pillow and NumPy release the GIL)."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         waiting: deque[Future[Described]] = deque()
         try:
@@ -65,7 +65,7 @@ def describe(delivery: Delivery, source: str, line: str) -> Described:
 
 
 def _shown(value: Any) -> Any:
-    """A row whose texts can be shown and written down, whatever was delivered."""
+    """Return the row with unprintable characters escaped, so that it can be shown and stored."""
     if isinstance(value, dict):
         return {name: _shown(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -77,7 +77,7 @@ def _described(delivery: Delivery, source: str, line: str) -> Described:
     data = delivery.read()
     sha = hashlib.sha256(data).hexdigest()
     part = delivery.part or part_names.unstated(sha)
-    # An official split is not to be pulled over by a look-alike.
+    # Images with an official split are not grouped, because a near duplicate could change their split.
     alone = part == part_names.unstated(sha) and delivery.split is None
     row: dict[str, Any] = {
         "image": sha,
@@ -127,7 +127,7 @@ def _states_split(delivery: Delivery) -> bool:
 
 
 def _binary(data: bytes, facts: codec.ImageFacts) -> bytes:
-    """The mask as PNG of 0 and 255. Raises UnreadableImage for one that does not fit its image."""
+    """Return the mask as PNG with values 0 and 255. Raises UnreadableImage if its size differs from the image's."""
     decoded = codec.decode(data)
     if decoded.shape[:2] != (facts.height_px, facts.width_px):
         raise UnreadableImage(

@@ -1,7 +1,7 @@
-"""The default example: 2,624 solar cells of the package `elpv-dataset`, original PNG bytes.
+"""The example dataset: 2,624 solar cells of the package `elpv-dataset`, as original PNG bytes.
 
-A cell is defective when its labelled probability is above 0.5; the four-level value is kept beside it. Deitsch et al.,
-Automatic classification of defective photovoltaic module cells in electroluminescence images, arXiv 1807.02894.
+A cell counts as defective if its labelled probability is above 0.5; the four-level probability is kept too. Deitsch et
+al., Automatic classification of defective photovoltaic module cells in electroluminescence images, arXiv 1807.02894.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pipelines.ingest.deliveries import Delivery, Source
 from pipelines.ingest.splits import assign
 
 SLICES = ("mono", "poly")
-LABELLED_AT = "2018-07-08"  # the paper's first version; the package names no day for a single label
+LABELLED_AT = "2018-07-08"  # first version of the paper; the package has no dates for single labels
 LICENCE = "CC BY-NC-SA 4.0"
 
 
 def read(shares: SplitShares, slices: Collection[str] = SLICES, splits: Collection[str] | None = None) -> Source:
-    """The cells of these slices, only those of `splits` if given.
+    """Return the cells of these slices, restricted to `splits` if given. Raises NotReady if the package is missing.
 
-    A slice is split as a whole whatever is asked for, so that its test split is the same in every delivery.
+    A slice is always split as a whole, so that its test split is the same in every delivery.
     """
     spec = find_spec("elpv_dataset")
     if spec is None or spec.origin is None:

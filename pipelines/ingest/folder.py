@@ -1,5 +1,5 @@
-"""A folder of images: one sub-folder per class, `good` for good parts, any other name for a type of defect. Folders
-`train`, `val` and `test` above the classes are the splits; a folder that holds all the classes is none of them."""
+"""A folder of images with one sub-folder per class: `good` for good parts, any other name for a defect type. Folders
+`train`, `val` and `test` above the classes are the splits. A folder that contains all classes is not a class itself."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ NEGATION = {"not", "no", "non"}
 
 
 def is_good(name: str) -> bool:
-    """Whether a folder's name says that its parts are good: good, ok, MT_Free, no_defect, … but `not ok` does not."""
+    """Return whether a folder's name means good parts: good, ok, MT_Free, no_defect, … but not `not ok`."""
     words = set(re.split(r"[^a-z]+", name.lower()))
     return bool((DEFECTIVE if NEGATION & words else GOOD) & words)
 
 
 def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
-    """Each image with the label of its sub-folder; images outside any sub-folder come without a label."""
+    """Read each image with the label of its sub-folder. Images outside any sub-folder have no label."""
     files = folder.images()
     above = _above_classes([path.relative_to(folder.path).parts[:-1] for path in files])
     deliveries = [_delivery(folder, path, above, slice or "default") for path in files]
-    remarks = {"file that is no image": folder.others(files)}
+    remarks = {"file that is not an image": folder.others(files)}
     bare = [item.name for item in deliveries if item.label is None]
     if len(bare) < len(deliveries):
-        remarks["image in no class's folder, taken without a label"] = bare
+        remarks["image outside the class folders, ingested without a label"] = bare
     return Source(folder.root.name, deliveries, remarks)
 
 
 def _above_classes(folders: list[tuple[str, ...]]) -> int:
-    """How many folders lie around everything: a single one with several inside is the wrapping of the delivery."""
+    """Return the number of folder levels that enclose all classes."""
     depth = 0
     while all(len(parts) > depth + 1 for parts in folders) and len({parts[depth] for parts in folders}) == 1:
         name = folders[0][depth]

@@ -1,4 +1,4 @@
-"""Which format a delivery has, and how it is read. The list of formats in the order in which they are recognised."""
+"""Recognises the format of a delivery and reads it. Formats are tried in a fixed order."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a delivery holds, counted without decoding its images.
+    """Contents of a delivery, counted without decoding its images.
 
-    `parts` are those that somebody stated; of the images `without_part` nobody said which of them show one part.
-    `classes` counts images: good, each type of defect (an image may have several), and what has no type or no label.
-    `remarks` names what is passed over or taken otherwise than one may expect.
+    `parts` counts stated parts, `without_part` images without a stated part. `classes` counts images: good, each defect type
+    (an image may have several), and images without a type or label. `remarks` lists what is skipped or interpreted.
     """
 
     format: Format
@@ -66,7 +65,7 @@ class Recognised:
 
 
 def recognise(source: str) -> Format:
-    """The format of what was named. Raises BadData when there is nothing there, or an archive."""
+    """Return the format of the source. Raises BadData if it does not exist, or is an archive."""
     return _recognised(source, delivery_folder.opened(Path(source)))
 
 
@@ -91,7 +90,7 @@ def _recognised(source: str, place: DeliveryFolder) -> Format:
     if path.is_dir():
         return next((name for name, test in tests.items() if test(place)), Format.FOLDER)
     raise BadData(
-        f"{source} is no folder, no CSV or Parquet manifest, no COCO or Label Studio file, and not elpv.",
+        f"{source} is not a folder, a CSV or Parquet manifest, or a COCO or Label Studio file.",
         next_step="defectloop ingest FOLDER, or defectloop ingest manifest.csv",
     )
 
@@ -105,9 +104,10 @@ def read(
     parts: PartPattern | None = None,
     allow_outside: bool = False,
 ) -> tuple[Format, Source]:
-    """Open a delivery. `parts` finds the part in the names of images for which the delivery itself states none.
+    """Open a delivery. Returns its format and its images, which are read later. Raises BadData.
 
-    Nothing outside the delivery's folder (`pipelines.ingest.delivery_folder`) is read, unless `allow_outside`.
+    `parts` finds the part in the file names of images for which the delivery states none. Files outside the delivery's
+    folder (`pipelines.ingest.delivery_folder`) are not read unless `allow_outside` is set.
     """
     names.require(slice, "The slice")
     place = delivery_folder.opened(Path(source), allow_outside=allow_outside)
@@ -126,7 +126,7 @@ def read(
     try:
         opened = readers[chosen]()
     except RecursionError as error:
-        raise BadData(f"{source} is nested too deep.", next_step="Export it again.") from error
+        raise BadData(f"{source} is nested too deeply.", next_step="Export it again.") from error
     opened = replace(opened, name=names.shown(opened.name))
     if chosen is not Format.ELPV:
         opened = replace(opened, remarks={**opened.remarks, **place.remarks()}, outside=tuple(place.outside))
@@ -164,8 +164,8 @@ def _states_part(item: Delivery) -> bool:
 
 
 def _with_parts(source: Source, parts: PartPattern) -> Source:
-    """The parts that the names hold, for images without a stated one. Raises BadInput where the pattern of this call finds
-    none at all; the line's may be silent about a delivery from elsewhere."""
+    """Assign parts found in file names to images without a stated part. Raises BadInput if --part-from matches no name at
+    all; ingest.part_from need not match deliveries from other sources."""
     asked = f"{parts.origin} {parts.expression.pattern!r}"
     remarks: dict[str, list[str]] = defaultdict(list)
     deliveries = []
@@ -173,15 +173,17 @@ def _with_parts(source: Source, parts: PartPattern) -> Source:
         match = parts.find(item.name)
         if _states_part(item):
             if match is not None and match.part != item.part:
-                remarks[f"part that the delivery states, and not {parts.origin}"].append(item.name)
+                remarks[f"part stated by the delivery used instead of the one found by {parts.origin}"].append(
+                    item.name
+                )
         elif match is None:
-            remarks[f"name in which {parts.origin} finds no part"].append(item.name)
+            remarks[f"file name in which {parts.origin} finds no part"].append(item.name)
         else:
             item = replace(item, part=match.part)
         deliveries.append(item)
     if parts.origin == part_names.OPTION and not any(map(_states_part, deliveries)):
         raise BadInput(
-            f"{asked} finds a part in none of {len(deliveries)} names (first: {names.shown(deliveries[0].name)}).",
-            next_step="Its group `part`, or its first group, is the part.",
+            f"{asked} matches none of the {len(deliveries)} file names (first: {names.shown(deliveries[0].name)}).",
+            next_step="Correct the expression: its group `part`, or else its first group, is the part.",
         )
     return replace(source, deliveries=deliveries, remarks={**source.remarks, **remarks})

@@ -1,6 +1,6 @@
-"""Take a delivery into `data/`: original bytes under their hash, one row each, every part with its split.
+"""Adds a delivery to `data/`: the original bytes under their hash, one row per image, a split for every part.
 
-A second ingest adds nothing; a killed one is finished by running it again.
+Ingesting the same delivery again adds nothing. A killed ingest is completed by running it again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipelines.locks import line_lock
 from pipelines.workspace import Workspace
 
 HELD = ("part", "split", *corrections.LABEL, *corrections.SHAPES, *corrections.SIGNATURE, "accepted_by", "decode_error")
-BLOCK = 1024  # rows that are dicts at a time; afterwards they are columns, a tenth of the size
+BLOCK = 1024  # rows that are kept as dicts before they become columns, which take a tenth of the memory
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class IngestReport:
     added: int
     already_present: int
     quarantined: tuple[Quarantined, ...]
-    relabelled: int = 0  # there already, and the same sender now says something else about them
-    redrawn: int = 0  # there already, and masks or boxes came with them that are new or other ones
-    parted: int = 0  # there already, and only now somebody stated which part they show
-    outdated: tuple[str, ...] = ()  # there already with another label, mask or boxes of a later date, which stay
-    unparted: tuple[str, ...] = ()  # there already with another part than the delivery states, which stays
-    grouped: int = 0  # images that share a part because they look alike and nobody said which part they show
-    largest_group: int = 0  # images of the largest such part
-    alike: int = 0  # images that look like so many others that likeness says nothing: each is a part of its own
+    relabelled: int = 0  # present images with a new label
+    redrawn: int = 0  # present images with new or changed masks or boxes
+    parted: int = 0  # present images whose part was stated for the first time
+    outdated: tuple[str, ...] = ()  # present images that keep a newer label, mask or boxes
+    unparted: tuple[str, ...] = ()  # present images that keep another part than the delivery states
+    grouped: int = 0  # images without a stated part that share a part with near duplicates
+    largest_group: int = 0  # number of images of the largest such part
+    alike: int = 0  # images that resemble too many others to tell near duplicates apart: each is its own part
 
 
 def ingest(
@@ -58,7 +58,7 @@ def ingest(
     part_from: str | None = None,
     track: Track = untracked,
 ) -> IngestReport:
-    """Ingest a delivery of any known format (`pipelines.ingest.formats`); `part_from` comes before the line's pattern."""
+    """Ingest a delivery of any format in `pipelines.ingest.formats`. `part_from` overrides the line's pattern."""
     rules = workspace.params().ingest
     named = part_names.pattern(part_from, rules.part_from)
     _, opened = formats.read(source, rules.split, format=format, slice=slice, parts=named)
@@ -66,11 +66,11 @@ def ingest(
 
 
 def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, again: bool = False) -> IngestReport:
-    """Add what is new of an opened source.
+    """Add the new images of an opened source, and take over corrections of present ones.
 
-    What the same sender says otherwise about an image that is there is taken over (`pipelines.ingest.corrections`). Bytes
-    that are there under another name are quarantined as duplicates; bytes that are no image keep their row, so that the
-    data contract finds and names them. What was refused before is passed over, unless `again`.
+    Corrections follow `pipelines.ingest.corrections`. Bytes that are present under another name are quarantined as
+    duplicates. Unreadable images get a row, so that the data contract reports them. Images in quarantine are skipped unless
+    `again` is set.
     """
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
@@ -83,18 +83,18 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         overtaken: list[Quarantined] = []
         refused: list[Quarantined] = []
         corrected: dict[str, corrections.Correction] = {}
-        stated: dict[str, str] = {}  # image that is there already to the part that the delivery states
+        stated: dict[str, str] = {}  # present image to the part that the delivery states
         already = 0
         with _Arrivals(workspace) as arrivals:
             for item in track(described(source, params.line), len(source.deliveries)):
                 row = item.row
                 path = f"{row['source']}/{row['source_path']}"
-                before = refused_before.get((path, row["image"]))  # other bytes of that name are another image
+                before = refused_before.get((path, row["image"]))  # the same name with other bytes is another image
                 if before is not None and not again and _same_statement(before.row, item):
                     already += 1
                     continue
                 if before is not None:
-                    overtaken.append(before)  # delivered again with another label, mask or boxes
+                    overtaken.append(before)  # delivered again with a changed label, mask or boxes
                 if item.problem is not None:
                     refused.append(quarantine.put(workspace, row | {"problem": item.problem}, item.problem, item.data))
                 elif path_of.get(row["image"]) == path:
@@ -109,7 +109,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
                         arrivals.keep(item)
                     else:
                         already += 1
-                        arrivals.keep(item)  # should its file be lost or altered
+                        arrivals.keep(item)  # restores the file if it was lost or altered
                 elif row["image"] in path_of:
                     reason = f"duplicate: the same bytes as {path_of[row['image']]}"
                     refused.append(quarantine.put(workspace, row, reason, item.data))
@@ -128,7 +128,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
         after = _split(table, new, params.ingest.split)
         changed = after is not None or corrected or renamed
         if changed or arrivals.written:
-            os.sync()  # once for all images, before the table that names them
+            os.sync()  # once for all images, before the table refers to them
             arrivals.memory.remember(arrivals.written)
         if changed:
             annotation_table.save(table if after is None else after, workspace.annotations)
@@ -155,7 +155,7 @@ def take_in(workspace: Workspace, source: Source, *, track: Track = untracked, a
 
 
 class _Held:
-    """The rows of the images that are there, one at a time: all of them as dicts would cost ten times the memory."""
+    """The rows of present images, converted one at a time: all rows as dicts would take ten times the memory."""
 
     def __init__(self, table: pa.Table) -> None:
         self.columns = table.select(HELD).combine_chunks()
@@ -171,7 +171,7 @@ class _Held:
 
 @dataclass
 class _Arrivals:
-    """Rows, files and fingerprints of what is new: files are written beside the decoding, rows become columns by blocks."""
+    """Rows, files and fingerprints of new images. Files are written in the background; rows become columns in blocks."""
 
     workspace: Workspace
     tables: list[pa.Table] = field(default_factory=list)
@@ -198,7 +198,7 @@ class _Arrivals:
             self._close_block()
 
     def keep(self, item: Described) -> None:
-        """Write the files alone: of an image whose row is there already."""
+        """Write only the files of an image whose row exists already."""
         for name, content in ((item.row["file"], item.data), (item.row.get("mask"), item.mask)):
             if name is not None and content is not None:
                 self.writes.append(self.pool.submit(self._write, name, content))
@@ -209,7 +209,7 @@ class _Arrivals:
             self.written.append(name)
 
     def collected(self) -> tuple[pa.Table, list[bool], np.ndarray]:
-        """All rows, which of them nobody stated a part for, and int8 fingerprints (zeros where there is none)."""
+        """Return all rows, which of them have no stated part, and fingerprints int8 [n, 32, 32] (zeros if there is none)."""
         self._close_block()
         side = near_duplicates.SIDE
         prints = np.concatenate([np.zeros((0, side, side), np.int8), *self.prints])
@@ -235,7 +235,7 @@ def _grouped(
 ) -> parts.Grouped:
     if not any(alone):
         return parts.Grouped(new["part"].to_pylist(), joined=0, largest=0, alike=0)
-    # A synthetic image is like the photograph that it was made of: the new one joins the photograph's part.
+    # Synthetic images are left out: they resemble their photograph, and new images must join the photograph's part.
     readable = table.filter(compute.and_(compute.is_null(table["decode_error"]), compute.invert(table["synthetic"])))
     settled_prints = fingerprints.of(workspace, readable.select(["image", "file"]).to_pylist())
     tones = fingerprints.tones(workspace, [*readable["file"].to_pylist(), *new["file"].to_pylist()])
@@ -250,7 +250,7 @@ def _with(table: pa.Table, name: str, values: list) -> pa.Table:
 def _corrected(
     table: pa.Table, corrected: Mapping[str, corrections.Correction], renamed: Mapping[str, str]
 ) -> pa.Table:
-    """The table with what is said by now about these images."""
+    """Return the table with the corrected rows."""
     changes: dict[str, dict[str, Any]] = {image: dict(one.columns) for image, one in corrected.items()}
     for image, part in renamed.items():
         changes.setdefault(image, {})["part"] = part
@@ -262,7 +262,7 @@ def _corrected(
 
 
 def _split(table: pa.Table, new: pa.Table, shares: SplitShares) -> pa.Table | None:
-    """All rows, with a split for those that have none yet: new ones, and those whose label came later. None: no change."""
+    """Assign splits to new rows and to rows that were labelled later. Returns all rows, or None if nothing changed."""
     waits = compute.is_null(table["split"])
     entering = pa.concat_tables([new, table.filter(waits)])
     if not len(entering):
@@ -275,11 +275,11 @@ def _split(table: pa.Table, new: pa.Table, shares: SplitShares) -> pa.Table | No
 
 
 def _same_statement(before: dict[str, Any], item: Described) -> bool:
-    """Whether the sender says the same about the same bytes as when they were refused."""
+    """Return whether the delivery states the same about the image as when it was quarantined."""
     if before.get("problem") != item.problem:
         return False
     if corrections.MASK_ERROR in (before.get("decode_error") or ""):
-        return False  # whether the mask is another one now can't be told from the row
+        return False  # the row does not show whether the mask has changed
     columns = {"image", "part", "slice", "label", "defect_types", "mask", "boxes", "labelled_by"} - (
         {"part"} if item.alone else set()
     )

@@ -1,7 +1,7 @@
-"""Label Studio's exports, JSON and JSON-MIN: a list of tasks, each an image with what people said about it.
+"""Label Studio's exports, JSON and JSON-MIN: a list of tasks, each an image with its annotations.
 
-Formats: https://labelstud.io/guide/export and /guide/task_format. What an export of our own put beside an image
-(`pipelines.interchange.carried`) is read back. `pipelines.ingest.label_studio_results` reads the single results.
+Formats: https://labelstud.io/guide/export and /guide/task_format. Fields that defectloop's own export added to an image
+(`pipelines.interchange.carried`) are read back. `pipelines.ingest.label_studio_results` reads the single results.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pipelines.ingest.texts import json_files, only_json_file, read_json
 from pipelines.interchange import carried
 from pipelines.interchange.label_studio import content
 
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts this before the name of an uploaded file
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # prefix that Label Studio adds to the name of an uploaded file
 _FIRST_KEYS = ("image", "img", "photo", "url")
 Remarks = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
 class _Annotation:
-    """What one person said about one task."""
+    """One person's annotation of one task."""
 
     where: str
     results: list[Result]
@@ -50,20 +50,20 @@ def _holds(data: bytes) -> bool:
 
 
 def recognises(folder: DeliveryFolder) -> bool:
-    """An export, or a folder with one at its top."""
+    """Return whether this is an export, or a folder with one at its top."""
     return bool(json_files(folder, _holds))
 
 
 def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
-    """Every image of the export with the annotation that counts: the one marked as ground truth, or else the latest.
+    """Read every image of the export with one annotation: the one marked as ground truth, or else the latest.
 
-    Cancelled and further annotations are passed over and named; a task without annotation is an image without a label.
-    Raises BadData, naming the file and the task's or annotation's id, for what can't be read as it is meant.
+    Cancelled and further annotations are skipped and listed in the remarks. A task without annotation is an image without a
+    label. Raises BadData for invalid content, naming the file and the id of the task or annotation.
     """
     notes = only_json_file(folder, _holds, "Label Studio")
     tasks = read_json(folder, notes)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks) or not tasks:
-        raise _bad(f"{notes} is no list of tasks")
+        raise _bad(f"{notes} is not a list of tasks")
     remarks: Remarks = defaultdict(list)
     by_file: dict[Path, list[_Annotation]] = {}
     data_of: dict[Path, tuple[str, dict[str, Any]]] = {}
@@ -80,8 +80,8 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
         by_file.setdefault(file, []).extend(_annotations(task, where, remarks))
     if missing:
         raise BadData(
-            f"{notes}: {len(missing)} images don't exist (first: {missing[0]}).",
-            next_step=f"Put them beside the file or into {notes.parent / 'images'}; folders below it are found too.",
+            f"{notes}: {len(missing)} images do not exist (first: {missing[0]}).",
+            next_step=f"Copy them beside the file or to {notes.parent / 'images'}; sub-folders are searched too.",
         )
     chosen = {file: _chosen(annotations, remarks) for file, annotations in by_file.items()}
     by_choice = any(result.kind == "choices" for one in chosen.values() if one for result in one.results)
@@ -93,11 +93,11 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
 
 
 def _bad(what: str) -> BadData:
-    return BadData(f"{what}.", next_step="Correct it in Label Studio and export again (JSON or JSON-MIN).")
+    return BadData(f"{what}.", next_step="Correct it in Label Studio and export it again (JSON or JSON-MIN).")
 
 
 def _address(data: dict[str, Any], where: str) -> str:
-    """What the task says where its image is."""
+    """Return the address of the task's image. Raises BadData if there is none."""
     keys = [*(key for key in _FIRST_KEYS if key in data), *data]
     for key in keys:
         value = data[key]
@@ -107,7 +107,7 @@ def _address(data: dict[str, Any], where: str) -> str:
 
 
 def _plain(address: str) -> str:
-    """The path in an address: `/data/local-files/?d=a/b.png`, `/data/upload/1/b.png`, `s3://bucket/b.png`, `a\\b.png`."""
+    """Return the path in an address such as `/data/local-files/?d=a/b.png`, `/data/upload/1/b.png`, `s3://bucket/b.png`."""
     parts = urlsplit(address)
     if parts.path.rstrip("/").endswith("local-files"):
         return (parse_qs(parts.query).get("d") or [""])[0]
@@ -115,7 +115,7 @@ def _plain(address: str) -> str:
 
 
 def _image(delivered: DeliveryFolder, folder: Path, address: str) -> Path | None:
-    """The file that fits the longest end of the path, below `folder` or its `images`."""
+    """Return the file that matches the longest end of the address's path, below `folder` or its `images`."""
     names = [part for part in PurePosixPath(_plain(address).replace("\\", "/")).parts if part not in ("/", ".", "..")]
     ends = [names[-1], unquote(names[-1])] if names else []
     lasts = dict.fromkeys([*ends, *(_UPLOADED.sub("", end) for end in ends)])
@@ -134,10 +134,10 @@ def _annotations(task: dict[str, Any], where: str, remarks: Remarks) -> Iterator
             yield _Annotation(where, results, _who(task.get("annotator")), _when(task, where), ground_truth=False)
         return
     if task.get("predictions"):
-        remarks["prediction of a model, no ground truth"].append(short(where))
+        remarks["model prediction, skipped because it is not ground truth"].append(short(where))
     entries = task.get("annotations") or []
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-        raise _bad(f"{where}: its annotations are no list")
+        raise _bad(f"{where}: `annotations` is not a list")
     for one in entries:
         at = f"{where}, annotation {one.get('id', 'without id')}"
         if one.get("was_cancelled"):
@@ -161,7 +161,7 @@ def _when(entry: dict[str, Any], where: str) -> str:
     try:
         return datetime.fromisoformat(moment).isoformat(timespec="seconds") if moment else ""
     except (TypeError, ValueError) as error:
-        raise _bad(f"{where}: {moment!r} is no time") from error
+        raise _bad(f"{where}: {moment!r} is not a time") from error
 
 
 def _chosen(annotations: list[_Annotation], remarks: Remarks) -> _Annotation | None:
@@ -170,7 +170,7 @@ def _chosen(annotations: list[_Annotation], remarks: Remarks) -> _Annotation | N
     best = max(annotations, key=lambda one: (one.ground_truth, one.at))
     others = [short(one.where) for one in annotations if one is not best]
     if others:
-        remarks["further annotation of the same image, passed over for the ground truth or the latest"] += others
+        remarks["further annotation of the same image, skipped in favour of the ground truth or the latest"] += others
     return best
 
 
@@ -188,17 +188,17 @@ def _delivery(
     delivery = Delivery(name=name, read=partial(folder.read, file), slice=slice or "default")
     where, own = held[0], _own(*held)
     if annotation is None:
-        remarks["image without an annotation, taken without a label"].append(name)
+        remarks["image without an annotation, ingested without a label"].append(name)
         return _with_own(delivery, own, carried.UNANNOTATED, where)
     sealed = carried.seal(content(one.kind, one.labels, one.value) for one in annotation.results)
     shown = [result for result in annotation.results if result.kind != "choices"]
     choices = [label for result in annotation.results if result.kind == "choices" for label in result.labels]
     label = _label(choices, shown, by_choice)
     if label is None and choices and not carried.unchanged(own, sealed):
-        raise _bad(f"{annotation.where} says {', '.join(choices)} at once")
+        raise _bad(f"{annotation.where} has contradictory choices: {', '.join(choices)}")
     if label is None and not choices:
-        remarks["annotation without a choice, taken without a label"].append(short(annotation.where))
-    # Only regions need the size; one that can't be had is one that the contract names.
+        remarks["annotation without a choice, ingested without a label"].append(short(annotation.where))
+    # Only regions need the image size. The data contract reports images whose size cannot be read.
     areas = regions(shown, shapes.upright_size(file) if shown else None, annotation.where, remarks)
     types = [choice for choice in choices if not is_good(choice) and choice.lower() not in DEFECTIVE]
     delivery = replace(
@@ -214,7 +214,7 @@ def _delivery(
 
 
 def _label(choices: list[str], shown: list[Result], by_choice: bool) -> Label | None:
-    """What choices say, or else regions; None where nobody said anything, or both at once."""
+    """Return the label given by choices, or else by regions. None if there is neither, or if choices contradict."""
     good = [choice for choice in choices if is_good(choice)]
     if choices:
         return None if good and len(good) < len(choices) else Label.GOOD if good else Label.DEFECT
@@ -224,14 +224,14 @@ def _label(choices: list[str], shown: list[Result], by_choice: bool) -> Label | 
 
 
 def _own(where: str, data: dict[str, Any]) -> Any:
-    """What our own export put into the task's data; a tool may have made text of it."""
+    """Return the fields that our own export put into the task's data. Some tools turn them into text."""
     own = data.get(carried.KEY)
     if not isinstance(own, str):
         return own
     try:
         return json.loads(own)
     except ValueError as error:
-        raise _bad(f"{where}: `{carried.KEY}` is no JSON: {error}") from error
+        raise _bad(f"{where}: `{carried.KEY}` is not valid JSON: {error}") from error
 
 
 def _with_own(delivery: Delivery, own: Any, sealed: str, where: str) -> Delivery:

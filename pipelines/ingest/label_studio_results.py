@@ -1,5 +1,5 @@
-"""Single results of a Label Studio annotation: choices, rectangles, polygons, ellipses and brush masks. Coordinates are
-percent of the image (https://labelstud.io/guide/task_format)."""
+"""Results of a Label Studio annotation: choices, rectangles, polygons, ellipses and brush masks. Coordinates are in
+percent of the image size (https://labelstud.io/guide/task_format)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pipelines.interchange import brush
 
 _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels", "choices")
 _NUMBERS = ("x", "y", "width", "height", "rotation", "radiusX", "radiusY")
-_CORNERS = 96  # of the polygon that stands for an ellipse: off by less than a thousandth of its radius
+_CORNERS = 96  # of the polygon that approximates an ellipse, with an error below a thousandth of its radius
 _NEXT = "Correct it in Label Studio and export again."
 
 
 @dataclass(frozen=True)
 class Result:
-    """`kind` is choices, rectangle, polygon, ellipse or brush; `value` holds the numbers, `size` the image's as labelled."""
+    """`kind` is choices, rectangle, polygon, ellipse or brush; `value` holds the numbers, `size` the image size."""
 
     kind: str
     labels: tuple[str, ...]
@@ -46,14 +46,14 @@ class Regions:
 
 
 def short(where: str) -> str:
-    """From the task on: the file has been named."""
+    """Return the location without the file name, starting at the task."""
     return where[where.rindex(", task ") + 2 :]
 
 
 def from_full(entries: Any, where: str, remarks: dict[str, list[str]]) -> list[Result]:
-    """The results of a full export. Labels that stand apart from their region (the same id) join it."""
+    """Read the results of a full export. Labels are joined to the region with the same id."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise BadData(f"{where}: its result is no list of objects.", next_step=_NEXT)
+        raise BadData(f"{where}: `result` is not a list of objects.", next_step=_NEXT)
     by_id: dict[tuple[str, str], Result] = {}
     for number, entry in enumerate(entries, start=1):
         result = _result(entry, f"{where}, result {entry.get('id', number)}", remarks)
@@ -68,9 +68,9 @@ def from_full(entries: Any, where: str, remarks: dict[str, list[str]]) -> list[R
 
 
 def from_min(task: dict[str, Any], where: str, remarks: dict[str, list[str]]) -> list[Result]:
-    """The results of a JSON-MIN task, which stand among its other columns.
+    """Read the results of a JSON-MIN task, which are mixed with its other columns.
 
-    A plain text is a choice where Label Studio writes its results: after the task's id and before its annotator.
+    A plain text is a choice if it stands where Label Studio writes its results: between the task's id and its annotator.
     """
     names = list(task)
     between = slice(
@@ -93,21 +93,21 @@ def _result(entry: dict[str, Any], where: str, remarks: dict[str, list[str]]) ->
     value = entry.get("value")
     kind = _kind(value) if isinstance(value, dict) else None
     if not isinstance(value, dict) or kind is None:
-        remarks[f"result of the type {entry.get('type', 'unknown')}, which is not read"].append(short(where))
+        remarks[f"result of the type {entry.get('type', 'unknown')}, which is not supported"].append(short(where))
         return None
     if entry.get("type") == "choices" and kind != "choices":
-        remarks["choice about a single region, which is not read"].append(short(where))
+        remarks["choice for a single region, which is not supported"].append(short(where))
         return None
     if entry.get("image_rotation"):
         raise BadData(
-            f"{where} was drawn on an image turned by {entry['image_rotation']} degrees.",
-            next_step="Turn the file itself and label it again, or take the task out of the export.",
+            f"{where} was drawn on an image rotated by {entry['image_rotation']} degrees.",
+            next_step="Rotate the file itself and label it again, or remove the task from the export.",
         )
     labels: list[str] = []
     for name in _LABELS:
         given = value.get(name) or []
         if not isinstance(given, list) or not all(isinstance(label, str) for label in given):
-            raise BadData(f"{where}: its {name} are no list of texts.", next_step=_NEXT)
+            raise BadData(f"{where}: `{name}` is not a list of texts.", next_step=_NEXT)
         labels += given
     size = (entry.get("original_width"), entry.get("original_height"))
     has_size = all(isinstance(side, int) and side > 0 for side in size)
@@ -132,7 +132,7 @@ def _numbers(kind: str, value: dict[str, Any], where: str) -> dict[str, Any]:
     if kind == "brush":
         try:
             if not isinstance(value["rle"], list):
-                raise ValueError("its run lengths are no list")
+                raise ValueError("`rle` is not a list of numbers")
             brush.words(value["rle"])
         except ValueError as error:
             raise BadData(f"{where}: {error}.", next_step=_NEXT) from error
@@ -140,7 +140,7 @@ def _numbers(kind: str, value: dict[str, Any], where: str) -> dict[str, Any]:
     if kind == "polygon":
         points = value["points"]
         if not isinstance(points, list) or not all(isinstance(point, list) for point in points):
-            raise BadData(f"{where}: its points are no list of pairs.", next_step=_NEXT)
+            raise BadData(f"{where}: `points` is not a list of pairs.", next_step=_NEXT)
         for point in points:
             if len(shapes.numbers(point, where, "point")) != 2:
                 raise BadData(f"{where}: a point of its polygon has {len(point)} coordinates, not 2.", next_step=_NEXT)
@@ -160,7 +160,7 @@ def _numbers(kind: str, value: dict[str, Any], where: str) -> dict[str, Any]:
 def regions(
     results: Sequence[Result], size: tuple[int, int] | None, where: str, remarks: dict[str, list[str]]
 ) -> Regions:
-    """From percent to pixels of the image, upright, of `size` (width, height); of one without a size only the brushes."""
+    """Convert percent to pixels of the upright image of `size` (width, height). Without a size, only brushes are read."""
     areas = Regions()
     for result in results:
         if result.kind == "brush":
@@ -168,12 +168,12 @@ def regions(
             n_words = brush.words(result.value["rle"])
             if width * height > codec.MAX_PIXELS:
                 raise BadData(
-                    f"{where}: its brush is for {width}×{height} px, more than {codec.MAX_PIXELS:,} in all.",
+                    f"{where}: its brush mask has {width}×{height} px, more than the limit of {codec.MAX_PIXELS:,}.",
                     next_step=_NEXT,
                 )
             if n_words not in (width * height, width * height * 4):
                 raise BadData(
-                    f"{where}: its brush holds {n_words} values, {width}×{height} px have {width * height * 4}.",
+                    f"{where}: its brush mask has {n_words} values instead of {width * height * 4} for {width}×{height} px.",
                     next_step=_NEXT,
                 )
             areas.brushes.append(Brush(result.value["rle"], width, height))
@@ -184,7 +184,7 @@ def regions(
         points = _corners(result, width, height)
         if result.kind == "rectangle":
             if result.value.get("rotation", 0) % 90:
-                remarks["rotated rectangle, taken as the upright box around it"].append(short(where))
+                remarks["rotated rectangle, replaced by the upright box around it"].append(short(where))
         else:
             areas.polygons.append(points)
         kinds: Sequence[str | None] = result.labels or (None,)
@@ -193,7 +193,7 @@ def regions(
 
 
 def _corners(result: Result, width: int, height: int) -> list[float]:
-    """x, y, x, y, … in pixels. A rectangle turns about its upper left corner, an ellipse about its centre, clockwise."""
+    """Return x, y, x, y, … in pixels. Rectangles rotate about their upper left corner, ellipses about their centre."""
     value = result.value
     if result.kind == "polygon":
         return [number * (height if at % 2 else width) / 100 for at, number in enumerate(value["points"])]
@@ -211,7 +211,7 @@ def _corners(result: Result, width: int, height: int) -> list[float]:
 
 
 def mask_png(file: Path, where: str, areas: Regions) -> bytes:
-    """All polygons and brushes of an image as one mask. Raises UnreadableImage for run lengths that break off."""
+    """Draw all polygons and brushes of an image as one mask. Raises UnreadableImage for truncated run lengths."""
     try:
         drawn = [brush.alpha(one.rle, width=one.width, height=one.height) for one in areas.brushes]
     except ValueError as error:

@@ -1,5 +1,4 @@
-"""A CSV or Parquet table of images: column `path`, and whichever of the others the sender knows. Between them they say
-all that `data/annotations.parquet` holds of an image."""
+"""A CSV or Parquet table of images, with a column `path` and any of the optional columns in `COLUMNS`."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ COLUMNS = (
     "split",
     "defect_types",  # separated by semicolons
     "defect_probability",
-    "mask",  # path of an image that is bright where the defect is
+    "mask",  # path of an image in which defects are bright
     "boxes",  # JSON: [{"x": 1, "y": 2, "width": 3, "height": 4, "defect_type": "scratch"}, …], pixels
     "labelled_by",
     "labelled_at",
@@ -40,7 +39,7 @@ Row = dict[str, Any]
 
 
 def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
-    """Images that the table names, relative to its directory. Raises BadData with the line, or the row of a Parquet file."""
+    """Read the images that the table names, relative to its directory. Raises BadData with the line or row number."""
     manifest = folder.named
     rows = (_parquet if manifest.suffix.lower() == ".parquet" else _csv)(folder, manifest)
     columns = rows[0][1] if rows else {}
@@ -57,27 +56,28 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
     for where, row in rows:
         _require_texts(row, where)
         if not row["path"]:
-            raise BadData(f"{where}: there is no path.", next_step="Name the image file.")
+            raise BadData(f"{where}: the path is missing.", next_step="Add the path of the image file.")
         if row["path"] in where_of:
             raise BadData(
-                f"{where}: {row['path']} is there already, {where_of[row['path']]}.", next_step="Keep one of them."
+                f"{where}: {row['path']} is listed before, in {where_of[row['path']]}.",
+                next_step="Keep one of the two.",
             )
         where_of[row["path"]] = where.rsplit(", ", 1)[-1]
         files = [row[name] for name in ("path", "mask") if row.get(name)]
         missing += [f"{file}, {where_of[row['path']]}" for file in files if not folder.file(manifest.parent / file)]
     if missing:
         raise BadData(
-            f"{manifest}: {len(missing)} files don't exist (first: {missing[0]}).",
+            f"{manifest}: {len(missing)} files do not exist (first: {missing[0]}).",
             next_step=f"Paths are relative to {manifest.parent}.",
         )
     return Source(manifest.resolve().stem, [_delivery(folder, row, slice, where) for where, row in rows])
 
 
 def _csv(folder: DeliveryFolder, manifest: Path) -> list[tuple[str, Row]]:
-    """Rows with the line that each begins on; an empty field is one that is not there."""
+    """Return the rows, each with the line that it begins on. Empty fields are missing values."""
     text = read_text(folder, manifest)
     head = text.split("\n", 1)[0]
-    delimiter = ";" if ";" in head and "," not in head else ","  # spreadsheets where the comma is the decimal point
+    delimiter = ";" if ";" in head and "," not in head else ","  # spreadsheets in locales with a decimal comma
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[str, Row]] = []
     names: list[str] = []
@@ -90,14 +90,12 @@ def _csv(folder: DeliveryFolder, manifest: Path) -> list[tuple[str, Row]]:
             if not names:
                 names = [value.strip() for value in values]
                 if twice := [name for name, n in Counter(names).items() if n > 1]:
-                    raise BadData(
-                        f"{where}: the column {twice[0]!r} stands there twice.", next_step="Keep one of the two."
-                    )
+                    raise BadData(f"{where}: the column {twice[0]!r} occurs twice.", next_step="Keep one of the two.")
                 continue
             if len(values) != len(names):
                 raise BadData(
-                    f"{where}: {len(values)} fields, the header has {len(names)}.",
-                    next_step="Correct the line; a field with a comma or a quote in it needs quotes around it.",
+                    f"{where}: {len(values)} fields, but the header has {len(names)}.",
+                    next_step="Correct the line. Fields that contain a comma or a quote must be quoted.",
                 )
             rows.append((where, {name: value or None for name, value in zip(names, values, strict=True)}))
     except csv.Error as error:
@@ -112,19 +110,19 @@ def _parquet(folder: DeliveryFolder, manifest: Path) -> list[tuple[str, Row]]:
     try:
         rows = parquet.read_table(pa.BufferReader(folder.read(manifest))).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise BadData(f"{manifest} is no Parquet file: {error}", next_step="Write it again.") from error
+        raise BadData(f"{manifest} is not a valid Parquet file: {error}", next_step="Create it again.") from error
     return [(f"{manifest}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def _delivery(folder: DeliveryFolder, row: Row, slice: str | None, where: str) -> Delivery:
     split = row.get("split")
     if split is not None and split not in splits.NAMED:
-        raise BadData(f"{where}: there is no split {split!r}.", next_step="Splits: train, validation, test.")
+        raise BadData(f"{where}: unknown split {split!r}.", next_step="Splits: train, validation, test.")
     label = row.get("label")
     if label is not None and label not in set(Label):
         raise BadData(
-            f"{where}: there is no label {label!r}.",
-            next_step=f"Labels: {', '.join(Label)}; what kind of defect goes into defect_types.",
+            f"{where}: unknown label {label!r}.",
+            next_step=f"Labels: {', '.join(Label)}. Put the kind of defect into the column defect_types.",
         )
     types = _types(row.get("defect_types"), where)
     beside = folder.named.parent
@@ -147,21 +145,22 @@ def _delivery(folder: DeliveryFolder, row: Row, slice: str | None, where: str) -
 
 
 def _require_texts(row: Row, where: str) -> None:
-    """A Parquet column can hold anything."""
+    """Check the types of the values, because a Parquet column can hold any type. Raises BadData."""
     for name in _TEXTS:
         if not isinstance(row.get(name), str | None):
             raise BadData(
-                f"{where}: its {name} {str(row[name])[:60]} is no text.", next_step="Write the column as text."
+                f"{where}: its {name} {str(row[name])[:60]} is not text.", next_step="Write the column as text."
             )
     for name in set(row) - {*_TEXTS, "boxes", "defect_types"}:
         if isinstance(row[name], bytes | dict | list):
             raise BadData(
-                f"{where}: its {name} {str(row[name])[:60]} is no single value.", next_step="Write the column as text."
+                f"{where}: its {name} {str(row[name])[:60]} is not a single value.",
+                next_step="Write the column as text.",
             )
 
 
 def _text(value: Any) -> str | None:
-    """Parquet has numbers and times where a CSV file has text, and pandas writes NaN for what nobody stated."""
+    """Return a value as text. Parquet has numbers and times where CSV has text; pandas writes missing values as NaN."""
     if isinstance(value, float) and math.isnan(value):
         return None
     if value is None or isinstance(value, str):
@@ -173,8 +172,8 @@ def _types(value: Any, where: str) -> tuple[str, ...]:
     types = value.split(";") if isinstance(value, str) else value or ()
     if not isinstance(types, list | tuple) or not all(isinstance(kind, str) for kind in types):
         raise BadData(
-            f"{where}: its defect_types {str(value)[:60]} are no list of texts.",
-            next_step="Write names, in CSV with semicolons between them.",
+            f"{where}: its defect_types {str(value)[:60]} are not a list of texts.",
+            next_step="Write a list of names; in CSV, separate them with semicolons.",
         )
     return tuple(filter(None, map(str.strip, types)))
 
@@ -187,7 +186,7 @@ def _probability(value: Any, where: str) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if not 0 <= number <= 1:
-        raise BadData(f"{where}: defect_probability {value!r} is no number from 0 to 1.", next_step="Correct it.")
+        raise BadData(f"{where}: defect_probability {value!r} is not a number from 0 to 1.", next_step="Correct it.")
     return number
 
 
@@ -205,12 +204,12 @@ def _boxes(value: Any, where: str) -> list[Box] | None:
     try:
         items = json.loads(value) if isinstance(value, str) else list(value)
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise TypeError("it is no list of objects")
+            raise TypeError("not a list of objects")
         sides = [[item[side] for side in ("x", "y", "width", "height")] for item in items]
     except (TypeError, ValueError, KeyError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise BadData(
-            f"{where}: its boxes can't be read: {reason}.",
+            f"{where}: its boxes cannot be read: {reason}.",
             next_step='Write [{"x": 1, "y": 2, "width": 3, "height": 4, "defect_type": "scratch"}].',
         ) from error
     return [shapes.box(side, item.get("defect_type"), where) for side, item in zip(sides, items, strict=True)]

@@ -1,6 +1,5 @@
-"""Images with masks: `NAME.jpg` and `NAME.png` in one folder, `NAME.*` and `NAME_mask.png`, or folders `images` and
-`masks` side by side. Any other folder on the way names the type of defect; without one the mask says whether there is
-any."""
+"""Images with masks: `NAME.jpg` and `NAME.png` in one folder, `NAME.*` and `NAME_mask.png`, or sibling folders `images` and
+`masks`. Any other folder in the path is the defect type. Without such folders, the mask gives the label: good if empty."""
 
 from __future__ import annotations
 
@@ -20,11 +19,11 @@ from pipelines.ingest.folder import is_good
 IMAGE_FOLDERS = {"imgs", "images", "img", "image"}
 MASK_FOLDERS = {"masks", "mask", "ground_truth", "gt", "annotations", "labels"}
 _ENDING = "_mask"
-_BRIGHT = 127  # of 255, as where masks are taken in
+_BRIGHT = 127  # of 255, the same threshold as in `describe`
 
 
 def pairs(files: list[Path], folder: Path) -> dict[Path, Path]:
-    """Image to mask. A PNG beside a file of the same stem and another format is that file's mask."""
+    """Return image to mask. A PNG beside an image with the same stem and another format is that image's mask."""
     present = set(files)
     kept_apart = {_key(path, folder): path for path in files if _in_mask_folder(path, folder)}
     mask_of = {}
@@ -46,10 +45,10 @@ def recognises(folder: DeliveryFolder) -> bool:
 
 
 def read(delivered: DeliveryFolder, slice: str | None = None) -> Source:
-    """A folder that is called good makes its images good; every other one names a type of defect. Only where no image lies
-    in such a folder do masks say what is good.
+    """Read images and masks. A folder named good contains good images; any other folder name is a defect type. Only if no
+    image lies in such a folder do the masks give the labels.
 
-    An image without a mask is taken without one, a mask without an image is passed over; both are named.
+    Images without a mask are ingested without one, and masks without an image are skipped; the remarks list both.
     """
     files, folder = delivered.images(), delivered.path
     mask_of = pairs(files, folder)
@@ -68,15 +67,15 @@ def read(delivered: DeliveryFolder, slice: str | None = None) -> Source:
             remarks["mask without image"].append(name)
             continue
         if mask is None:
-            remarks["image without a mask, taken without one"].append(name)
+            remarks["image without a mask, ingested without one"].append(name)
         if typed and _kind(path.relative_to(folder)) is None:
-            remarks["image in no type's folder, taken without a label"].append(name)
+            remarks["image outside the class folders, ingested without a label"].append(name)
         deliveries.append(_delivery(path, mask, delivered, slice, typed=typed))
     return Source(delivered.root.name, deliveries, remarks)
 
 
 def _key(path: Path, folder: Path) -> tuple[tuple[str, ...], str]:
-    """The same for an image and for its mask in the folder beside: folder names that say image or mask are one."""
+    """Return a key that is the same for an image and its mask: folder names for images and for masks are made equal."""
     plain = IMAGE_FOLDERS | MASK_FOLDERS
     above = path.relative_to(folder).parts[:-1]
     return tuple("" if part.lower() in plain else part for part in above), path.stem.removesuffix(_ENDING)
@@ -91,7 +90,7 @@ def _is_named_mask(path: Path, folder: Path) -> bool:
 
 
 def _kind(relative: Path) -> str | None:
-    """The nearest folder that names a class."""
+    """Return the name of the nearest folder that is a class."""
     plain = IMAGE_FOLDERS | set(splits.NAMED)
     return next((name for name in reversed(relative.parts[:-1]) if name.lower() not in plain), None)
 
@@ -122,12 +121,12 @@ def _delivery(path: Path, mask: Path | None, delivered: DeliveryFolder, slice: s
 
 
 def _label(mask: Path) -> str | None:
-    """Whether the mask marks anything; nobody knows of one that can't be read."""
+    """Return `defect` if the mask marks anything, `good` if not, and None if it cannot be read."""
     try:
         with Image.open(mask, formats=codec.FORMATS) as opened:
             codec.require_size(*opened.size)
             brightest = max(high for _, high in _extrema(opened))
-    except Exception:  # Pillow's plugins raise whatever they like on bad bytes; the contract names the mask
+    except Exception:  # Pillow's plugins raise various exceptions on bad bytes; the data contract reports the mask
         return None
     return (Label.DEFECT if brightest > _BRIGHT else Label.GOOD).value
 

@@ -1,5 +1,5 @@
-"""The MVTec AD layout: `train/good`, `test/<type>`, `ground_truth/<type>/NAME_mask.png` (Bergmann et al., 2019), of one
-category or of several side by side."""
+"""The MVTec AD layout: `train/good`, `test/<type>`, `ground_truth/<type>/NAME_mask.png` (Bergmann et al., 2019), for one
+category or several sibling categories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def recognises(folder: DeliveryFolder) -> bool:
 
 
 def _categories(folder: Path) -> list[Path]:
-    """The folder itself, or those of its sub-folders that have the layout."""
+    """Return the folder itself if it has the layout, or else the sub-folders that have it."""
     candidates = (
         [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink())]
         if folder.is_dir()
@@ -32,9 +32,11 @@ def _categories(folder: Path) -> list[Path]:
 
 
 def read(delivered: DeliveryFolder, shares: SplitShares, slice: str | None = None) -> Source:
-    """The official test list stays the test split; the training images are shared out among training and validation.
+    """Read the dataset. The official test images stay the test split; training images are divided into training and
+    validation.
 
-    A category is a slice. Masks without image, defective test images without mask and images elsewhere are named.
+    Each category is a slice. The remarks list masks without an image, defective test images without a mask, and images in
+    other places.
     """
     folder = delivered.path
     deliveries: list[Delivery] = []
@@ -44,7 +46,7 @@ def read(delivered: DeliveryFolder, shares: SplitShares, slice: str | None = Non
         deliveries += _category(category, delivered, shares, slice, remarks)
     for path in delivered.images():
         if not any(path.is_relative_to(category) for category in categories):
-            remarks["image outside every category, passed over"].append(path.relative_to(folder).as_posix())
+            remarks["image outside the categories, skipped"].append(path.relative_to(folder).as_posix())
     return Source(delivered.root.name, deliveries, remarks)
 
 
@@ -66,7 +68,9 @@ def _category(
     for path in files:
         side, kind, *_ = path.relative_to(category).parts
         if kind == path.name:
-            remarks["image in no type's folder, taken without a label"].append(path.relative_to(folder).as_posix())
+            remarks["image outside the class folders, ingested without a label"].append(
+                path.relative_to(folder).as_posix()
+            )
             kind = ""
         mask = category / "ground_truth" / kind / f"{path.stem}_mask.png"
         has_mask = side == "test" and delivered.file(mask) is not None
@@ -89,11 +93,11 @@ def _category(
     for path in everything:
         if path not in used:
             lost = path.relative_to(category).parts[0] == "ground_truth"
-            what = "mask without image" if lost else "image outside train and test, passed over"
+            what = "mask without image" if lost else "image outside train and test, skipped"
             remarks[what].append(path.relative_to(folder).as_posix())
     return deliveries
 
 
 def _name(path: Path, folder: Path) -> str:
-    """What the training images are shared out by; it is no statement about which of them show one part."""
+    """Return the name by which training images are divided. It says nothing about which images show the same part."""
     return path.relative_to(folder).with_suffix("").as_posix()

@@ -1,4 +1,4 @@
-"""Which part a new image shows, and which split that part belongs to. Both are decided once, when the image enters."""
+"""Assigns a part to each new image, and a split to each new part. Both are decided once, at ingest."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from models.params import SplitShares
 from models.vocabulary import Split
 from pipelines.ingest.splits import Stratum, assign, nearest_to_training
 
-ASKED_BESIDES = 300  # images that are there already, looked at to learn how alike this line's parts are
+ASKED_BESIDES = 300  # present images that are compared too, to estimate how similar different parts of this line are
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """The part of every new row. `alike` are rows that look like others which may be sister parts, and are not joined."""
+    """The part of every new row. `alike` counts rows that resemble others of possibly different parts and stay alone."""
 
     parts: list[str]
     joined: int
-    largest: int  # images of the largest group, 0 where there is none
+    largest: int  # number of images in the largest group, or 0
     alike: int
 
 
@@ -37,11 +37,11 @@ def grouped(
     settled_prints: np.ndarray,
     tones: Tones,
 ) -> Grouped:
-    """The part of every row of `new`: as stated, or that of its near duplicates where nobody stated one.
+    """Return the part of every row of `new`: the stated part, or else the part of its near duplicates.
 
-    Near duplicates of an image that is there already join its part; others share the part of the first of them.
-    `alone` marks the rows without a stated part. Unreadable images have a fingerprint of zeros and stay alone. `tones`
-    gives those of an image by its place, the known ones first.
+    Near duplicates of a present image join its part; others share the part of the first of them. `alone` marks the rows
+    without a stated part. Unreadable images have a fingerprint of zeros and are not grouped. `tones` returns the tones of
+    images by index, where present images come before new ones.
     """
     parts = new["part"].to_pylist()
     before = len(settled_prints)
@@ -50,7 +50,7 @@ def grouped(
         return Grouped(parts, joined=0, largest=0, alike=0)
     everything = np.concatenate([settled_prints, prints]) if before else prints
     names = [*settled_rows["part"].to_pylist(), *parts]
-    # Images whose part is settled stand together for that part, so that a part can't grow without end, one by one.
+    # All images of a settled part form one node, so that a part cannot grow without limit by chains of near duplicates.
     settled = [number for number in range(len(names)) if number not in movable]
     counts = Counter(names[number] for number in settled)
     first: dict[str, int] = {}
@@ -76,16 +76,16 @@ def grouped(
 
 
 def split(new: pa.Table, settled_rows: pa.Table, shares: SplitShares) -> list[str | None]:
-    """The split of every row of `new`: its part's where that has one, the stated one, or the one that keeps the shares.
+    """Return the split of every row of `new`: the split of its part, or the stated split, or one assigned by the shares.
 
-    The shares hold among the parts that are shared out here. Parts that came with a split (an official one, one for
-    training alone) and synthetic ones do not count: thousands of them in training would send every new part to the
-    other splits. Parts without a label wait for it. Raises BadData for a split that does not exist.
+    The shares are kept among the parts that are assigned here. Parts that came with a split and synthetic images do not
+    count: thousands of them in training would send every new part to the other splits. Parts get no split before they have
+    a label. Raises BadData for an unknown split.
     """
     _require_existing(new)
     settled = _split_by_part(settled_rows)
     stated = _split_by_part(new)
-    split_of = stated | settled  # a part that is known keeps its split, whatever the delivery says
+    split_of = stated | settled  # a present part keeps its split, even if the delivery states another one
     strata = _strata(settled_rows, new)
     existing: dict[Stratum, Counter[str]] = defaultdict(Counter)
     for part in _shared_out(settled_rows):
@@ -99,11 +99,11 @@ def split(new: pa.Table, settled_rows: pa.Table, shares: SplitShares) -> list[st
 def _require_existing(new: pa.Table) -> None:
     for name, path in zip(*_columns(new, "split", "source_path"), strict=True):
         if name is not None and name not in set(Split):
-            raise BadData(f"{path}: there is no split {name!r}.", next_step=f"Splits: {', '.join(Split)}.")
+            raise BadData(f"{path}: unknown split {name!r}.", next_step=f"Splits: {', '.join(Split)}.")
 
 
 def _split_by_part(table: pa.Table) -> dict[str, str]:
-    """The split of every part that has one; where its images say different ones, the one nearest to training."""
+    """Return the split of every part that has one. If its images state different splits, the one nearest to training."""
     given: dict[str, set[str]] = defaultdict(set)
     for part, name in zip(*_columns(table, "part", "split"), strict=True):
         if name is not None:
@@ -112,7 +112,7 @@ def _split_by_part(table: pa.Table) -> dict[str, str]:
 
 
 def _strata(*tables: pa.Table) -> dict[str, Stratum]:
-    """Slice and label of every labelled part; a part is defective where one of its images is."""
+    """Return slice and label of every labelled part. A part is defective if one of its images is."""
     slices: dict[str, set[str]] = defaultdict(set)
     labels: dict[str, set[str]] = defaultdict(set)
     for table in tables:
@@ -124,7 +124,7 @@ def _strata(*tables: pa.Table) -> dict[str, Stratum]:
 
 
 def _shared_out(rows: pa.Table) -> set[str]:
-    """Parts whose split was decided here: one of their photographs came without one."""
+    """Return the parts whose split was assigned here: at least one of their photographs came without a split."""
     columns = _columns(rows, "part", "split_stated", "synthetic")
     return {part for part, stated, synthetic in zip(*columns, strict=True) if not stated and not synthetic}
 

@@ -1,4 +1,4 @@
-"""Which images of a delivery would share a part, before anything of it is written."""
+"""Previews which images of a delivery would be grouped as one part. Writes nothing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pipelines.ingest.deliveries import Delivery, Source, Track, untracked
 from pipelines.ingest.describe import described
 from pipelines.workspace import Workspace
 
-EXAMPLES = 3  # groups that are shown, and names of each
+EXAMPLES = 3  # number of groups shown, and of names per group
 
 
 @dataclass(frozen=True)
 class Preview:
-    """`groups` counts parts with several images that nobody stated; `examples` name new images of the largest of them."""
+    """`groups` counts parts formed from near duplicates; `examples` names new images of the largest ones."""
 
     joined: int
     groups: int
@@ -32,7 +32,7 @@ class Preview:
 
 
 def preview(workspace: Workspace, source: Source, *, track: Track = untracked) -> Preview:
-    """What ingest would group of this delivery: it decides by the same rule, on the same images."""
+    """Return how ingest would group the images of this delivery, by the same rule."""
     table = annotation_table.load(workspace.annotations)
     photographs = table.filter(compute.and_(compute.is_null(table["decode_error"]), compute.invert(table["synthetic"])))
     seen_before = set(table["image"].to_pylist())

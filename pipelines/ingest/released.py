@@ -1,4 +1,4 @@
-"""Images that a person takes back from quarantine: the bytes that were kept, what the sender said, and a label if given."""
+"""Releases images from quarantine into `data/`, with the kept bytes, the sender's statements, and a new label if given."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pipelines.workspace import Workspace
 def release(
     workspace: Workspace, entries: Sequence[Quarantined], *, label: str | None, reviewer: str | None
 ) -> IngestReport:
-    """Ingest them again and forget the entries.
+    """Ingest the entries again and remove them from quarantine. Raises BadInput.
 
-    The next validation checks them like any other image, unless a `reviewer` stands behind them: then it asks only for
-    what nobody can wave through, that they can be read and have a label.
+    The next validation checks them like any other image. If a `reviewer` approves them, it only requires that they can be
+    decoded and have a label.
     """
     if label is not None and label not in set(Label):
-        raise BadInput(f"There is no label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
+        raise BadInput(f"Unknown label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
     if label is not None and not reviewer:
-        raise BadInput("A label needs somebody who stands behind it.", next_step='Add --reviewer "…".')
+        raise BadInput("A label needs a reviewer.", next_step='Add --reviewer "…".')
     if reviewer:
         _require_acceptable(entries, label)
     by_source: dict[str, list[Quarantined]] = defaultdict(list)
@@ -49,16 +49,16 @@ def release(
 
 
 def _require_acceptable(entries: Sequence[Quarantined], label: str | None) -> None:
-    """A person can stand behind an odd image, but nobody behind one that can't be read or is nothing."""
+    """Raise BadInput for images that a reviewer cannot approve: those that cannot be decoded or have no label."""
     unreadable = [entry.path for entry in entries if entry.row.get("decode_error")]
     if unreadable:
         raise BadInput(
-            f"{unreadable[0]} can't be read, whoever stands behind it.",
-            next_step="Ingest a whole copy of it, or release the others by name.",
+            f"{unreadable[0]} cannot be decoded, so it cannot be released.",
+            next_step="Ingest an intact copy of it, or release the other entries by name.",
         )
     unlabelled = [entry.path for entry in entries if entry.row["label"] is None]
     if unlabelled and label is None:
-        raise BadInput(f"Nobody says what {unlabelled[0]} is.", next_step="Say it: --label good or --label defect")
+        raise BadInput(f"{unlabelled[0]} has no label.", next_step="Add --label good or --label defect.")
 
 
 def _delivery(entry: Quarantined, data: bytes, data_dir: Path, label: str | None, reviewer: str | None) -> Delivery:
@@ -67,7 +67,7 @@ def _delivery(entry: Quarantined, data: bytes, data_dir: Path, label: str | None
     return Delivery(
         name=row["source_path"],
         read=lambda: data,
-        part=row["part"],  # one that nobody stated may still join its look-alikes
+        part=row["part"],  # an unstated part may still be grouped with near duplicates
         slice=row["slice"],
         label=label or row["label"],
         split=row["split"],

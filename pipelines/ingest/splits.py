@@ -1,4 +1,4 @@
-"""Which split a part belongs to. Decided once, when the part enters; pure and deterministic."""
+"""Assigns parts to splits. Each part is assigned once, when it enters; pure and deterministic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.params import SplitShares
 from models.vocabulary import Split
 
 Stratum = tuple[str, str]  # slice, label
-# What senders call the splits, in folder names and tables.
+# Names of the splits in deliveries, as folder names and in tables.
 NAMED = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.VALIDATION, "valid": Split.VALIDATION}
 NAMED |= {"validation": Split.VALIDATION, "test": Split.TEST, "testing": Split.TEST}
 
@@ -20,11 +20,11 @@ def assign(
     shares: SplitShares,
     existing: Mapping[Stratum, Counter[str]] | None = None,
 ) -> dict[str, str]:
-    """Split of every new part.
+    """Return the split of every new part.
 
-    Within a stratum the parts go, in the order of their hashes, each to the split that is relatively emptiest, counting
-    the parts that are there already (Sainte-Laguë's apportionment). So the shares hold in every slice and label at any
-    number of parts, and a slice whose test parts came beforehand shares the next ones out among training and validation.
+    Within a stratum, parts are taken in the order of their hashes, and each goes to the split that is relatively emptiest,
+    counting the present parts (Sainte-Laguë apportionment). So the shares are kept for every slice and label and for any
+    number of parts. If a slice already has its test parts, the next parts go to training and validation.
     """
     wanted = {Split.TRAIN: shares.train, Split.VALIDATION: shares.validation, Split.TEST: shares.test}
     target = {name: share for name, share in wanted.items() if share > 0}
@@ -39,9 +39,9 @@ def assign(
 
 
 def nearest_to_training(splits: Collection[str]) -> str:
-    """The split of a part for which several are stated: training before validation before test.
+    """Return the split of a part for which several splits are stated: training before validation before test.
 
-    What had a say in making a detector must not judge it, so a part only ever moves away from the test split.
+    A part that was used for training must not be used for testing, so parts only move away from the test split.
     """
     return min(splits, key=[split.value for split in Split].index)
 

@@ -1,7 +1,7 @@
-"""What a delivery says of one image, held against itself and against the image. Pure.
+"""Checks the statements of a delivery about one image for contradictions, also with the image's size. Pure functions.
 
-A mistake in a file's structure refuses the whole delivery (the formats say it, with file and line). What is wrong with one
-image costs that image: it goes to quarantine with the sentence that is made here.
+Errors in a file's structure refuse the whole delivery: the format readers report file and line. Errors in the data of one
+image quarantine only that image, with the reason that is written here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Size = tuple[int, int]  # width, height
 
 
 def problem(delivery: Delivery, size: Size | None) -> str | None:
-    """Why this image can't be taken in as it is delivered; None where it can. `size` is unknown for what is no image."""
+    """Return why this image must be quarantined, or None. `size` is None if the bytes are not an image."""
     for problems in (_names(delivery), _label(delivery), _boxes(delivery, size)):
         if (wrong := next(problems, None)) is not None:
             return wrong
@@ -59,7 +59,7 @@ def _boxes(delivery: Delivery, size: Size | None) -> Iterator[str]:
 
 
 def _beyond(box: Box, width: int, height: int) -> str | None:
-    """A box over the edge is kept for the audit; one of another image, or of other units, is not."""
+    """Return how a box misses the image, or None. Boxes that merely cross the edge are kept; the audit reports them."""
     right, bottom = box.x + box.width, box.y + box.height
     if box.x >= width or box.y >= height or right <= 0 or bottom <= 0:
         return "lies outside"

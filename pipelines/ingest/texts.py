@@ -1,4 +1,4 @@
-"""Text, JSON and YAML files of a delivery: read whole, or refused with the file and the line."""
+"""Reads text, JSON and YAML files of a delivery. Errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 from models.errors import BadData
 from pipelines.ingest.delivery_folder import DeliveryFolder
 
-_MOST_JSON_FILES = 100  # in one folder; more are one file per image, which no format that is read here has
+_MOST_JSON_FILES = 100  # per folder; more means one file per image, which none of the supported formats has
 
 
 def read_text(folder: DeliveryFolder, path: Path) -> str:
-    """UTF-8, with or without a byte order mark. Raises BadData with the line of the first byte that is none."""
+    """Read UTF-8 text, with or without a byte order mark. Raises BadData with the line of the first invalid byte."""
     data = folder.read(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadData(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is no UTF-8.", next_step="Save the file as UTF-8."
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not valid UTF-8.",
+            next_step="Save the file as UTF-8.",
         ) from error
 
 
@@ -33,9 +34,9 @@ def read_json(folder: DeliveryFolder, path: Path) -> Any:
             f"{path}, line {error.lineno}: {error.msg}.", next_step="Correct the file, or export it again."
         ) from error
     except RecursionError as error:
-        raise BadData(f"{path} is nested too deep.", next_step="Export it again.") from error
+        raise BadData(f"{path} is nested too deeply.", next_step="Export it again.") from error
     except ValueError as error:  # a number with thousands of digits
-        raise BadData(f"{path}: a number can't be read: {error}.", next_step="Correct the file.") from error
+        raise BadData(f"{path}: a number cannot be read: {error}.", next_step="Correct the file.") from error
 
 
 def read_yaml(folder: DeliveryFolder, path: Path) -> Any:
@@ -48,12 +49,12 @@ def read_yaml(folder: DeliveryFolder, path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or (str(error) if not mark else "no YAML")
+        reason = getattr(error, "problem", None) or (str(error) if not mark else "not valid YAML")
         raise BadData(f"{path}{where}: {reason}.", next_step="Correct the file.") from error
 
 
 def json_files(folder: DeliveryFolder, holds: Callable[[bytes], bool]) -> list[Path]:
-    """The JSON file itself, or those in a folder and its `annotations/`, whose bytes pass a test."""
+    """Return the JSON file itself, or those in a folder and its `annotations/`, whose content passes the test `holds`."""
     path = folder.named
     if path.is_dir():
         files = [file for place in (path, path / "annotations") for file in sorted(place.glob("*.json"))]
@@ -64,7 +65,7 @@ def json_files(folder: DeliveryFolder, holds: Callable[[bytes], bool]) -> list[P
 
 
 def only_json_file(folder: DeliveryFolder, holds: Callable[[bytes], bool], kind: str) -> Path:
-    """The one file of a kind that a path means. Raises BadData when a folder has none or several."""
+    """Return the file itself, or the only file of this kind in the folder. Raises BadData if it has none or several."""
     path = folder.named
     if path.is_file():
         return path
@@ -72,7 +73,7 @@ def only_json_file(folder: DeliveryFolder, holds: Callable[[bytes], bool], kind:
     if len(files) != 1:
         names = ", ".join(file.relative_to(path).as_posix() for file in files) or "none"
         raise BadData(
-            f"{path} has {len(files)} {kind} files ({names}); which one is meant?",
+            f"{path} has {len(files)} {kind} files ({names}) instead of one.",
             next_step=f"defectloop ingest {files[0] if files else path / 'FILE.json'}",
         )
     return files[0]

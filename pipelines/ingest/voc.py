@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML file per image with its boxes (Everingham et al., 2010). Corners count from 1."""
+"""Pascal VOC: one XML file per image with its boxes (Everingham et al., 2010). Pixel coordinates start at 1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def recognises(folder: DeliveryFolder) -> bool:
 
 
 def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
-    """Every image with its boxes; images without an XML file come without a label. Raises BadData for broken XML."""
+    """Read every image with its boxes. Images without an XML file have no label. Raises BadData for invalid XML."""
     files = folder.images()
     xml_files = folder.found(SUFFIX)
     notes = pairs(files, xml_files)
@@ -40,9 +40,9 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
 
 
 def pairs(files: list[Path], notes: list[Path]) -> dict[Path, Path]:
-    """Image to XML file of the same stem; of several the one whose folder is nearest.
+    """Return image to XML file with the same stem. If there are several, the one in the nearest folder.
 
-    Raises BadData where two files are equally near, or one is meant by two images.
+    Raises BadData if two XML files are equally near, or one XML file matches two images.
     """
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in notes:
@@ -54,7 +54,7 @@ def pairs(files: list[Path], notes: list[Path]) -> dict[Path, Path]:
         if not near:
             continue
         if len(near) > 1 and _distance(image, near[0]) == _distance(image, near[1]):
-            raise BadData(f"{image} has two XML files, {near[0]} and {near[1]}.", next_step="Take one of them out.")
+            raise BadData(f"{image} has two XML files, {near[0]} and {near[1]}.", next_step="Remove one of them.")
         if near[0] in image_of:
             raise BadData(
                 f"{near[0]} belongs to two images, {image_of[near[0]]} and {image}.",
@@ -66,14 +66,14 @@ def pairs(files: list[Path], notes: list[Path]) -> dict[Path, Path]:
 
 
 def _distance(image: Path, notes: Path) -> int:
-    """How many folders lie between the two."""
+    """Return the number of folder levels between the two files."""
     here, there = image.parent.parts, notes.parent.parts
     common = next((n for n, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
     return len(here) + len(there) - 2 * common
 
 
 def boxes(folder: DeliveryFolder, path: Path) -> tuple[list[Box], tuple[int, int] | None]:
-    """The boxes of a file and the size that it states for its image."""
+    """Return the boxes of an XML file, and the image size that it states. Raises BadData."""
     try:
         tree = ElementTree.parse(io.BytesIO(folder.read(path)))
     except ElementTree.ParseError as error:
@@ -83,8 +83,8 @@ def boxes(folder: DeliveryFolder, path: Path) -> tuple[list[Box], tuple[int, int
         raise BadData(f"{path}, line 1: {error}.", next_step="Save the file as UTF-8.") from error
     if tree.getroot().tag != "annotation":
         raise BadData(
-            f"{path} is no Pascal VOC file: it holds {names.shown(tree.getroot().tag)[:60]}, not annotation.",
-            next_step="Take it out of the delivery, or write it as Pascal VOC.",
+            f"{path} is not a Pascal VOC file: its root is {names.shown(tree.getroot().tag)[:60]}, not annotation.",
+            next_step="Remove it from the delivery, or export it as Pascal VOC.",
         )
     result = []
     for number, item in enumerate(tree.iterfind("object"), start=1):
@@ -107,9 +107,9 @@ def _delivery(
     name = folder.name_of(path)
     objects, stated = boxes(folder, notes) if notes else (None, None)
     if notes is None:
-        remarks["image without an XML file, taken without a label"].append(name)
+        remarks["image without an XML file, ingested without a label"].append(name)
     if stated and shapes.upright_size(path) not in (stated, None):
-        remarks["image of another size than its XML file says: its boxes may be off"].append(name)
+        remarks["image size differs from the size in its XML file, so boxes may be misplaced"].append(name)
     label = None if objects is None else (Label.DEFECT if objects else Label.GOOD).value
     return Delivery(
         name=name,

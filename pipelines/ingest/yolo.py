@@ -1,5 +1,5 @@
-"""YOLO: one text file per image, a box (class, centre, size) or a polygon per line, as shares of the image; `data.yaml`
-(or a list of names, `classes.txt` or `obj.names`) names the classes."""
+"""YOLO: one text file per image with a box (class, centre, size) or a polygon per line, relative to the image size.
+`data.yaml`, `classes.txt` or `obj.names` lists the class names."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def recognises(folder: DeliveryFolder) -> bool:
 
 
 def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
-    """Images with boxes; polygons become a mask too. A folder train, val or test on the way to an image is its split.
+    """Read images with boxes; polygons also become a mask. A folder train, val or test in the image's path is its split.
 
-    An image without a label file comes without a label, one with an empty file is good. Raises BadData with file and line.
+    An image without a label file has no label; one with an empty label file is good. Raises BadData with file and line.
     """
     names = _class_names(folder)
     files = folder.images()
@@ -46,12 +46,12 @@ def read(folder: DeliveryFolder, slice: str | None = None) -> Source:
 
 
 def _class_names(folder: DeliveryFolder) -> dict[int, str | None]:
-    """Class number to type of defect; None for the class that an export made for boxes without one."""
+    """Return class number to defect type. None for the class that our export uses for boxes without a type."""
     places = [folder.path / name for name in (*DATA_FILES, *NAME_LISTS)]
     path = next((place for place in places if folder.file(place)), None)
     if path is None:
         path = folder.path / "data.yaml"
-        raise BadData(f"{path} is missing.", next_step="Write the classes into it, under `names:`.")
+        raise BadData(f"{path} is missing.", next_step="Create it and list the classes under `names:`.")
     if path.name in NAME_LISTS:
         lines = [line.strip() for line in read_text(folder, path).splitlines()]
         return dict(enumerate(line for line in lines if line))
@@ -68,7 +68,7 @@ def _class_names(folder: DeliveryFolder) -> dict[int, str | None]:
             )
         if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
             raise BadData(
-                f"{path}: the name of class {number} is {str(name)[:60] or 'empty'}, which is no text.",
+                f"{path}: the name of class {number} is {str(name)[:60] or 'empty'}, which is not text.",
                 next_step=f'Write it in quotes: `{number}: "no"`.',
             )
         numbered[int(number)] = str(name)
@@ -96,7 +96,7 @@ def _delivery(
     ground_truth: dict = {}
     if folder.file(notes):
         size = shapes.upright_size(path)
-        # An image that can't be read is taken in nevertheless, for the contract to name; only its pixels are unknown.
+        # Unreadable images are ingested too, so that the data contract reports them; only their size is unknown.
         objects, polygons = _parse(read_text(folder, notes), notes, names, *(size or (1, 1)))
         ground_truth = {
             "label": (Label.DEFECT if objects else Label.GOOD).value,
@@ -106,7 +106,7 @@ def _delivery(
             "labelled_by": f"YOLO {notes.name}",
         }
     else:
-        remarks["image without a label file, taken without a label"].append(relative.as_posix())
+        remarks["image without a label file, ingested without a label"].append(relative.as_posix())
     return Delivery(
         name=relative.as_posix(), read=partial(folder.read, path), slice=slice or "default", split=split, **ground_truth
     )
@@ -124,8 +124,8 @@ def _parse(
         kind, *values = text.split()
         if not kind.isdecimal() or len(kind) > 9 or int(kind) not in names:
             raise BadData(
-                f"{where}: {text[:80]!r} begins with no class number (known: {', '.join(map(str, sorted(names)))}).",
-                next_step="Correct the line, or name the class in data.yaml.",
+                f"{where}: {text[:80]!r} does not begin with a class number ({', '.join(map(str, sorted(names)))}).",
+                next_step="Correct the line, or add the class to data.yaml.",
             )
         shares = shapes.numbers(values, where, "line")
         name = names[int(kind)]

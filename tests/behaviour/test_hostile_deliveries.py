@@ -80,17 +80,17 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     ),
     "COCO: a number of 5,000 digits": (
         lambda root: put(root / "n.json", '{"images": [], "categories": [' + "9" * 5000 + "]}"),
-        "a number can't be read",
+        "a number cannot be read",
     ),
     "COCO: run lengths of 10¹² pixels": (
         annotated(segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}),
         "run lengths are for 1000000×1000000 px",
     ),
     "COCO: a run length without end": (annotated(segmentation={"size": [64, 64], "counts": "o" * 5000}), "no end"),
-    "COCO: a category that is a list": (annotated(category_id=[3]), "there is no category [3]"),
+    "COCO: a category that is a list": (annotated(category_id=[3]), "unknown category [3]"),
     "COCO: an image id that is a list": (annotated(image_id=[1]), "has no image_id"),
-    "COCO: annotations are an object": (with_coco(lambda c: c.update(annotations={})), "annotations are no list"),
-    "COCO: a box of true and false": (annotated(bbox=[True, 1, 2, 3]), "is no list of numbers"),
+    "COCO: annotations are an object": (with_coco(lambda c: c.update(annotations={})), "`annotations` is not a list"),
+    "COCO: a box of true and false": (annotated(bbox=[True, 1, 2, 3]), "is not a list of numbers"),
     "COCO: an infinite box": (annotated(bbox=[1, 2, float("inf"), 3]), "not finite"),
     "COCO: a split that is a list": (imaged(defectloop={"split": ["train"]}), "says split is ['train']"),
     "COCO: a name with a NUL": (imaged(file_name="b\0.png"), "does not exist"),
@@ -101,7 +101,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     "YOLO: a class that YAML takes for false": (with_yaml("names: [scratch, no]"), "the name of class 1 is False"),
     "YOLO: a class that is a list": (with_yaml("names: [[a], b]"), "the name of class 0 is ['a']"),
     "YOLO: half a class number": (with_yaml("names: {0.5: a}"), "the class 0.5 under `names:` has no number"),
-    "YOLO: a class of 5,000 digits": (with_yolo_line("9" * 5000 + " .5 .5 .1 .1"), "begins with no class number"),
+    "YOLO: a class of 5,000 digits": (with_yolo_line("9" * 5000 + " .5 .5 .1 .1"), "does not begin with a class number"),
     "VOC: nested entities": (
         with_xml(
             '<!DOCTYPE l [<!ENTITY a "aaaaaaaaaa">'
@@ -119,10 +119,10 @@ REFUSED: dict[str, tuple[Maker, str]] = {
         "holds project, not annotation",
     ),
     "manifest: a column twice": (manifest("path,label,label", "a.png,good,defect"), "the column 'label' stands there twice"),
-    "manifest: a type that is an object": (boxes(box(defect_type={"a": 1})), "the type of defect {'a': 1} is no text"),
-    "manifest: boxes nested 100,000 deep": (manifest("path,boxes", f"a.png,{DEEP}"), "its boxes can't be read"),
+    "manifest: a type that is an object": (boxes(box(defect_type={"a": 1})), "the defect type {'a': 1} is not text"),
+    "manifest: boxes nested 100,000 deep": (manifest("path,boxes", f"a.png,{DEEP}"), "its boxes cannot be read"),
     "manifest: an infinite box": (boxes(box(x=float("inf"))), "not finite"),
-    "manifest: a name with a NUL": (manifest("path", '"a\0.png"'), "1 files don't exist"),
+    "manifest: a name with a NUL": (manifest("path", '"a\0.png"'), "1 files do not exist"),
     "Label Studio: nested 100,000 deep": (
         lambda root: put(root / "e.json", '[{"annotations": [], "data": ' + DEEP),
         "nested too deep",
@@ -149,7 +149,7 @@ ONE_IMAGE: dict[str, tuple[Maker, str]] = {
     "COCO: a box of another image's size": (annotated(bbox=[1, 2, 10**30, 4]), "the image's own size beyond"),
     "COCO: a polygon in other units": (
         annotated(bbox=[1, 2, 3, 4], segmentation=[[1, 2, 1e9, 2, 3, 1e9]]),
-        "a polygon reaches farther than 10 times",
+        "a polygon extends more than 10 times",
     ),
     "VOC: a box outside the image": (
         with_xml(

@@ -35,7 +35,7 @@ def test_from_a_folder_of_images_to_a_snapshot(tmp_path: Path, defectloop) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["ingest", "nowhere"], 2, "nowhere is no folder"),
+        (["ingest", "nowhere"], 2, "nowhere is not a folder"),
         (["validate"], 2, "no images"),
         (["snapshot"], 3, "not been validated"),
         (["inspect", "a.png"], 3, "no champion"),

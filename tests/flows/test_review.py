@@ -48,7 +48,7 @@ def test_what_waits_is_answered_part_by_part_until_nothing_waits(asked: Workspac
     ended = review("--part", "p2", "--cant-say", "--reviewer", "Ada", "--comment", "wet")
     assert "2 of 2 parts are answered, 1 without a label." in ended
     assert "No campaign asks" in review("--part", "p3", "--label", "good", "--reviewer", "Ada")
-    assert review() == "Nothing waits.\n"
+    assert review() == "No parts wait for a review.\n"
 
 
 def test_a_campaign_is_closed_with_who_and_why_and_status_shows_what_is_open(asked: Workspace, defectloop) -> None:

@@ -113,11 +113,14 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
         with_coco(lambda c: c["annotations"][1].pop("image_id")),
         "annotation number 2 has no image_id",
     ),
-    "COCO: unknown category": (annotated(category_id=9), "annotation 2: there is no category 9"),
-    "COCO: three numbers": (annotated(bbox=[1, 2, 3]), "annotation 2: a box has 4 numbers, not 3"),
-    "COCO: negative box": (annotated(bbox=[1, 2, -3, 4]), "annotation 2: the box has no area, it is -3 wide"),
+    "COCO: unknown category": (annotated(category_id=9), "annotation 2: unknown category 9"),
+    "COCO: three numbers": (annotated(bbox=[1, 2, 3]), "annotation 2: a box needs 4 numbers, not 3"),
+    "COCO: negative box": (annotated(bbox=[1, 2, -3, 4]), "annotation 2: the box has no area: it is -3 wide"),
     "COCO: box of nothing": (annotated(bbox=[1, 2, 3, 0]), "annotation 2: the box has no area"),
-    "COCO: NaN": (annotated(bbox=[1, NAN, 3, 4]), "annotation 2: box [1, nan, 3, 4] holds a number that is not finite"),
+    "COCO: NaN": (
+        annotated(bbox=[1, NAN, 3, 4]),
+        "annotation 2: box [1, nan, 3, 4] contains a number that is not finite",
+    ),
     "COCO: text for a number": (annotated(bbox=["1", "two", 3, 4]), "annotation 2: box"),
     "COCO: odd polygon": (
         annotated(segmentation=[[1, 2, 3, 4, 5, 6, 7]]),
@@ -148,11 +151,11 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     "YOLO: four numbers in all": (with_yolo_line("0 0.5 0.5 0.25"), "train.txt, line 2: 3 numbers after the class"),
     "YOLO: unknown class": (
         with_yolo_line("7 0.5 0.5 0.1 0.1"),
-        "line 2: '7 0.5 0.5 0.1 0.1' begins with no class number",
+        "line 2: '7 0.5 0.5 0.1 0.1' does not begin with a class number",
     ),
     "YOLO: class below zero": (
         with_yolo_line("-1 0.5 0.5 0.1 0.1"),
-        "line 2: '-1 0.5 0.5 0.1 0.1' begins with no class",
+        "line 2: '-1 0.5 0.5 0.1 0.1' does not begin with a class",
     ),
     "YOLO: NaN": (with_yolo_line("0 0.5 nan 0.1 0.1"), "train.txt, line 2: line"),
     "YOLO: negative size": (with_yolo_line("0 0.5 0.5 -0.1 0.1"), "train.txt, line 2: the box has no area"),
@@ -174,37 +177,37 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     "VOC: no UTF-8": (with_voc(b"<annotation>\n\xff</annotation>"), "a.xml, line 2, column"),
     "VOC: no right edge": (with_voc(voc_box(1, 2, 3)), "a.xml, object 1 has no complete bndbox"),
     "VOC: NaN": (with_voc(voc_box(1, 2, "nan", 4)), "a.xml, object 1: bndbox"),
-    "VOC: turned round": (with_voc(voc_box(9, 2, 3, 4)), "a.xml, object 1: the box has no area, it is -5 wide"),
+    "VOC: turned round": (with_voc(voc_box(9, 2, 3, 4)), "a.xml, object 1: the box has no area: it is -5 wide"),
     "VOC: two for one": (
         lambda root: put(voc(root) / "ANNOTATIONS2/a.xml", "<annotation/>").parents[1],
         "a.png has two XML files",
     ),
     "manifest: unknown split": (
         manifest("path,split", "a.png,train", "b.png,holdout"),
-        "m.csv, line 3: there is no split",
+        "m.csv, line 3: unknown split",
     ),
-    "manifest: unknown split in Parquet": (parquet_manifest, "m.parquet, row 2: there is no split 'holdout'"),
-    "manifest: no Parquet": (lambda root: put(root / "m.parquet", b"PAR1"), "m.parquet is no Parquet file"),
-    "manifest: unknown label": (manifest("path,label", "a.png,scratch"), "m.csv, line 2: there is no label 'scratch'"),
+    "manifest: unknown split in Parquet": (parquet_manifest, "m.parquet, row 2: unknown split 'holdout'"),
+    "manifest: no Parquet": (lambda root: put(root / "m.parquet", b"PAR1"), "m.parquet is not a valid Parquet file"),
+    "manifest: unknown label": (manifest("path,label", "a.png,scratch"), "m.csv, line 2: unknown label 'scratch'"),
     "manifest: a field too many": (manifest("path,label", "a.png,good", "b.png,good,x"), "m.csv, line 3: 3 fields"),
     "manifest: open quote": (manifest("path,label", '"a.png,good'), "m.csv, line 2: "),
     "manifest: unknown column": (manifest("path,colour", "a.png,red"), "m.csv, line 1: unknown columns colour"),
-    "manifest: no path": (manifest("path,label", ",good"), "m.csv, line 2: there is no path"),
+    "manifest: no path": (manifest("path,label", ",good"), "m.csv, line 2: the path is missing"),
     "manifest: path twice": (
         manifest("path", "a.png", "b.png", "a.png"),
         "m.csv, line 4: a.png is there already, line 2",
     ),
-    "manifest: file absent": (manifest("path", "a.png", "c.png"), "1 files don't exist (first: c.png, line 3)"),
+    "manifest: file absent": (manifest("path", "a.png", "c.png"), "1 files do not exist (first: c.png, line 3)"),
     "manifest: mask absent": (manifest("path,mask", "a.png,m.png"), "(first: m.png, line 2)"),
     "manifest: probability": (manifest("path,defect_probability", "a.png,nan"), "line 2: defect_probability 'nan'"),
-    "manifest: boxes no JSON": (manifest("path,boxes", "a.png,[{]"), "m.csv, line 2: its boxes can't be read"),
+    "manifest: boxes no JSON": (manifest("path,boxes", "a.png,[{]"), "m.csv, line 2: its boxes cannot be read"),
     "manifest: box without width": (
         manifest("path,boxes", 'a.png,"[{""x"": 1, ""y"": 2, ""height"": 3}]"'),
-        "m.csv, line 2: its boxes can't be read: 'width' is missing",
+        "m.csv, line 2: its boxes cannot be read: 'width' is missing",
     ),
     "manifest: no UTF-8": (
         lambda root: put(root / "m.csv", b"path\na\xe4.png\n"),
-        "m.csv, line 2: byte 0xe4 is no UTF-8",
+        "m.csv, line 2: byte 0xe4 is not valid UTF-8",
     ),
     "Label Studio: broken JSON": (
         lambda root: put(root / "e.json", '[{"annotations": [],\n "data": {]}'),
@@ -212,7 +215,7 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     ),
     "Label Studio: no list": (
         lambda root: put(root / "e.json", '["annotations", "data"]'),
-        "e.json is no list of tasks",
+        "e.json is not a list of tasks",
     ),
     "Label Studio: no image": (
         lambda root: put(root / "e.json", '[{"id": 5, "data": {"text": "x"}, "annotations": []}]'),
@@ -220,13 +223,13 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     ),
     "Label Studio: image absent": (
         without(label_studio, "images/a.png"),
-        "1 images don't exist (first: a.png, task 5)",
+        "1 images do not exist (first: a.png, task 5)",
     ),
     "Label Studio: result no list": (
         lambda root: label_studio(root, result="x"),
-        "task 5, annotation 7: its result is no",
+        "task 5, annotation 7: `result` is not a list",
     ),
-    "Label Studio: no time": (lambda root: label_studio(root, updated_at="soon"), "annotation 7: 'soon' is no time"),
+    "Label Studio: no time": (lambda root: label_studio(root, updated_at="soon"), "annotation 7: 'soon' is not a time"),
     "Label Studio: no height": (
         lambda root: label_studio(root, region("ellipselabels", x=1, y=2, radiusX=3)),
         "task 5, annotation 7, result r1: its ellipse has no radiusY",
@@ -249,7 +252,7 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     ),
     "Label Studio: brush of another image": (
         lambda root: label_studio(root, region("brushlabels", rle=BRUSH) | {"original_width": 65}),
-        "annotation 7: its brush holds 16384 values, 65×64 px have 16640",
+        "annotation 7: its brush mask has 16384 values instead of 16640 for 65×64 px",
     ),
     "Label Studio: no brush": (
         lambda root: label_studio(root, region("brushlabels", rle=[1, 2])),
@@ -260,14 +263,14 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
         lambda root: label_studio(
             root, region("rectanglelabels", x=1, y=2, width=3, height=4) | {"image_rotation": 90}
         ),
-        "result r1 was drawn on an image turned by 90 degrees",
+        "result r1 was drawn on an image rotated by 90 degrees",
     ),
     "Label Studio: good and bad": (
         lambda root: label_studio(root, {"type": "choices", "value": {"choices": ["good", "scratch"]}}),
         "task 5, annotation 7 says good, scratch at once",
     ),
     "an archive": (lambda root: put(root / "x.zip", b"PK"), "is an archive"),
-    "nothing there": (lambda root: root / "nowhere", "is no folder"),
+    "nothing there": (lambda root: root / "nowhere", "is not a folder"),
 }
 
 
@@ -286,7 +289,7 @@ def test_a_mistake_is_named_with_its_file_and_place(make: Maker, says: str, tmp_
     [
         (
             annotated(segmentation={"size": [32, 32], "counts": [0, 1024]}),
-            "image 3: a mask of 32×32 px, the image has 64",
+            "image 3: the mask has 32×32 px, but the image has 64",
         ),
         (
             lambda root: label_studio(
@@ -294,7 +297,7 @@ def test_a_mistake_is_named_with_its_file_and_place(make: Maker, says: str, tmp_
                 region("brushlabels", rle=brush.packed(np.ones((32, 32), bool)))
                 | {"original_width": 32, "original_height": 32},
             ),
-            "task 5, annotation 7: a mask of 32×32 px, the image has 64×64",
+            "task 5, annotation 7: the mask has 32×32 px, but the image has 64×64",
         ),
     ],
 )
@@ -322,7 +325,7 @@ def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
     put(tiles / "alone.jpg", b"")
     put(tiles / "lost.png", b"")
     assert _remarks(tmp_path / "tiles") == {
-        "image without a mask, taken without one": ["crack/alone.jpg"],
+        "image without a mask, ingested without one": ["crack/alone.jpg"],
         "mask without image": ["crack/lost.png"],
     }
 
@@ -330,7 +333,7 @@ def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
     put(tmp_path / "yolo" / "images" / "train" / "bare.png", picture(9, defective=False))
     assert _remarks(tmp_path / "yolo") == {
         "label file without image": ["labels/train/gone.txt"],
-        "image without a label file, taken without a label": ["images/train/bare.png"],
+        "image without a label file, ingested without a label": ["images/train/bare.png"],
     }
 
     put(voc(tmp_path / "voc") / "ANNOTATIONS" / "gone.xml", "<annotation/>")
@@ -348,7 +351,7 @@ def test_what_has_no_counterpart_is_named(tmp_path: Path) -> None:
 
     put(tmp_path / "plain" / "good" / "a.png", picture(1, defective=False))
     put(tmp_path / "plain" / "labels.csv", "a")
-    assert _remarks(tmp_path / "plain") == {"file that is no image": ["labels.csv"]}
+    assert _remarks(tmp_path / "plain") == {"file that is not an image": ["labels.csv"]}
 
 
 def _remarks(source: Path) -> dict[str, list[str]]:

@@ -281,7 +281,7 @@ def test_several_mvtec_categories_side_by_side_are_slices(tmp_path: Path) -> Non
     assert {item.slice for item in opened.deliveries} == {"bottle", "cable"}
     assert {item.part for item in opened.deliveries} == {None}  # a path states no part
     assert len(opened.deliveries) == 32
-    assert opened.remarks["image outside every category, passed over"] == ["licence.png"]
+    assert opened.remarks["image outside the categories, skipped"] == ["licence.png"]
 
 
 def test_yolo_classes_from_a_list_and_by_number(tmp_path: Path) -> None:
@@ -340,8 +340,8 @@ def test_coco_in_a_folder_with_compressed_runs_crowds_and_no_boxes(tmp_path: Pat
     assert filled[2:4, 2].all()
     assert filled.sum() == 2 + 4 * 5  # and the polygon, from 10 to 14 and from 20 to 25, as COCO counts
     assert opened.remarks == {
-        "crowd annotation, taken as an ordinary one": ["annotation 1"],
-        "image of another size than the file says: its boxes may be off": ["b.png"],
+        "crowd annotation, read as an ordinary annotation": ["annotation 1"],
+        "image size differs from the size in the file, so boxes may be misplaced": ["b.png"],
     }
 
 

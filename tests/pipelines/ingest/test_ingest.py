@@ -143,7 +143,9 @@ def test_a_manifest_s_own_part_comes_before_the_pattern_and_is_named(
     found = rows_by_path(empty_workspace)
     assert [found[f"m/{name}"]["part"] for name in ("a_7.png", "b_8.png")] == ["serial 1", "8"]
     assert not part_names.is_stated(found["m/c.png"]["part"])
-    assert "1 × part that the delivery states, and not --part-from (first: a_7.png)" in done.stdout
+    assert (
+        "1 × part stated by the delivery used instead of the one found by --part-from (first: a_7.png)" in done.stdout
+    )
     assert "1 × name in which --part-from finds no part (first: c.png)" in done.stdout
 
 

@@ -82,7 +82,7 @@ def test_a_rotated_rectangle_turns_about_its_upper_left_corner(tmp_path: Path) -
     ((x, y, width, height),) = places(source.deliveries[0])
     assert (x, y) == pytest.approx((32 - 8 * sin, 32), abs=1e-5)
     assert (width, height) == pytest.approx((16 * cos + 8 * sin, 16 * sin + 8 * cos), abs=1e-5)
-    assert source.remarks == {"rotated rectangle, taken as the upright box around it": ["task 1, annotation 70"]}
+    assert source.remarks == {"rotated rectangle, replaced by the upright box around it": ["task 1, annotation 70"]}
 
 
 def test_polygons_ellipses_and_brushes_become_one_mask(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_an_annotation_without_regions_says_good_but_without_a_choice_nothing(tm
     assert (regions.deliveries[0].label, regions.deliveries[0].boxes) == ("good", [])
     choices = read(tmp_path / "b", [task(1, said()), task(2, said(result("choices", ["good"])))])
     assert [item.label for item in choices.deliveries] == [None, "good"]
-    assert choices.remarks == {"annotation without a choice, taken without a label": ["task 1, annotation 70"]}
+    assert choices.remarks == {"annotation without a choice, ingested without a label": ["task 1, annotation 70"]}
 
 
 def test_the_ground_truth_counts_or_else_the_latest_and_the_others_are_named(tmp_path: Path) -> None:
@@ -142,13 +142,13 @@ def test_the_ground_truth_counts_or_else_the_latest_and_the_others_are_named(tmp
     assert [item.label for item in source.deliveries] == ["good", "defect", "defect", None]
     assert source.deliveries[2].labelled_by == "Label Studio user 9"
     assert source.remarks == {
-        "further annotation of the same image, passed over for the ground truth or the latest": [
+        "further annotation of the same image, skipped in favour of the ground truth or the latest": [
             "task 1, annotation 2",
             "task 2, annotation 3",
         ],
         "annotation that was skipped or cancelled": ["task 3, annotation 5"],
-        "prediction of a model, no ground truth": ["task 4"],
-        "image without an annotation, taken without a label": ["4.png"],
+        "model prediction, skipped because it is not ground truth": ["task 4"],
+        "image without an annotation, ingested without a label": ["4.png"],
     }
 
 
@@ -181,7 +181,7 @@ def test_labels_apart_from_their_shape_join_it_and_unknown_results_are_named(tmp
     assert (box.x, box.width, box.defect_type) == (16, 16, "dent")
     assert source.deliveries[0].defect_types == ("dent",)
     assert source.remarks == {
-        "choice about a single region, which is not read": ["task 1, annotation 70, result r"],
+        "choice for a single region, which is not supported": ["task 1, annotation 70, result r"],
         "result of the type textarea, which is not read": ["task 1, annotation 70, result t"],
     }
 

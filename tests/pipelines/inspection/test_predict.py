@@ -230,7 +230,7 @@ def test_a_pipe_is_refused_at_once(own_champion: Workspace, tmp_path: Path, defe
     os.mkfifo(folder / "pipe.png")
     done = defectloop("inspect", folder / "pipe.png", "--workspace", own_champion.root)
     assert done.returncode == 2
-    assert "is no file but a pipe" in json.loads(done.stdout)["error"]
-    with pytest.raises(BadData, match=r"1 of 5 files .* are no files but pipes.*pipe\.png"):
+    assert "is a pipe or a device" in json.loads(done.stdout)["error"]
+    with pytest.raises(BadData, match=r"1 of 5 files .* are pipes, devices or broken links.*pipe\.png"):
         replay_folder(own_champion, folder)
     assert defectloop("replay", folder / "pipe.png", "--workspace", own_champion.root).returncode == 2

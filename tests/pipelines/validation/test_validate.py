@@ -274,7 +274,7 @@ def test_nobody_can_stand_behind_what_can_not_be_read_or_is_nothing(workspace: W
     cut, unlabelled = quarantine.named(workspace, ["m/cut.png", "m/unlabelled.png"])
     with pytest.raises(BadInput, match="can't be read"):
         released.release(workspace, [cut], label="good", reviewer="quality lab")
-    with pytest.raises(BadInput, match="Nobody says what"):
+    with pytest.raises(BadInput, match="has no label"):
         released.release(workspace, [unlabelled], label=None, reviewer="quality lab")
     assert len(quarantine.entries(workspace)) == 2
 
