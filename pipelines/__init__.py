@@ -1,1 +1,1 @@
-"""Floor 2: steps of work, each readable alone."""
+"""Floor 2: the steps of work. Each can be read on its own."""

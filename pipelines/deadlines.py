@@ -1,7 +1,7 @@
-"""How long a call to a server may take in all, whatever the tool below does: `DEFECTLOOP_DEADLINE_S`.
+"""Deadlines for calls to servers (`DEFECTLOOP_DEADLINE_S`), including all retries of the client library.
 
-Tools have a timeout for each try, or each packet; a server that answers slowly enough, or often enough with an error, keeps
-them busy for minutes. A line can't wait that long, so a verdict gets a sixth of the time.
+Client libraries have timeouts per attempt or per packet, so a server that answers slowly or with errors can keep them busy
+for minutes. A production line cannot wait that long, so verdicts get a sixth of the deadline.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from models.errors import Unreachable
 from pipelines import settings
 
 VERDICT_SHARE = 1 / 6
-TRIES = 3  # within one deadline, where a tool tries again by itself
+TRIES = 3  # attempts within one deadline, for clients that retry
 T = TypeVar("T")
 
 
 @dataclass
 class _Budget:
-    """What several calls may take together; the time between them does not count."""
+    """Time that several calls may take together; the time between them does not count."""
 
     left_s: float
 
@@ -33,18 +33,18 @@ _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 
 def call_s() -> float:
-    """For one call, where nobody waits for a verdict."""
+    """Return the deadline of one call in seconds, if no verdict waits for it."""
     return settings.load().deadline_s
 
 
 def verdict_s() -> float:
-    """For all calls that stand between an image and its verdict."""
+    """Return the deadline in seconds for all calls that a verdict waits for."""
     return call_s() * VERDICT_SHARE
 
 
 @contextlib.contextmanager
 def together(limit_s: float) -> Iterator[None]:
-    """The calls in the block may take `limit_s` together, and none of them longer than what the others left."""
+    """Limit the total time of all calls in the block to `limit_s` seconds."""
     token = _budget.set(_Budget(limit_s))
     try:
         yield
@@ -53,9 +53,9 @@ def together(limit_s: float) -> Iterator[None]:
 
 
 def within(call: Callable[[], T], what: str, *, next_step: str) -> T:
-    """The call's result or its error. Raises Unreachable once the time is over; `what` names what was asked.
+    """Return the call's result or raise its error. Raises Unreachable after the deadline; `what` names the server.
 
-    A call that does not come back is left to a thread that ends with the process: no tool offers a way to break one off.
+    A call that does not return is left in a daemon thread, because the client libraries cannot cancel calls.
     """
     budget = _budget.get()
     limit_s = call_s() if budget is None else max(budget.left_s, 0.0)
@@ -66,7 +66,7 @@ def within(call: Callable[[], T], what: str, *, next_step: str) -> T:
     def run() -> None:
         try:
             result.append(call())
-        except BaseException as error:  # handed on below
+        except BaseException as error:  # raised below, in the calling thread
             raised.append(error)
 
     thread = threading.Thread(target=run, name=f"asks {what}", daemon=True)
@@ -85,7 +85,7 @@ def within(call: Callable[[], T], what: str, *, next_step: str) -> T:
 
 
 class Bounded:
-    """A tool's client whose every call ends in time. `errors` translates what the tool raises, or gives it back."""
+    """A client whose every call has a deadline. `errors` translates the client's exceptions, or returns them unchanged."""
 
     def __init__(self, client: Any, what: str, next_step: str, errors: Callable[[Exception], Exception]) -> None:
         self._client, self._what, self._next_step, self._errors = client, what, next_step, errors

@@ -1,4 +1,4 @@
-"""The stage `evaluate` as `dvc.yaml` calls it. Every workspace keeps its own `dvc.yaml`, so this name stays where it is."""
+"""Entry point of the stage `evaluate`. Every workspace has its own `dvc.yaml`, so this module name must not change."""
 
 from pipelines.training import evaluate, stage
 

@@ -1,4 +1,4 @@
-"""An exception that nobody caught, as one of ours: what a person reads instead of a traceback."""
+"""Turns uncaught exceptions into errors that people can read, instead of a traceback."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from collections.abc import Iterator
 
 from models.errors import DefectloopError, Unexpected, masked
 
-AGAIN = "then run the same command again: it goes on where it stopped."
+AGAIN = "then run the same command again: it continues where it stopped."
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 EXHAUSTED = {errno.EMFILE: "open files (ulimit -n)", errno.ENFILE: "open files", errno.EAGAIN: "processes (ulimit -u)"}
-# What databases say, whichever library hands it on.
+# Messages of SQLite, whichever library raises them.
 DATABASE_FULL = "database or disk is full"
 DATABASE_FORBIDDEN = ("readonly database", "unable to open database file")
 DATABASE_DAMAGED = ("file is not a database", "database disk image is malformed", "file is encrypted")
 
 
 def in_words(error: BaseException) -> DefectloopError:
-    """The error itself where it is ours; what the system or a database said, explained; else one sentence and a log file."""
+    """Return the error as a DefectloopError: our own errors unchanged, errors of the system or a database explained, and any
+    other error as Unexpected with the path of a log file."""
     if isinstance(error, DefectloopError):
         return error
-    for one in _chain(error):
-        if explained := _explained(one):
+    for cause in _chain(error):
+        if explained := _explained(cause):
             return explained
     first = (str(error).strip().splitlines() or [""])[0]
     return Unexpected(
         f"{type(error).__name__}: {first}".rstrip(": "),
-        next_step=f"This is a defect of defectloop, or of a tool below it. The traceback is in {_traceback_kept(error)}.",
+        next_step=f"This is a bug in defectloop or in a library. Please report it with {_traceback_kept(error)}.",
     )
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether a database says that its file is none, or broken."""
-    return any(words in str(one) for one in _chain(error) for words in DATABASE_DAMAGED)
+    """Return whether a database reports that its file is damaged or not a database."""
+    return any(words in str(cause) for cause in _chain(error) for words in DATABASE_DAMAGED)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it came from."""
+    """Yield the error and its causes."""
     current: BaseException | None = error
     while current is not None:
         yield current
@@ -50,45 +51,45 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _explained(error: BaseException) -> DefectloopError | None:
     if isinstance(error, MemoryError):
-        return DefectloopError("There is not enough memory.", next_step=f"Free some, {AGAIN}")
+        return DefectloopError("Out of memory.", next_step=f"Free memory, {AGAIN}")
     if isinstance(error, OSError) and error.errno is not None:
         return _of_system(error, error.errno)
     text = str(error)
     if DATABASE_FULL in text:
-        return DefectloopError(f"A database can't be written: {DATABASE_FULL}.", next_step=f"Make room, {AGAIN}")
+        return DefectloopError(f"A database cannot be written: {DATABASE_FULL}.", next_step=f"Free disk space, {AGAIN}")
     if any(words in text for words in DATABASE_FORBIDDEN):
         return DefectloopError(
-            f"A database can't be written: {_first_line(text)}.",
-            next_step=f"Check the permissions of the workspace's .defectloop/ and of its disk, {AGAIN}",
+            f"A database cannot be written: {_first_line(text)}.",
+            next_step=f"Check the permissions of .defectloop/ in the workspace and of its disk, {AGAIN}",
         )
     if any(words in text for words in DATABASE_DAMAGED):
         return DefectloopError(
             f"A database is damaged: {_first_line(text)}.",
-            next_step="Restore ledger.db or mlflow.db, below the workspace's .defectloop/, from a backup.",
+            next_step="Restore ledger.db or mlflow.db in the workspace's .defectloop/ from a backup.",
         )
     return None
 
 
 def _of_system(error: OSError, number: int) -> DefectloopError | None:
     where = error.filename or error.filename2
-    place = os.fsdecode(where) if isinstance(where, str | bytes | os.PathLike) else "What the command writes"
+    place = os.fsdecode(where) if isinstance(where, str | bytes | os.PathLike) else "The output"
     reason = os.strerror(number)
     if number in FULL:
-        return DefectloopError(f"{place} can't be written: {reason}.", next_step=f"Make room, {AGAIN}")
+        return DefectloopError(f"{place} cannot be written: {reason}.", next_step=f"Free disk space, {AGAIN}")
     if number in FORBIDDEN:
         return DefectloopError(
-            f"{place} can't be used: {reason}.",
-            next_step=f"Check its permissions and those of the disk that it lies on, {AGAIN}",
+            f"{place} cannot be accessed: {reason}.",
+            next_step=f"Check its permissions and those of its disk, {AGAIN}",
         )
     if number in EXHAUSTED:
-        return DefectloopError(f"The system gives no more {EXHAUSTED[number]}.", next_step=f"Raise that limit, {AGAIN}")
+        return DefectloopError(f"The system's limit is reached: {EXHAUSTED[number]}.", next_step=f"Raise it, {AGAIN}")
     if number == errno.EIO:
-        return DefectloopError(f"The disk fails: {place}: {reason}.", next_step="Check the disk (dmesg).")
+        return DefectloopError(f"Disk error: {place}: {reason}.", next_step="Check the disk (dmesg).")
     return None
 
 
 def short(error: BaseException) -> str:
-    """The first line of what an error says, without the full stop."""
+    """Return the first line of an error's message, without the full stop."""
     return _first_line(str(getattr(error, "orig", None) or error).strip() or type(error).__name__)
 
 
@@ -97,7 +98,8 @@ def _first_line(text: str) -> str:
 
 
 def _traceback_kept(error: BaseException) -> str:
-    """The file that holds the traceback: in the temporary directory, since the workspace's disk may be what failed."""
+    """Write the traceback to a file and return its path. It is in the temporary directory, because the workspace's disk may
+    be the cause of the error."""
     text = masked(" ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error)))
     try:
         with tempfile.NamedTemporaryFile(

@@ -1,4 +1,4 @@
-"""Make a workspace: a git + DVC repository with the default parameters and stages. Existing ones are left as they are."""
+"""Creates a workspace: a git and DVC repository with default parameters and stages. Existing files are left unchanged."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pipelines.adapters import dataset_versions, git
 from pipelines.workspace import Workspace
 
 IGNORED = (
-    "/data\n/dvc_plots/\n/artifacts/\n/quarantine/\n/.defectloop/\n.*.partial\n"  # the last: what a killed writer left
+    "/data\n/dvc_plots/\n/artifacts/\n/quarantine/\n/.defectloop/\n.*.partial\n"  # *.partial: left by killed processes
 )
 COMMITTED = ["params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc"]
 
 
 def init(directory: Path, line: str) -> Workspace:
-    """The workspace in `directory` for `line`, made as far as it does not exist yet (also after a kill).
+    """Create the workspace in `directory` for `line`, or complete one that a killed run left unfinished.
 
-    Raises BadInput for a bad name and for a directory that serves another line.
+    Returns the workspace. Raises BadInput for an invalid name, and if the directory belongs to another line.
     """
     names.require(line, "The line")
     directory.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def init(directory: Path, line: str) -> Workspace:
     present_line = place.params().line
     if present_line != line:
         raise BadInput(
-            f"{place.root} already serves line {present_line}.", next_step=f"Choose another directory for {line}."
+            f"{place.root} already belongs to line {present_line}.", next_step=f"Choose another directory for {line}."
         )
     if not (place.root / ".gitignore").exists():
         write_whole(place.root / ".gitignore", IGNORED.encode())
@@ -48,5 +48,5 @@ def init(directory: Path, line: str) -> Workspace:
 
 
 def _yaml(text: str) -> str:
-    """As YAML has it: an ordinary name as it is, any other one in quotes."""
+    """Return the text as a YAML value: ordinary names as they are, all others in quotes."""
     return text if re.fullmatch(r"[a-z][a-z0-9]*-[a-z0-9-]*", text) else json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""How common defective parts are on the line: what params.yaml says, or what reviews of random parts say."""
+"""The line's defect rate: stated in params.yaml, or estimated from reviews of random parts."""
 
 from __future__ import annotations
 
@@ -12,27 +12,25 @@ from pipelines.ledger import random_reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.workspace import Workspace
 
-FEWEST = 100  # reviewed parts: of fewer, one defective part more or less doubles or halves too much
-BLIND = ("random", "all there are")  # reasons of a campaign that say nothing about the part
+FEWEST = 100  # reviewed parts; with fewer, a single defective part changes the estimate too much
+BLIND = ("random", "all there are")  # campaign reasons that do not depend on the part's score
 
 
 @dataclass(frozen=True)
 class LineDefectRate:
-    """`rate` in (0, 1), or None: as in the data. `why` is a sentence about it without its stop."""
+    """`rate` in (0, 1), or None to use the rate in the data. `why` explains it in a sentence without a full stop."""
 
     rate: float | None
     why: str
-    interval: Interval | None = None  # 95 %, of an estimate
+    interval: Interval | None = None  # 95 % interval of an estimate
 
 
 def of_line(workspace: Workspace) -> LineDefectRate:
-    """What holds now. Reads the ledger only where params.yaml asks for an estimate."""
+    """Return the line's present defect rate. Reads the ledger only if params.yaml asks for an estimate."""
     params = workspace.params()
     asked = params.production.defect_rate
     if asked is None:
-        return LineDefectRate(
-            None, "production.defect_rate is null: defective parts are taken to be as common as in the data"
-        )
+        return LineDefectRate(None, "production.defect_rate is null: the defect rate in the data is used")
     if asked != "reviews":
         return LineDefectRate(asked, f"{percent(asked)} of the parts are defective (production.defect_rate)")
     with Ledger.open(workspace.ledger_url) as ledger:
@@ -40,32 +38,32 @@ def of_line(workspace: Workspace) -> LineDefectRate:
 
 
 def estimated(labels: list[str]) -> LineDefectRate:
-    """From the labels of parts chosen at random. Pure.
+    """Estimate the defect rate from the labels of randomly chosen parts. Pure.
 
-    The estimate is the middle of what Jeffreys' prior makes of the counts, (defective + ½) / (n + 1): none of 200 does not
-    prove that there are none.
+    The estimate is the posterior mean under Jeffreys' prior, (defective + ½) / (n + 1), which is not zero even if no
+    reviewed part is defective.
     """
     n, defective = len(labels), sum(label == Label.DEFECT for label in labels)
     if n < FEWEST:
         return LineDefectRate(
             None,
-            f"only {n} parts chosen at random are reviewed and production.defect_rate: reviews needs {FEWEST}, so defective "
-            "parts are taken to be as common as in the data",
+            f"only {n} randomly chosen parts are reviewed, but production.defect_rate: reviews needs {FEWEST}, so the "
+            "defect rate in the data is used",
         )
     rate, span = (defective + 0.5) / (n + 1), intervals.exact(defective, n)
     return LineDefectRate(
         rate,
-        f"{percent(rate)} of the parts are defective, estimated from {defective} defective ones among {n} reviewed at "
-        f"random (95 % interval {percent(span.low)} to {percent(span.high)})",
+        f"{percent(rate)} of the parts are defective, estimated from {defective} defective parts among {n} randomly "
+        f"chosen and reviewed parts (95 % interval {percent(span.low)} to {percent(span.high)})",
         span,
     )
 
 
 def outdated(workspace: Workspace) -> bool:
-    """Whether the exported file is for another rate than the line's: DVC sees neither the ledger nor, in a workspace with
-    an older `dvc.yaml`, the section `production`.
+    """Return whether the exported file was made for another defect rate than the line's present one.
 
-    A rate that the interval of the reviews still holds is not outdated, or every label would make a new version.
+    DVC cannot see this: it does not track the ledger, and an older `dvc.yaml` does not track the section `production`. A
+    rate inside the present interval of the reviews is not outdated; otherwise every label would lead to a new version.
     """
     made = workspace.artifacts / "export" / "export.json"
     if not made.exists():
@@ -80,5 +78,5 @@ def outdated(workspace: Workspace) -> bool:
 
 
 def percent(share: float) -> str:
-    """Two significant digits: 0.0051 is 0.51 %."""
+    """Format a share in percent with two significant digits: 0.0051 is 0.51 %."""
     return f"{100 * share:.2g} %"

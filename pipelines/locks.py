@@ -1,14 +1,14 @@
-"""Who may work on a line: locks on files in the workspace's state, let go by the kernel when their process dies.
+"""Locks of a line: file locks in the workspace's state directory, which the kernel releases when their process dies.
 
-| lock | held for | by |
+| lock | protects | held by |
 |---|---|---|
-| line | what changes data or stage outputs, a whole training included | ingest, validate, snapshot, train, … |
-| decision | a promotion, a refusal or a rollback: seconds | promote, rollback |
-| retraining | one retraining from its request to its end, or until it waits for labels | the retraining flow |
-| serving | as long as the deployments are served | deploy |
+| line | data and stage outputs; held for a whole training | ingest, validate, snapshot, train, … |
+| decision | the champion; held for seconds by a promotion, refusal or rollback | promote, rollback |
+| retraining | one retraining, from its request until it ends or waits for labels | the retraining flow |
+| serving | the deployments, as long as they are served | deploy |
 
-They hold among the threads and the processes of one host. Whoever holds the line's lock may take the decision lock, not the
-other way round.
+Locks work between the threads and processes of one host. The holder of the line lock may take the decision lock, but not
+the other way round.
 """
 
 from __future__ import annotations
@@ -34,47 +34,53 @@ POLL_S = 0.1
 
 
 def line_lock(workspace: Workspace, line: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
-    """Nobody else changes the line's data or stage outputs during the block."""
+    """Prevent others from changing the line's data or stage outputs during the block. Raises Busy after `wait_s`."""
     return _held(workspace, names.for_tools(line), f"Line {line} is busy", wait_s)
 
 
 def decision_lock(workspace: Workspace, line: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
-    """Nobody else decides about the line's champion during the block. A training does not hold it: a rollback can't wait."""
+    """Prevent other decisions about the line's champion during the block. Raises Busy after `wait_s`.
+
+    A training does not hold this lock, so that a rollback need not wait for it.
+    """
     return _held(
         workspace,
         f"{names.for_tools(line)}.decision",
-        f"A decision about the champion of line {line} is under way",
+        f"A decision about the champion of line {line} is in progress",
         wait_s,
     )
 
 
 def retraining_lock(workspace: Workspace, line: str) -> AbstractContextManager[None]:
-    """No other retraining of the line is at work during the block."""
+    """Prevent other retrainings of the line during the block. Raises Busy at once."""
     return _held(workspace, f"{names.for_tools(line)}.retraining", f"Line {line} is being retrained", 0.0)
 
 
 def serving_lock(workspace: Workspace, line: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
-    """Nobody else serves the line's deployments during the block, so every run of theirs that is not ours is dead."""
-    return _held(workspace, f"{names.for_tools(line)}.serving", f"Line {line} is served already", wait_s)
+    """Prevent others from serving the line's deployments during the block. Raises Busy after `wait_s`.
+
+    So any unfinished run of these deployments that is not ours belongs to a dead process.
+    """
+    return _held(workspace, f"{names.for_tools(line)}.serving", f"Line {line} is already being served", wait_s)
 
 
 @contextlib.contextmanager
 def _held(workspace: Workspace, name: str, busy: str, wait_s: float) -> Iterator[None]:
-    """Hold the lock for the block. A thread that already holds it may take it again; another one waits.
+    """Hold the lock during the block. A thread that already holds it may take it again; other threads wait.
 
-    Waits up to `wait_s`, then raises Busy with the holder's process, thread, command and since when.
+    Waits up to `wait_s` seconds, then raises Busy with the holder's process, thread, command and start time.
     """
     path = workspace.state / "locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    note = path.with_name(f"{name}.json")  # beside the lock: who holds it
-    lock = FileLock(path, is_singleton=True)  # one for each path, with a count of its own in every thread
+    note = path.with_name(f"{name}.json")  # describes the holder
+    lock = FileLock(path, is_singleton=True)  # one object per path, with a counter per thread
     again = lock.is_locked
     try:
         lock.acquire(timeout=wait_s, poll_interval=POLL_S)
     except Timeout:
         raise Busy(
             f"{busy}: {_holder(note)}.",
-            next_step="Wait for it to end, then run the same command again.",
+            next_step="Wait until it ends, then run the same command again.",
         ) from None
     try:
         if not again:
@@ -98,9 +104,9 @@ def _present_holder() -> dict[str, str | int]:
 def _holder(note: Path) -> str:
     try:
         holder = json.loads(note.read_text())
-    except (FileNotFoundError, ValueError):  # asked between the lock and the note
-        return "another process holds its lock"
+    except (FileNotFoundError, ValueError):  # the holder has not written its note yet
+        return "another process holds the lock"
     return (
         f"process {holder['pid']} ({holder['command']}), thread {holder['thread']}, "
-        f"holds its lock since {holder['since']}"
+        f"has held the lock since {holder['since']}"
     )

@@ -1,9 +1,9 @@
-"""Which part an image shows: one rule for ingest, inspect, replay and the service alike. Pure.
+"""Which part an image shows: one rule for ingest, inspect and replay. Pure.
 
-A part's id is *stated* by whoever knows the part: the station that asks for a verdict, a manifest's column, a format's own
-field, `--part`. Where none of them speaks, the line's pattern for file names may (`ingest.part_from`, or `--part-from` for
-one call). A file's name alone states nothing: every folder has its 001.png. An image whose part nobody stated is a part of
-its own, named after its bytes, so that the same picture is the same part wherever it appears, and no other picture is.
+A part's id is *stated* by a source that knows the part: the station that requests a verdict, a manifest's column, a field
+of the format, or `--part`. Otherwise, the line's pattern for file names may state it (`ingest.part_from`, or `--part-from`
+for one call). A file name alone states nothing, because every folder may have a 001.png. An image without a stated part is
+a part of its own, named after the hash of its bytes, so that the same image is the same part wherever it appears.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETTING = "ingest.part_from"
 
 @dataclass(frozen=True)
 class InName:
-    """What a pattern found in a file's name."""
+    """Part and view that a pattern found in a file name."""
 
     part: str
     view: str | None
@@ -29,15 +29,15 @@ class InName:
 
 @dataclass(frozen=True)
 class PartPattern:
-    """Where the file names of a line hold the part's id; `origin` is where the pattern stands."""
+    """A pattern for the part's id in file names; `origin` is the option or setting that it comes from."""
 
     expression: re.Pattern[str]
     origin: str
 
     def find(self, name: str) -> InName | None:
-        """The part in the file's own name, or else in its path below the folder; None where neither holds one.
+        """Return the part in the file's own name, or else in its path below the folder, or None.
 
-        The own name comes first because the folders around a file differ between a delivery and production.
+        The file's own name comes first, because folders differ between a delivery and production.
         """
         own = PurePosixPath(name.replace("\\", "/"))
         for text in (own.name, own.as_posix()):
@@ -48,16 +48,16 @@ class PartPattern:
         return None
 
     def _group(self) -> int | str:
-        """The group that is called `part`, or else the first one, or else the whole match."""
+        """Return the group named `part`, or else the first group, or else the whole match."""
         if "part" in self.expression.groupindex:
             return "part"
         return min(self.expression.groups, 1)
 
 
 def pattern(option: str | None, setting: str | None) -> PartPattern | None:
-    """The pattern that counts: that of this call, or else the line's. An empty `option` means none for this call.
+    """Return the pattern of this call, or else the line's. An empty `option` means no pattern for this call.
 
-    Raises BadInput for an `option` that is no regular expression.
+    Raises BadInput if `option` is not a regular expression.
     """
     if option == "" or (option is None and setting is None):
         return None
@@ -66,14 +66,14 @@ def pattern(option: str | None, setting: str | None) -> PartPattern | None:
     try:
         return PartPattern(re.compile(option), OPTION)
     except re.error as error:
-        raise BadInput(f"{OPTION} {option!r}: {error}.", next_step="Give a regular expression.") from error
+        raise BadInput(f"{OPTION} {option!r}: {error}.", next_step="Correct the regular expression.") from error
 
 
 def unstated(image: str) -> str:
-    """The name of a part that nobody stated, from the SHA-256 of its image."""
+    """Return the name of a part that was not stated, made from the SHA-256 of its image."""
     return f"image-{image[:16]}"
 
 
 def is_stated(part: str) -> bool:
-    """Whether somebody stated this part; its name alone tells."""
+    """Return whether this part was stated, judged by its name."""
     return _UNSTATED.fullmatch(part) is None

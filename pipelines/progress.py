@@ -1,4 +1,4 @@
-"""What long work tells people while it runs, on standard error; standard output stays free for answers."""
+"""Progress messages of long work, on standard error. Standard output is reserved for answers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def say(text: str) -> None:
-    """One line."""
+    """Print one line."""
     sys.stderr.write(f"    {text}\n")
     sys.stderr.flush()
 
 
 @functools.cache
 def say_once(text: str) -> None:
-    """One line, the first time that this process says it."""
+    """Print one line, unless this process has printed it before."""
     say(text)
 
 
 @contextlib.contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere; yields the function that sets how many are done."""
+    """Show a progress bar if standard error is a terminal. Yields a function that sets the number of finished items."""
     columns = (TextColumn("    {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:

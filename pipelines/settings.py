@@ -1,6 +1,6 @@
-"""Places, and how long to wait for them, from environment variables: `DEFECTLOOP_*`, and MLflow's own.
+"""Locations and deadlines from environment variables: `DEFECTLOOP_*` and MLflow's own.
 
-Nothing here changes a result.
+None of these settings changes a result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from models.errors import BadParams
 
 
 class Settings(BaseSettings):
-    """Unset places fall back to the workspace's own `.defectloop/` (see `pipelines.workspace`)."""
+    """Unset locations default to the workspace's `.defectloop/` (see `pipelines.workspace`)."""
 
     model_config = SettingsConfigDict(env_prefix="DEFECTLOOP_", frozen=True, extra="forbid", populate_by_name=True)
 

@@ -1,4 +1,4 @@
-"""The snapshots of a line, as git's tags tell them."""
+"""The snapshots of a line, read from git tags."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prefix(line: str) -> str:
 
 
 def snapshots(workspace: Workspace) -> list[Snapshot]:
-    """Every snapshot of the line, oldest first, as the tags tell it."""
+    """Return every snapshot of the line, oldest first."""
     line = workspace.params().line
     listing = git.run(
         workspace.root,

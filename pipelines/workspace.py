@@ -1,4 +1,4 @@
-"""Where things lie: a workspace's directory, its data, its stage outputs and its local state. Creates nothing."""
+"""The paths of a workspace: its directory, data, stage outputs and local state. Creates nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines import progress, settings
 
 @dataclass(frozen=True)
 class Workspace:
-    """A git + DVC repository with `params.yaml`. `state` may lie in another one: an automation clone shares its owner's."""
+    """A git and DVC repository with `params.yaml`. An automation clone shares the `state` directory of its owner."""
 
     root: Path
     state: Path
@@ -46,7 +46,7 @@ class Workspace:
 
 
 def at(root: Path) -> Workspace:
-    """The workspace at `root`, its places taken from the environment where set."""
+    """Return the workspace at `root`, with locations from the environment if they are set."""
     root = root.resolve()
     places = settings.load()
     state = (places.state or root / ".defectloop").resolve()
@@ -62,23 +62,23 @@ def at(root: Path) -> Workspace:
 
 
 def find(start: Path) -> Workspace:
-    """The workspace that `start` lies in: the nearest directory upwards with a `params.yaml`."""
+    """Return the workspace that contains `start`: the nearest directory upwards with a `params.yaml`. Raises NotReady."""
     for directory in (start.resolve(), *start.resolve().parents):
         if (directory / "params.yaml").exists():
             _require_whole(directory)
             return at(directory)
     raise NotReady(
-        f"{start.resolve()} lies in no workspace (no params.yaml here or above).",
-        next_step="Make one: defectloop init DIR --line NAME, or point to one with --workspace DIR.",
+        f"{start.resolve()} is not inside a workspace: neither it nor a parent directory has a params.yaml.",
+        next_step="Create one with defectloop init DIR --line NAME, or choose one with --workspace DIR.",
     )
 
 
 def _require_whole(root: Path) -> None:
-    """Without a `.git` of its own, git would work in a repository further up."""
+    """Raise NotReady if `.git` or `.dvc` is missing. Without its own `.git`, git would use a repository further up."""
     missing = [name for name in (".git", ".dvc") if not (root / name).exists()]
     if missing:
         raise NotReady(
-            f"The workspace {root} has no {' and no '.join(missing)}: its versions are kept there.",
-            next_step="Bring it back from a backup or a clone; or begin a new history with the data that is here: "
+            f"The workspace {root} has no {' and no '.join(missing)}, which holds the history of its versions.",
+            next_step="Restore it from a backup or a clone, or start a new history with the present data: "
             f"defectloop init {shlex.quote(str(root))} --line NAME",
         )

@@ -1,1 +1,1 @@
-"""Verdicts in production, and the way back from one."""
+"""Inspection in production, tracing of verdicts, and the status of a line."""

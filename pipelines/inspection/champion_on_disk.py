@@ -1,6 +1,6 @@
-"""The champion that verdicts come from: the registry's, or, where that does not answer in time, the latest on this disk.
+"""The champion that inspects: the registry's, or, if the registry does not answer in time, the latest one on this disk.
 
-A line can't wait for a registry. What was withdrawn does not come back this way: withdrawals stand in the ledger.
+Inspection must not wait for the registry. Withdrawn versions are never used, because withdrawals are in the ledger.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import now
 from pipelines.workspace import Workspace
 
-NOTE = "champion.json"  # beside a version's file: that it was champion, and when the registry last said so
+NOTE = "champion.json"  # beside a version's file: it was champion, and when the registry last confirmed that
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ class OnDisk:
 
 
 def load(workspace: Workspace, line: str) -> OnDisk:
-    """The champion's verified file. Raises NotReady where there is no champion, and Unreachable where the registry does not
-    answer and no former champion that still stands is on this disk."""
+    """Return the champion's verified file. Raises NotReady if there is no champion, and Unreachable if the registry does not
+    answer and no former champion on this disk may be used."""
     earlier = _standing(workspace, line)
     try:
         with deadlines.together(deadlines.verdict_s() if earlier else deadlines.call_s()):
@@ -64,7 +64,8 @@ def _noted(champion: ModelVersion, path: Path) -> OnDisk:
 
 
 def _standing(workspace: Workspace, line: str) -> OnDisk | None:
-    """The former champion on this disk that the ledger would name: its last decision's, or else the latest confirmed."""
+    """Return the former champion on this disk that may be used: that of the ledger's last decision, or else the one that was
+    confirmed last. None if there is none."""
     on_disk = _on_disk(workspace, line)
     if not on_disk:
         return None

@@ -1,4 +1,4 @@
-"""Inspect production images with the champion: store, judge, commit to the ledger, and only then answer."""
+"""Inspects production images with the champion. An answer is given only after the inspection is stored in the ledger."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Production:
-    """One image as it comes off the line, with what the line says about it.
+    """One production image, with what the line states about it.
 
-    `part` and `view` only where somebody states them (`pipelines.part_names`). `request_id` is the line's own: a repeated
-    one is not inspected again. Without one the request is the image itself, for the part and view that are stated: a
-    file's name is no identity, and Tuesday's images may bear Monday's names.
+    `part` and `view` are set only if they are stated (`pipelines.part_names`). `request_id` is the line's id of the request;
+    a repeated request is not inspected again. Without it, the image's hash and the stated part and view identify the
+    request. File names do not, because they may be reused for other images.
     """
 
     read: Callable[[], bytes]
@@ -61,7 +61,7 @@ class Production:
 
 @dataclass(frozen=True)
 class Arrived:
-    """An image that was read, with the names that it goes by from now on."""
+    """An image that was read, with its hash, part and request id."""
 
     item: Production
     data: bytes
@@ -72,7 +72,7 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Inspected:
-    """A committed inspection and the whole prediction behind it; None where the request had been answered before."""
+    """A stored inspection and its prediction, which is None if the request had been answered before."""
 
     record: Inspection
     prediction: Prediction | None
@@ -84,7 +84,7 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Rejected:
-    """An image that could not be judged: kept with the reason. `repeated`: it was so before."""
+    """An image that could not be inspected; it is stored with the reason. `repeated`: it had been rejected before."""
 
     record: Rejection
     repeated: bool
@@ -92,7 +92,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Conflict:
-    """A request whose id stands for another image or part already. Nothing was inspected or kept."""
+    """A request whose id was used for another image or part before. Nothing was inspected or stored."""
 
     request_id: str
     reason: str
@@ -103,18 +103,18 @@ Answer = Inspected | Rejected | Conflict
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """`verdicts` counts parts: the verdicts on those of which this replay inspected an image."""
+    """Counts of a replay. `verdicts` counts the verdicts on the parts of which an image was inspected."""
 
     inspected: int
     already_known: int
-    copies: int  # the bytes of an earlier image of this replay under another name, for no part of their own
+    copies: int  # byte-identical copies of an earlier image in this replay, without another stated part or view
     rejected: int
     verdicts: dict[str, int]
     linked_folders: tuple[str, ...] = ()  # links to folders, which are not followed
 
 
 class Inspector:
-    """A detector, a store and a ledger. `refresh` follows the champion; between two calls the model never changes."""
+    """The champion with image store and ledger. The model changes only when `refresh` is called."""
 
     def __init__(self, workspace: Workspace, *, threads: int | None = None) -> None:
         self.workspace = workspace
@@ -134,7 +134,7 @@ class Inspector:
         self.ledger.__exit__(kind, error, trace)
 
     def refresh(self) -> bool:
-        """Switch to the present champion; True when it is another one. Without an answer of the registry it stays."""
+        """Switch to the present champion. Returns whether it changed. Keeps the model if the registry does not answer."""
         champion = champion_on_disk.load(self.workspace, self.line)
         if champion.version == self.version:
             return False
@@ -142,37 +142,37 @@ class Inspector:
         return True
 
     def inspect(self, item: Production, source: str) -> Inspected:
-        """One verdict; of a repeated request, the inspection that is there.
+        """Inspect one image. A repeated request returns the stored inspection.
 
-        Raises BadInput for an image that can't be judged, which is kept as a rejection with the reason, and for a request
-        id that stands for another image or part.
+        Raises BadInput for an image that cannot be decoded, which is stored as a rejection, and for a request id that was
+        used for another image or part.
         """
         [answer] = self._answers([item], source, map)
         if isinstance(answer, Conflict):
-            raise BadInput(answer.reason, next_step="Give every request an id of its own.")
+            raise BadInput(answer.reason, next_step="Use a unique id for every request.")
         if isinstance(answer, Rejected):
             raise BadInput(f"Part {answer.record.part}: {answer.record.reason}", next_step="Take the picture again.")
         return answer
 
     def inspect_many(self, items: Sequence[Production], source: str) -> list[Answer]:
-        """An answer to each, in their order: judged on every core, committed in one transaction."""
+        """Inspect several images in parallel and store them in one transaction. Returns the answers in their order."""
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="inspect") as pool:
             return self._answers(items, source, pool.map)
 
     def _answers(self, items: Sequence[Production], source: str, run: Callable[..., Iterable[Any]]) -> list[Answer]:
         arrived: list[Arrived] = list(run(arrive, items))
-        standing = inspections.requested(self.ledger, self.line, {one.request_id for one in arrived})
+        stored = inspections.requested(self.ledger, self.line, {one.request_id for one in arrived})
         new: dict[str, Arrived] = {}
         for one in arrived:
-            if one.request_id not in standing:
+            if one.request_id not in stored:
                 new.setdefault(one.request_id, one)
         judged: list[tuple[inspections.Record, Prediction | None]]
         judged = list(run(lambda one: self._judge(one, source), new.values()))
-        standing |= inspections.add_once(self.ledger, [record for record, _ in judged])
+        stored |= inspections.add_once(self.ledger, [record for record, _ in judged])
         fresh = {id(record): prediction for record, prediction in judged}
         answers: list[Answer] = []
         for one in arrived:
-            record = standing[one.request_id]
+            record = stored[one.request_id]
             first = new.get(one.request_id) is one and id(record) in fresh
             if reason := _conflict(one, record):
                 answers.append(Conflict(one.request_id, reason))
@@ -225,7 +225,7 @@ class Inspector:
 
 
 def arrive(item: Production) -> Arrived:
-    """Read the image and settle which part it shows and which request it is."""
+    """Read the image and determine its part and request id."""
     data = item.read()
     image = hashlib.sha256(data).hexdigest()
     stated = {"part": item.part, "view": item.view}
@@ -235,7 +235,7 @@ def arrive(item: Production) -> Arrived:
 
 
 def _conflict(one: Arrived, record: inspections.Record) -> str | None:
-    """Why an answer to this request is none to the image that came with it; silence contradicts nothing."""
+    """Return why the stored record contradicts this request, or None. Missing information is no contradiction."""
     if record.image != one.image:
         return f"Request {one.request_id} was for another image ({record.image[:16]}, part {record.part})."
     if one.item.part and one.item.part != record.part:
@@ -255,7 +255,7 @@ def from_file_name(
     slice: str | None = None,
     request_id: str | None = None,
 ) -> Production:
-    """An image that comes as a file: what is stated comes first, then what the line's pattern finds in the name."""
+    """Return the production image of a file. A stated part or view takes precedence over the line's pattern."""
     names = named.find(name) if named else None
     return Production(
         read=read,
@@ -283,11 +283,11 @@ def inspect_file(
     view: str | None = None,
     part_from: str | None = None,
 ) -> dict:
-    """Inspect one file; what `defectloop inspect` prints. The picture with the heatmap goes into the folder `heatmaps`."""
+    """Inspect one file. Returns what `defectloop inspect` prints; the heatmap image is written to the folder `heatmaps`."""
     _require_names(part=part, view=view, slice=slice)
     data = read_file(path)
     named = part_names.pattern(part_from, inspector.workspace.params().ingest.part_from)
-    # Whoever types the command asks anew: what was said about this image before is no answer.
+    # A command always inspects again, so it needs a new request id.
     own = str(uuid4())
     item = from_file_name(
         lambda: data, names.shown(path.as_posix()), named, part=part, view=view, slice=slice, request_id=own
@@ -318,9 +318,9 @@ def inspect_file(
 
 
 def part_verdict(inspector: Inspector, part: str, *, unread: int = 0) -> dict:
-    """The verdict on a part from all its views; what `defectloop inspect` prints where several images show one part.
+    """Return the verdict on a part from all its views, as `defectloop inspect` prints it for several images of one part.
 
-    Of a part with `unread` further images nobody knows that it is good: it does not pass.
+    A part with `unread` unreadable images cannot pass, because these images may show a defect.
     """
     whole = part_verdicts.of(inspections.of_part(inspector.ledger, inspector.line, part))
     clear = whole.verdict != Verdict.PASS or not unread
@@ -342,15 +342,15 @@ def replay_folder(
     part_from: str | None = None,
     allow_outside: bool = False,
 ) -> ReplayReport:
-    """Inspect every image below `folder` in the order of their names. Done again, it adds nothing: an image is known by
-    its bytes, whatever its name.
+    """Inspect every image below `folder`, ordered by name. Repeating it adds nothing, because images are identified by their
+    bytes. Raises BadData and BadInput.
 
-    Files with the same bytes are one request, unless their names state different parts or views. Links that lead out of the
-    folder are refused as in a delivery (`pipelines.ingest.delivery_folder`), unless `allow_outside`.
+    Files with the same bytes are one request, unless their names state different parts or views. Links to files outside the
+    folder are refused as in a delivery (`pipelines.ingest.delivery_folder`), unless `allow_outside` is set.
     """
     _require_names(slice=slice)
     if not folder.is_dir():
-        raise BadData(f"{folder} is no folder.", next_step="defectloop replay FOLDER")
+        raise BadData(f"{folder} is not a folder.", next_step="defectloop replay FOLDER")
     named = part_names.pattern(part_from, workspace.params().ingest.part_from)
     place = delivery_folder.opened(folder, allow_outside=allow_outside)
     files = place.images()
@@ -360,8 +360,8 @@ def replay_folder(
     ]
     if named and named.origin == part_names.OPTION and all(item.part is None for item in items):
         raise BadInput(
-            f"{named.origin} {named.expression.pattern!r} finds a part in none of {len(files)} names (first: {files[0]}).",
-            next_step="Its group `part`, or its first group, is the part.",
+            f"{named.origin} {named.expression.pattern!r} matches none of the {len(files)} file names (first: {files[0]}).",
+            next_step="Correct the expression: its group `part`, or else its first group, is the part.",
         )
     report = replay(workspace, items, names.shown(place.root.as_posix()))
     return replace(
@@ -375,14 +375,14 @@ def _require_names(**stated: str | None) -> None:
 
 
 def replay(workspace: Workspace, items: Iterable[Production], source: str) -> ReplayReport:
-    """Inspect what the ledger does not know yet, a block at a time; killed half way, the committed blocks stay.
+    """Inspect images that the ledger does not contain yet, in blocks. After a kill, completed blocks are kept.
 
-    Raises BadData at the end, when the others are inspected, where request ids stand for other images already.
+    Raises BadData at the end, after all other images, if request ids were used for other images before.
     """
     counts: Counter[str] = Counter()
     parts: set[str] = set()
     conflicts: list[Conflict] = []
-    came: set[str] = set()
+    received: set[str] = set()
     with open_inspector(workspace, threads=1) as inspector:
         remaining = iter(items)
         while block := list(islice(remaining, BLOCK)):
@@ -390,8 +390,8 @@ def replay(workspace: Workspace, items: Iterable[Production], source: str) -> Re
                 if isinstance(answer, Conflict):
                     conflicts.append(answer)
                     continue
-                again = answer.record.request_id in came
-                came.add(answer.record.request_id)
+                again = answer.record.request_id in received
+                received.add(answer.record.request_id)
                 new = not answer.repeated
                 counts[
                     "copies" if again else "known" if not new else "rejected" if isinstance(answer, Rejected) else "new"
@@ -402,7 +402,7 @@ def replay(workspace: Workspace, items: Iterable[Production], source: str) -> Re
     if conflicts:
         raise BadData(
             f"{len(conflicts)} images were not inspected (first: {conflicts[0].reason})",
-            next_step="Give every request an id of its own; the others are inspected.",
+            next_step="Use a unique id for every request. All other images were inspected.",
         )
     return ReplayReport(
         counts["new"], counts["known"], counts["copies"], counts["rejected"], dict(sorted(verdicts.items()))

@@ -1,4 +1,4 @@
-"""A line at a glance: snapshot, champion, production, drift, what waits for a person."""
+"""The state of a line: snapshot, champion, production, drift, pending reviews."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Status:
     withdrawn: list[Withdrawal]
     last_request: RetrainingRequest | None
     campaigns: list[OpenCampaign]
-    undecided: int  # parts that the detector left to people
+    undecided: int  # parts with the verdict `review` that nobody has reviewed
 
 
 def status(workspace: Workspace) -> Status:
@@ -80,7 +80,7 @@ def _open_campaigns(ledger: Ledger, line: str, days: float) -> list[OpenCampaign
 
 
 def render(now: Status) -> str:
-    """For a terminal; what is missing names the command that makes it."""
+    """Format for a terminal. For everything missing, the command that creates it is named."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in now.inspected_parts.items())
     champion, check, asked = now.champion, now.last_drift_check, now.last_request
     rows = {
@@ -91,28 +91,28 @@ def render(now: Status) -> str:
         "champion": f"version {champion.version} of {now.versions}, from {champion.tags['snapshot']}"
         if champion
         else "none: defectloop train",
-        "inspected": f"parts: {counts}" if counts else "nothing: defectloop replay FOLDER",
+        "inspected": f"parts: {counts}" if counts else "none: defectloop replay FOLDER",
         "drift": f"{check.explanation} ({check.checked_at:%Y-%m-%d %H:%M} UTC)" if check else "never checked",
         "retraining": _retraining(asked, labels_wait=_asks_people(asked, now.campaigns))
         if asked
-        else "never asked for",
+        else "never requested",
         "review": _review(now),
     }
     if now.pending_promotions:
         decided = ", ".join(f"{item.kind} {item.version}" for item in now.pending_promotions)
-        rows["decision"] = f"{decided} is pending: the next promote, rollback or monitor finishes it"
+        rows["decision"] = f"{decided} is pending: the next promote, rollback or monitor completes it"
     if now.withdrawn:
         rows["withdrawn"] = "; ".join(f"version {item.version}, {champions.in_words(item)}" for item in now.withdrawn)
     return "\n".join(f"{name:<11} {text}" for name, text in rows.items())
 
 
 def _retraining(asked: RetrainingRequest, *, labels_wait: bool) -> str:
-    """Where the latest request stands, and the command that goes on where one has to."""
+    """Describe the state of the latest request, with the command that continues it if needed."""
     text = f"request {asked.id} is {asked.state}" + (f": {asked.outcome}" if asked.outcome else "")
     if asked.state == "failed":
         return f"{text} → defectloop retrain"
     goes_on = asked.state in ("open", "training") or (asked.state == "labelling" and not labels_wait)
-    return f"{text} → interrupted or at work: defectloop retrain" if goes_on else text
+    return f"{text} → running or interrupted; continue: defectloop retrain" if goes_on else text
 
 
 def _asks_people(asked: RetrainingRequest, opened: list[OpenCampaign]) -> bool:
@@ -126,5 +126,5 @@ def _review(now: Status) -> str:
         for item in now.campaigns
     ]
     if now.undecided:
-        waits.append(f"{now.undecided} parts left to a person by the detector")
-    return f"{'; '.join(waits)}: defectloop review" if waits else "nothing waits"
+        waits.append(f"{now.undecided} parts with the verdict review")
+    return f"{'; '.join(waits)}: defectloop review" if waits else "none waiting"

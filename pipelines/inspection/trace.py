@@ -1,4 +1,4 @@
-"""From a part's verdicts back to model, run, snapshot, commit, and the sources of the training images."""
+"""Traces a part's verdicts back to the model, run, snapshot, commit, and the sources of the training images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.workspace import Workspace
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model version comes from."""
+    """Origin of a model version."""
 
     version: str
     mlflow_run_id: str
@@ -26,7 +26,7 @@ class Origin:
     data_hash: str
     git_commit: str
     promotion: Promotion | None
-    training_sources: dict[str, int]  # images of the training split by source; empty where the snapshot is out of reach
+    training_sources: dict[str, int]  # training images by source; empty if the snapshot is not on this machine
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Trace:
 
 
 def trace(workspace: Workspace, part: str) -> Trace:
-    """Everything that the ledger, the registry and the snapshots say about a part, given by its id or by the name that its
-    image was delivered under. Raises BadInput for an unknown one, and for a file name that several parts have."""
+    """Collect everything that the ledger, registry and snapshots hold about a part. `part` is its id or the file name of its
+    image. Raises BadInput for an unknown part, and for a file name that belongs to several parts."""
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
         part = inspections.part_called(ledger, line, part)
@@ -54,7 +54,7 @@ def trace(workspace: Workspace, part: str) -> Trace:
 
 
 def render(traced: Trace) -> str:
-    """For a terminal: one block per inspection, newest last."""
+    """Format for a terminal: one block per inspection, newest last."""
     views = len(traced.verdict.views)
     lines = [f"Part {traced.part}" + (f"  {traced.verdict.verdict.upper()} from {views} views" if views > 1 else "")]
     for item in traced.inspections:
@@ -68,7 +68,7 @@ def render(traced: Trace) -> str:
             f"    run        {origin.mlflow_run_id}",
             f"    snapshot   {origin.snapshot}, {origin.data_hash}",
             f"    commit     {origin.git_commit}",
-            f"    learned    {_sources(origin.training_sources)}",
+            f"    training   {_sources(origin.training_sources)}",
         ]
     for review in traced.reviews:
         lines.append(f"  {_answer(review)} according to {review.reviewer}, {review.reviewed_at:%Y-%m-%d %H:%M:%S} UTC")

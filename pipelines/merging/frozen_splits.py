@@ -1,4 +1,4 @@
-"""What the snapshots of a line learned from stays learned from: the present splits held against theirs."""
+"""Checks that no part moves towards the test split: compares the present splits with those of earlier snapshots."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COLUMNS = ["image", "part", "split"]
 
 
 def earlier(workspace: Workspace) -> Earlier:
-    """Which split every snapshot on this machine had its images and parts in."""
+    """Return the splits of all images and parts in every snapshot on this machine."""
     return Earlier(_tables(workspace))
 
 
 def require(workspace: Workspace, table: pa.Table) -> None:
-    """Raise BadData when a part is farther from training than in an earlier snapshot: it had a say in making detectors."""
+    """Raise BadData if a part has moved towards the test split since an earlier snapshot, which may have trained on it."""
     wrong = list(joining.misused(table, earlier(workspace)))
     if not wrong:
         return
@@ -33,8 +33,8 @@ def require(workspace: Workspace, table: pa.Table) -> None:
     first = f"{row['source']}/{row['source_path']}, {use.split} in {tag}, now {row['split']}"
     raise BadData(
         f"{n} part{'' if n == 1 else 's'} moved towards the test split since an earlier snapshot (first: {first}). "
-        "What had a say in making a detector must not judge it.",
-        next_step=f"defectloop snapshots merge {tag} gives every part its split back",
+        "Data that was used for training must not be used for testing.",
+        next_step=f"Move every part back to its split: defectloop snapshots merge {tag}",
     )
 
 

@@ -1,1 +1,1 @@
-"""Whether production still looks like what the champion was accepted on."""
+"""Drift monitoring: compares recent production with the reference on which the champion was accepted."""

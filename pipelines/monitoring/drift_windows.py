@@ -1,7 +1,7 @@
-"""What is compared with what: one row per part, and a reference that looks as production should. Pure.
+"""The two samples of a drift check: one row per part, and a reference that matches the window's composition. Pure.
 
-The reference holds the validation parts with their truth; production has other shares of defective parts and of slices.
-Both are matched by leaving rows out, evenly over their scores, so that the same reference and window give the same choice.
+The reference holds the validation parts with their ground truth, but production has other shares of slices and of defective
+parts. Rows of the reference are left out, evenly over their scores, until the shares match; the choice is deterministic.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from models.metrics import class_mix
 from pipelines.ledger import part_verdicts
 from pipelines.ledger.tables import Inspection
 
-FEWEST = 20  # rows of a reference: fewer say too little
-NO_DESCRIPTORS = ("part", "slice", "defective")  # a reference of before has the slice alone, or none of them
+FEWEST = 20  # minimum number of reference rows
+NO_DESCRIPTORS = ("part", "slice", "defective")  # older references have only the slice, or none of these columns
 
 
 @dataclass(frozen=True)
 class WindowPart:
-    """A part of the window: what its images say about it, and the slice that the line reported."""
+    """A part of the window: its descriptors and the slice that the line reported."""
 
     slice: str | None
     descriptors: Mapping[str, float]
 
 
 def parts_of(inspections: Sequence[Inspection]) -> list[WindowPart]:
-    """One for each part, in the order in which they were first inspected: its most suspicious view describes it."""
+    """Return one row per part in the order of first inspection, described by its most suspicious view."""
     return [WindowPart(part.views[0].slice, part.views[0].descriptors) for part in part_verdicts.by_part(inspections)]
 
 
 def comparable(
     reference: Mapping[str, Sequence], reported: Sequence[str | None], rate: float | None
 ) -> dict[str, list[float]]:
-    """The reference's descriptors, for parts of the slices that the window's parts [n] report, in the window's mix, and
-    with defective parts as common as the line's `rate` says.
+    """Return the reference's descriptors, matched to the slices of the window's parts (`reported`, [n]) and to the line's
+    defect rate.
 
-    A champion of two materials was accepted on both; a day that runs one of them, or more of one, is no drift. A window
-    with a slice that the reference does not know, or reports none, is held against all of it.
+    If a champion was accepted on two materials, a day with only one of them is no drift. A window with unknown slices, or
+    without slices, is compared with the whole reference.
     """
     columns = {name: values for name, values in reference.items() if name not in NO_DESCRIPTORS}
     n = len(next(iter(columns.values())))
@@ -55,14 +55,14 @@ def comparable(
 
 
 def _at_rate(reference: Mapping[str, Sequence], rows: np.ndarray, rate: float | None) -> np.ndarray:
-    if "defective" not in reference:  # made before: nobody knows which rows are
+    if "defective" not in reference:  # a reference of an older version
         return rows
     truth, score = (np.array(reference[name])[rows] for name in ("defective", "score"))
     return rows[class_mix.chosen_for(truth, score, rate)]
 
 
 def _in_the_mix(of_slice: Mapping[str | None, np.ndarray], counts: Counter, score: np.ndarray) -> list[np.ndarray]:
-    """Fewer rows of slices that the window holds less of; all of them where too few would be left."""
+    """Choose rows of each slice in the window's proportions, or all rows if too few would be left."""
     share = min(len(rows) / counts[name] for name, rows in of_slice.items())
     wanted = {name: max(1, round(share * counts[name])) for name in of_slice}
     if sum(wanted.values()) < FEWEST:

@@ -1,4 +1,4 @@
-"""Watch production: the latest parts that the champion inspected against the reference that it was accepted on."""
+"""Drift check: compares the latest parts that the champion inspected with the reference on which it was accepted."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Columns = Mapping[str, Sequence[float]]
 
 
 def monitor(workspace: Workspace) -> DriftCheck:
-    """Check the champion's window, keep the check, and give a drift the id of the event that will announce it.
+    """Check the champion's latest window for drift and store the check. A drift gets the id of the event to be sent.
 
-    The same window is judged once: without new inspections the last check is returned. Too few parts are a check that is
-    not judged. Raises NotReady without a champion.
+    Without new inspections, the stored check of the same window is returned. With too few parts, the check has `judged`
+    False and is not stored. Raises NotReady without a champion.
     """
     params = workspace.params()
     champion = model_registry.champion(workspace, params.line)
@@ -106,14 +106,15 @@ def _judge(check: DriftCheck, current: Columns, reference: Columns, rules: Monit
 
 
 def described(current: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
-    """Median of both windows, and their distance in units of the reference's spread (median absolute deviation)."""
-    now_median, usual = float(np.median(current)), float(np.median(reference))
-    spread = 1.4826 * float(np.median(np.abs(np.asarray(reference) - usual)))
-    return {"reference": usual, "current": now_median, "shift": (now_median - usual) / max(spread, 1e-9)}
+    """Return the median of both samples, and their difference in units of the reference's spread (scaled MAD)."""
+    current_median, reference_median = float(np.median(current)), float(np.median(reference))
+    spread = 1.4826 * float(np.median(np.abs(np.asarray(reference) - reference_median)))
+    shift = (current_median - reference_median) / max(spread, 1e-9)
+    return {"reference": reference_median, "current": current_median, "shift": shift}
 
 
 def explain(check: DriftCheck) -> str:
-    """The finding in words, its strongest cause first."""
+    """Describe the result in words, with the largest shifts first."""
     share = f"{check.share_drifted:.0%} of {len(check.columns)} descriptors shifted over {check.n} parts"
     causes = [
         f"{name} {'rose' if numbers['shift'] > 0 else 'fell'} from {numbers['reference']:.3g} to {numbers['current']:.3g}"

@@ -1,1 +1,1 @@
-"""Who becomes champion, and who stays it."""
+"""Promotion: the gate, changes of the champion, rollback, and comparisons of versions."""

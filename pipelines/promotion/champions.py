@@ -1,6 +1,6 @@
-"""Carry a recorded decision out in the registry, finish one whose process was killed, and know who was champion before.
+"""Carries out recorded decisions in the registry, completes those of killed processes, and finds earlier champions.
 
-Every function that writes needs the line's decision lock.
+The caller of every function that writes holds the line's decision lock.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LONGEST_TAG = 4000
 
 
 def carry_out(workspace: Workspace, ledger: Ledger, decision: Promotion) -> bool:
-    """Move the champion alias, tag the versions, mark the decision done. What is there already stays as it is.
+    """Move the champion alias, tag the versions, and mark the decision as done. Repeating it changes nothing.
 
-    False, and the decision marked overtaken, where the champion is neither the one it was made against nor its own.
+    Returns False and marks the decision as overtaken if the champion has changed since the decision was made.
     """
     line, number = decision.line, decision.version
     if decision.kind != "refuse":
@@ -45,7 +45,7 @@ def carry_out(workspace: Workspace, ledger: Ledger, decision: Promotion) -> bool
 
 
 def finish_pending(workspace: Workspace, ledger: Ledger, line: str) -> list[Promotion]:
-    """Carry out what killed processes decided, whichever version that is about; returns those decisions, oldest first."""
+    """Carry out the decisions that killed processes left pending. Returns them, oldest first."""
     left = promotions.pending(ledger, line)
     if not left:
         return []
@@ -60,15 +60,15 @@ def finish_pending(workspace: Workspace, ledger: Ledger, line: str) -> list[Prom
 
 
 def earlier(decisions: Sequence[Promotion], champion: str) -> list[str]:
-    """The champions that stand behind the present one, the nearest first; `decisions` are the line's, oldest first.
+    """Return the champions before the present one, the most recent first. `decisions` are the line's, oldest first.
 
-    A rollback takes away what it went back from, so that the next one goes further back and not to and fro.
+    A rollback removes the version that it left, so that repeated rollbacks go further back instead of alternating.
     """
     line_of_succession: list[str] = []
     for decision in decisions:
         if decision.kind == "refuse" or decision.state != "done":
             continue
-        _continue_with(line_of_succession, decision.champion_before)  # another one where somebody set the alias by hand
+        _continue_with(line_of_succession, decision.champion_before)  # differs if the alias was set by hand
         if decision.kind == "rollback":
             line_of_succession = _back_to(line_of_succession, decision.version)
         _continue_with(line_of_succession, decision.version)
@@ -77,13 +77,13 @@ def earlier(decisions: Sequence[Promotion], champion: str) -> list[str]:
 
 
 def in_words(withdrawal: Withdrawal) -> str:
-    """When, by whom and why a version was withdrawn."""
+    """Describe when, by whom and why a version was withdrawn."""
     by = f" by {withdrawal.withdrawn_by}" if withdrawal.withdrawn_by else ""
     return f"withdrawn {withdrawal.withdrawn_at:%Y-%m-%d %H:%M} UTC{by}: {withdrawal.reason}"
 
 
 def _is_overtaken(decision: Promotion, decisions: Sequence[Promotion]) -> bool:
-    """Whether a later decision, carried out, changed the champion or was about the same version."""
+    """Return whether a later completed decision changed the champion or concerned the same version."""
     return any(
         later.id > decision.id
         and later.state == "done"

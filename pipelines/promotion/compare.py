@@ -1,4 +1,4 @@
-"""Two versions side by side on the same test parts: their numbers, and the parts on which they part company."""
+"""Compares two versions on the same test parts: their metrics, and the parts that they judge differently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.report.page import COLUMNS, cell
 from pipelines.training import kept_predictions
 from pipelines.workspace import Workspace
 
-SHOWN = 12  # parts of a kind of disagreement
+SHOWN = 12  # parts that are shown per kind of disagreement
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`evaluations` by version, in the order asked for, for parts as in the data; `expected` in the same order, for parts
-    as the line has them where somebody said so. Costs are those of params.yaml, of one part on average."""
+    """`evaluations` by version, in the given order, at the data's defect rate. `expected` has the same order and uses the
+    line's defect rate if it is known. Costs are average costs per part, from the section `cost` of params.yaml."""
 
     versions: tuple[str, str]
     evaluations: dict[str, Evaluation]
@@ -59,7 +59,7 @@ class Comparison:
 
 
 def compare(workspace: Workspace, first: str, second: str) -> Comparison:
-    """Both on the present snapshot's test parts. Raises NotReady for a version that does not exist."""
+    """Compare both versions on the test parts of the present snapshot. Raises NotReady for an unknown version."""
     params = workspace.params()
     chosen = [model_registry.version(workspace, params.line, number) for number in (first, second)]
     detectors = [Detector(model_registry.download(workspace, version)) for version in chosen]
@@ -94,7 +94,7 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
 
 
 def disagreements(first: pa.Table, second: pa.Table) -> tuple[Disagreement, ...]:
-    """Images with different verdicts, the largest differences of score first. Both tables hold the same images."""
+    """Return the images with different verdicts, largest score differences first. Both tables hold the same images."""
     other = {row["image"]: row for row in second.to_pylist()}
     differing = [
         Disagreement(
@@ -112,7 +112,7 @@ def disagreements(first: pa.Table, second: pa.Table) -> tuple[Disagreement, ...]
 
 
 def text(comparison: Comparison) -> str:
-    """For a terminal."""
+    """Format for a terminal."""
     first, second = comparison.versions
     names = ["all", *(name for name in comparison.evaluations[first].slices)]
     lines = [f"{'':<14}{'slice':<10}{'v' + first:<22}{'v' + second}"]
@@ -126,7 +126,8 @@ def text(comparison: Comparison) -> str:
     lines += [f"{title:<24}{before:<22}{after}" for title, before, after in expected_rows(comparison.expected)]
     lines += [
         f"v{second} is cheaper with probability {comparison.probability_second_cheaper:.3f}; "
-        f"other verdicts on {len(comparison.disagreements)} images: {comparison.better} better, {comparison.worse} worse",
+        f"different verdicts on {len(comparison.disagreements)} images: {comparison.better} better, "
+        f"{comparison.worse} worse",
         f"Pictures: {comparison.page}",
     ]
     return "\n".join(lines)
@@ -166,4 +167,4 @@ def _render(workspace: Workspace, comparison: Comparison, detectors: Sequence[De
 def _tile(workspace: Workspace, one: Disagreement, detectors: Sequence[Detector]) -> dict[str, object]:
     image = codec.read(workspace.data / one.file)
     heat = [codec.overlay(image, detector.predict(image).heatmap) for detector in detectors]
-    return {"said": one, "pictures": [data_uri(picture) for picture in (image, *heat)]}
+    return {"disagreement": one, "pictures": [data_uri(picture) for picture in (image, *heat)]}

@@ -14,7 +14,7 @@ from models.params import Promote
 
 @dataclass(frozen=True)
 class Decision:
-    """`reasons` are sentences; `numbers` hold each version's evaluation by version, and what compares them."""
+    """`reasons` are for people; `numbers` hold the evaluation of each version and their comparison."""
 
     promote: bool
     reasons: tuple[str, ...]
@@ -25,9 +25,9 @@ class Decision:
 class Contender:
     """A version measured on the frozen test parts.
 
-    learned_slices    those its training split held
-    on_the_line       the same with defective parts as common as the line has them; None: as common as in the data
-    robustness        by change that leaves the part as it is, the shares of verdicts `changed` and `turned`
+    learned_slices    slices in its training split
+    on_the_line       the evaluation at the line's defect rate; None: the data's defect rate is used
+    robustness        for each change of light, position or file format, the shares of `changed` and `flipped` verdicts
     """
 
     version: str
@@ -40,35 +40,35 @@ class Contender:
 def decide(
     challenger: Contender, champion: Contender | None, probability_cheaper: float | None, rules: Promote
 ) -> Decision:
-    """Absolute floors first; then, against the champion on the same parts, cheaper verdicts and no slice lost.
+    """Check the absolute limits, then compare with the champion on the same parts: lower costs, and no slice gets worse.
 
-    `probability_cheaper` is the paired bootstrap's share in which the challenger's verdicts cost less (escape, overkill
-    and review as `cost` weighs them, at the line's defect rate), None without a champion.
+    `probability_cheaper` is the share of paired bootstrap samples in which the challenger's verdicts cost less (escapes,
+    overkill and reviews weighted by `cost`, at the line's defect rate); None without a champion.
     """
     against = floors(challenger.evaluation.overall, rules)
     against += not_robust(challenger.robustness, rules)
-    praise = [_summary(challenger.evaluation.overall)]
+    in_favour = [_summary(challenger.evaluation.overall)]
     if champion is not None:
         against += lost_slices(challenger, champion, rules.max_f1_drop)
         probability = probability_cheaper if probability_cheaper is not None else 0.0
         argument = f"cheaper verdicts than version {champion.version} with probability {probability:.3f}"
         if probability < rules.min_probability_cheaper:
             against.append(f"{argument} < {rules.min_probability_cheaper:g}")
-        praise.append(argument)
+        in_favour.append(argument)
     numbers = {
         "versions": {
             contender.version: contender.evaluation.to_dict() for contender in (champion, challenger) if contender
         },
         "probability_cheaper": probability_cheaper,
     }
-    return Decision(promote=not against, reasons=tuple(against or praise), numbers=numbers)
+    return Decision(promote=not against, reasons=tuple(against or in_favour), numbers=numbers)
 
 
 def floors(measured: Metrics, rules: Promote) -> list[str]:
-    """What every champion must reach. An undefined number reaches nothing.
+    """Return which limits that every champion must meet are missed. An undefined metric misses its limit.
 
-    Without a single test part of one kind, what would need it is judged only if `min_parts` asks for that kind: then the
-    reason says what is missing, and not that a number is undefined.
+    If the test split has no defective or no good parts, the metrics that need them are skipped. `min_parts` then gives a
+    reason that names the missing parts, unless it is 0 for them.
     """
     missed = too_few(measured, rules)
     defective, good = measured.n_defective > 0, measured.n_good > 0
@@ -82,26 +82,26 @@ def floors(measured: Metrics, rules: Promote) -> list[str]:
 
 
 def too_few(measured: Metrics, rules: Promote) -> list[str]:
-    """Kinds of test parts of which there are too few to say anything about a version."""
+    """Return reasons for kinds of test parts, defective or good, of which there are too few for a decision."""
     needed = rules.min_parts
     kinds = (
-        ("defective", measured.n_defective, needed.defective, "what escapes"),
-        ("good", measured.n_good, needed.good, "what is failed wrongly"),
+        ("defective", measured.n_defective, needed.defective, "escape rate"),
+        ("good", measured.n_good, needed.good, "overkill rate"),
     )
     reasons = []
     for kind, n, least, unknown in kinds:
         if n == 0 and least:
             reasons.append(
-                f"the test split holds no {kind} part, so nobody knows {unknown}: {least} are needed; "
-                f"promote.min_parts with {kind}: 0 promotes without knowing it"
+                f"the test split has no {kind} parts, so the {unknown} is unknown: {least} are needed "
+                f"(set promote.min_parts.{kind} to 0 to promote without knowing it)"
             )
         elif n < least:
             reasons.append(f"only {n} {kind} test parts, {least} are needed (promote.min_parts)")
-    return reasons if measured.n else reasons or ["the test split holds no part"]
+    return reasons if measured.n else reasons or ["the test split is empty"]
 
 
 def not_robust(robustness: Mapping[str, Mapping[str, float]], rules: Promote) -> list[str]:
-    """Changes of light, place or file that change more verdicts than allowed."""
+    """Return the changes of light, position or file format that change more verdicts than allowed."""
     limits = (("changed", "change", rules.max_changed_verdicts), ("flipped", "flip", rules.max_flipped_verdicts))
     return [
         f"{shares[kind]:.1%} of the verdicts {says} when images are {change}, more than {limit:.1%}"
@@ -112,9 +112,9 @@ def not_robust(robustness: Mapping[str, Mapping[str, float]], rules: Promote) ->
 
 
 def lost_slices(challenger: Contender, champion: Contender, max_f1_drop: float) -> list[str]:
-    """Slices the champion was trained on in which the challenger's F1 falls by more than `max_f1_drop`.
+    """Return the slices of the champion's training data in which the challenger's F1 is lower by more than `max_f1_drop`.
 
-    At the line's defect rate where there is one: F1 in the dataset's mix favours thresholds that are wrong on the line.
+    F1 is taken at the line's defect rate if it is known, because F1 at the dataset's rate favours wrong thresholds.
     """
     old, new = (one.on_the_line or one.evaluation for one in (champion, challenger))
     lost = []
@@ -137,5 +137,7 @@ def _summary(measured: Metrics) -> str:
         )
         if not math.isnan(value)
     ]
-    missing = [] if measured.n_defective and measured.n_good else ["one kind of part is absent, so the rest is unknown"]
+    missing = []
+    if not (measured.n_defective and measured.n_good):
+        missing.append("other metrics are unknown, because the test split has no defective or no good parts")
     return f"{', '.join(numbers)} on {measured.n} test parts" + "".join(f"; {text}" for text in missing)

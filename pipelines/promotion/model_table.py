@@ -1,4 +1,4 @@
-"""Versions side by side: the rows behind the demo's table and Prefect's artifact. Pure."""
+"""Rows of the table that compares versions, for the demo and for Prefect's artifact. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN = (("f1", "F1"), ("auroc", "AUROC"), ("escape_rate", "escapes"), ("overkil
 
 
 def model_rows(numbers: dict[str, Any]) -> list[dict[str, str]]:
-    """One row per version and slice, each number with its 95 % interval; `numbers` are a decision's."""
+    """Return one row per version and slice, each metric with its 95 % interval. `numbers` come from a decision."""
     rows = []
     for version, values in numbers.get("versions", {}).items():
         for name, metrics in Evaluation.from_dict(values).slices.items():
@@ -30,5 +30,5 @@ def with_interval(metrics: Metrics, name: str) -> str:
 
 
 def _short(value: float, digits: int) -> str:
-    """Four columns shall fit a terminal: .820 rather than 0.820."""
+    """Format .820 instead of 0.820, so that four columns fit a terminal."""
     return f"{value:.{digits}f}".removeprefix("0")

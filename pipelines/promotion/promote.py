@@ -1,8 +1,9 @@
-"""Put a version through the gate and change the champion, or record why not. Also the way back.
+"""Runs a version through the gate and changes the champion, or records why not. Also rollback.
 
-The decision is in the ledger before the registry changes and marked done after it; whoever comes next finishes what a
-killed process left (`pipelines.promotion.champions`). Decisions of a line come one after the other; a champion that moved
-meanwhile stops the change. What was rolled back stays withdrawn until a person lifts that.
+A decision is recorded in the ledger before the registry changes, and marked as done afterwards. A decision that a killed
+process left pending is completed by the next command (`pipelines.promotion.champions`). Decisions of a line are serialised,
+and the change is refused if the champion has moved meanwhile. A version that was rolled back stays withdrawn until a person
+lifts the withdrawal.
 """
 
 from __future__ import annotations
@@ -29,26 +30,29 @@ from pipelines.promotion.gate import Contender, Decision
 from pipelines.training import kept_predictions
 from pipelines.workspace import Workspace
 
-LOCK_WAIT_S = 600.0  # for another decision; a training holds another lock
+LOCK_WAIT_S = 600.0  # wait for another decision; trainings hold a different lock
 
 
 @dataclass(frozen=True)
 class Lift:
-    """A person stands behind a withdrawn version's return to the gate."""
+    """A person's decision to let a withdrawn version through the gate again."""
 
     reviewer: str
     reason: str
 
 
 def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> Decision:
-    """The gate's decision about a version, carried out. Asked again about the same rivals, it gives the same answer.
+    """Run a version through the gate and carry out the decision. Repeated for the same versions, it gives the same decision.
 
-    A withdrawn version is refused without being measured; with `lift` it goes through the gate like any other.
+    A withdrawn version is refused without being measured; with `lift` it goes through the gate like any other. Raises
+    Refused if the champion changed meanwhile.
     """
     params = workspace.params()
     line = params.line
     for version in _to_measure(workspace, params, number, lifted=lift is not None):
-        kept_predictions.predictions(workspace, version)  # the long part, before the lock: a rollback can't wait for it
+        kept_predictions.predictions(
+            workspace, version
+        )  # slow, so done before the lock: a rollback must not wait for it
     with decision_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
         champions.finish_pending(workspace, ledger, line)
         version = model_registry.version(workspace, line, number)
@@ -80,7 +84,7 @@ def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> D
             raise Refused(
                 f"The champion of line {line} moved from {before} to {model_registry.alias(workspace, line, CHAMPION)} "
                 f"while version {number} was judged.",
-                next_step=f"Judge it against the new one: defectloop promote {number}",
+                next_step=f"Compare it with the new champion: defectloop promote {number}",
             )
     return decision
 
@@ -88,13 +92,16 @@ def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> D
 def rollback(
     workspace: Workspace, to: str | None = None, *, reason: str | None = None, reviewer: str | None = None
 ) -> Decision:
-    """Make an earlier version champion again and withdraw the present one: `to`, or the nearest champion before it that
-    is not withdrawn. Raises NotReady without one."""
+    """Make an earlier version champion again and withdraw the present one.
+
+    The version is `to`, or the most recent earlier champion that is not withdrawn. Raises NotReady if there is none, and
+    Refused if `to` is withdrawn.
+    """
     line = workspace.params().line
     with decision_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
         finished = champions.finish_pending(workspace, ledger, line)
         if finished and finished[-1].kind == "rollback" and to in (None, finished[-1].version):
-            return Decision(True, tuple(finished[-1].reasons), {})  # the same command again, after a kill
+            return Decision(True, tuple(finished[-1].reasons), {})  # this repeats a command that was killed
         champion = model_registry.champion(workspace, line)
         if champion is None:
             raise NotReady(f"Line {line} has no champion.", next_step="Train one: defectloop train")
@@ -136,7 +143,7 @@ def rollback(
 
 
 def finish_interrupted(workspace: Workspace) -> list[Promotion]:
-    """Finish what a killed promotion or rollback left, for those who only pass by; nothing while somebody is at it."""
+    """Complete promotions and rollbacks of killed processes. Does nothing while another decision is in progress."""
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
         if not promotions.pending(ledger, line):
@@ -144,12 +151,12 @@ def finish_interrupted(workspace: Workspace) -> list[Promotion]:
         try:
             with decision_lock(workspace, line):
                 return champions.finish_pending(workspace, ledger, line)
-        except Busy:  # it is being carried out, or waits for the next to pass by
+        except Busy:  # another process is carrying it out, or the next call will
             return []
 
 
 def _to_measure(workspace: Workspace, params: Params, number: str, *, lifted: bool) -> list[ModelVersion]:
-    """The versions that a decision about this one compares, as things stand; none where no measurement is needed."""
+    """Return the versions that the decision has to measure, or none if no measurement is needed."""
     line = params.line
     version = model_registry.version(workspace, line, number)
     champion = model_registry.champion(workspace, line)
@@ -177,7 +184,7 @@ def _decide(
 def _measured(
     workspace: Workspace, params: Params, version: ModelVersion, rate: float | None
 ) -> tuple[Contender, PartCosts]:
-    """The version on the present test parts, and what its verdict on each part costs."""
+    """Measure the version on the present test parts. Returns the contender and the cost of its verdict on each part."""
     answers = kept_predictions.predictions(workspace, version)
     point = Detector(model_registry.download(workspace, version)).metadata.operating_point
     contender = Contender(
@@ -191,7 +198,7 @@ def _measured(
 
 
 def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
-    """As the version was registered; older ones have the tag `steadiness`, in which flipped verdicts are `turned`."""
+    """Return the robustness that was registered. Older versions have the tag `steadiness` with `turned` for flipped."""
     if "robustness" in version.tags:
         return json.loads(version.tags["robustness"])
     older = json.loads(version.tags.get("steadiness", "{}"))
@@ -199,32 +206,33 @@ def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
 
 
 def _still_holds(decision: Promotion, champion: str | None, judged_under: str) -> bool:
-    """A decision stands as long as the champion is the one it left behind, and a refusal only as long as rules, test
-    parts and withdrawals are the same."""
+    """Return whether an earlier decision is still valid. A promotion is valid while its version is the champion; a refusal,
+    while the champion, the rules, the test parts and the withdrawals are the same."""
     if decision.kind == "refuse":
         return champion == decision.champion_before and decision.numbers.get("judged_under") == judged_under
     return champion == decision.version
 
 
 def _judged_under(workspace: Workspace, params: Params, rate: float | None) -> str:
-    """A rate counts with two digits: an estimate that hardly moves reopens nothing."""
+    """Return a hash of everything that a decision depends on. The defect rate is rounded to two digits, so that a small
+    change of an estimate does not reopen a decision."""
     rules = params.model_dump_json(include={"promote", "cost", "evaluate"})
     text = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _learned_from(version: ModelVersion) -> dict[str, str]:
-    """So that the ledger alone knows what data stands behind a champion: the registry takes seconds to load."""
+    """Return the version's data, to be stored with the decision: reading it from the registry takes seconds."""
     return {name: version.tags[name] for name in ("data_hash", "snapshot")}
 
 
 def _refusal(withdrawal: Withdrawal, number: str) -> Decision:
-    file_of = f"it is the file of version {withdrawal.version}, " if withdrawal.version != number else ""
+    file_of = f"it has the same file as version {withdrawal.version}, " if withdrawal.version != number else ""
     return Decision(False, (f"{file_of}{champions.in_words(withdrawal)}. {_how_to_lift(number)}",), {"versions": {}})
 
 
 def _how_to_lift(number: str) -> str:
-    return f'To lift that: defectloop promote {number} --lift-withdrawal --reviewer "…" --reason "…"'
+    return f'Lift the withdrawal: defectloop promote {number} --lift-withdrawal --reviewer "…" --reason "…"'
 
 
 def _lift(workspace: Workspace, ledger: Ledger, version: ModelVersion, lift: Lift) -> None:
@@ -235,12 +243,12 @@ def _lift(workspace: Workspace, ledger: Ledger, version: ModelVersion, lift: Lif
 
 
 def _not_withdrawn(workspace: Workspace, ledger: Ledger, line: str, champion: str) -> str:
-    """The nearest champion before the present one that may come back."""
+    """Return the most recent earlier champion that is not withdrawn."""
     for number in champions.earlier(promotions.all_of(ledger, line), champion):
         version = model_registry.version(workspace, line, number)
         if withdrawals.of(ledger, line, number, version.tags[ARTEFACT]) is None:
             return number
     raise NotReady(
-        f"There was no champion before version {champion} that is not withdrawn.",
-        next_step="Name a version: defectloop rollback --to VERSION",
+        f"No earlier champion than version {champion} exists that is not withdrawn.",
+        next_step="Choose a version: defectloop rollback --to VERSION",
     )

@@ -1,1 +1,1 @@
-"""When to retrain, and where the automation works."""
+"""Retraining requests, and the clone of the workspace in which automation works."""

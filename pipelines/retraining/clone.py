@@ -1,7 +1,7 @@
-"""Automation's own clone of a workspace: it shares cache and state, and never touches a person's checkout.
+"""Automation's own clone of a workspace. It shares cache and state, and never changes a person's checkout.
 
-People and automation both add data. Neither is lost: when both did, the clone joins what people committed with the
-rows that only automation has (`pipelines.merging.merge`), and no part moves towards the test split.
+People and automation both add data. If both did, the clone joins the rows that people committed with the rows that only
+automation has (`pipelines.merging.merge`). Nothing is lost, and no part moves towards the test split.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pipelines.workspace import Workspace
 
 
 def branch(line: str) -> str:
-    """Where automation publishes its commits in the owner's repository."""
+    """Return the branch on which automation publishes its commits in the owner's repository."""
     return f"defectloop/{names.for_tools(line)}"
 
 
 def take_clone(workspace: Workspace) -> Workspace:
-    """The clone with its data, holding everything that people committed and everything that automation learned.
+    """Return the clone with its data: everything that people committed and everything that automation added.
 
-    Made when absent; a clone that a killed retraining left is taken up where it was.
+    It is created if needed. A clone that a killed retraining left is continued.
     """
     line = workspace.params().line
     root = workspace.state / "automation" / names.for_tools(line)
@@ -37,10 +37,10 @@ def take_clone(workspace: Workspace) -> Workspace:
     clone = replace(workspaces.at(root), **_shared_places(workspace))
     if git.current_branch(root) != branch(line):
         git.run(root, "checkout", "--quiet", "-B", branch(line))
-    if git.unfinished(root) == "merge":  # killed while joining: start that over
+    if git.unfinished(root) == "merge":  # killed while joining: start the join again
         git.run(root, "reset", "--quiet", "--hard", "HEAD")
         clone.annotations.unlink(missing_ok=True)
-    git.run(root, "remote", "set-url", "origin", str(workspace.root))  # should the workspace have been moved
+    git.run(root, "remote", "set-url", "origin", str(workspace.root))  # the workspace may have been moved
     dataset_versions.share_cache(root, workspace.root / ".dvc" / "cache", workspace.remote_url)
     git.run(root, "fetch", "--quiet", "--tags", "origin")
     if not clone.annotations.exists() or dataset_versions.checkout_unfinished(root):
@@ -55,7 +55,7 @@ def take_clone(workspace: Workspace) -> Workspace:
 
 
 def publish(workspace: Workspace, clone: Workspace) -> str:
-    """Push the clone's commits and tags to the owner's repository; returns the branch they are on there."""
+    """Push the clone's commits and tags to the owner's repository. Returns the branch there."""
     name = branch(workspace.params().line)
     git.run(clone.root, "push", "--quiet", "origin", f"HEAD:refs/heads/{name}", "--tags")
     return name
@@ -72,8 +72,8 @@ def _shared_places(workspace: Workspace) -> dict:
 
 
 def _join(clone: Workspace, theirs: str, line: str) -> None:
-    """One commit with both histories: their tree, and the data of both."""
-    dataset_versions.add_data(clone.root)  # also what a killed retraining took in and did not commit
+    """Create a merge commit with the people's files and the data of both sides."""
+    dataset_versions.add_data(clone.root)  # includes data that a killed retraining did not commit
     git.run(clone.root, "checkout", "--quiet", "HEAD", "--", "data.dvc")
     git.merge(clone.root, "--strategy", "ours", "--no-commit", theirs)
     git.run(clone.root, "checkout", "--quiet", theirs, "--", ".")

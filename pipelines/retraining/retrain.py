@@ -1,4 +1,4 @@
-"""When to retrain: every request is kept, one is worked on at a time, and a storm of events can't pile up."""
+"""Decides when to retrain. Every request is recorded, one runs at a time, and bursts of events do not queue up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.ledger.tables import RetrainingRequest, now
 
 class Reason(Enum):
     DRIFT = "drift"
-    LABELS = "labels"  # a campaign is complete: go on with the request that asked for it
+    LABELS = "labels"  # a campaign has ended: continue the request that opened it
     PERSON = "person"
 
 
@@ -29,10 +29,10 @@ def request(
     event_id: str | None,
     flow_run_id: str | None,
 ) -> RetrainingRequest:
-    """The request that this trigger leads to: an earlier one that is still open, a new one, or one that is declined.
+    """Return the request for this trigger: an earlier one that is still open, a new one, or a declined one.
 
-    The same event always gives the same request. Cool-down and daily budget bind events, not people. A new request takes
-    over the campaign of one that failed: its labels are there, or on their way.
+    The same event always leads to the same request. Cool-down and daily limit apply to events, not to people. A new request
+    takes over the campaign of a failed one, so that its labels are used.
     """
     usable = campaigns.usable(ledger, line)
 
@@ -58,7 +58,7 @@ def request(
 def choose(
     earlier: Sequence[RetrainingRequest], rules: Retrain, *, reason: Reason, event_id: str | None, at: datetime
 ) -> RetrainingRequest | str:
-    """An existing request, or why a new one is declined ("" when it is not). Pure."""
+    """Return an existing request, or the reason why a new one is declined ("" if it is accepted). Pure."""
     same = [item for item in earlier if event_id is not None and item.event_id == event_id]
     if same:
         return same[-1]
@@ -76,12 +76,12 @@ def choose(
             return f"cool-down until {again:%Y-%m-%d %H:%M} UTC (retrain.cooldown_minutes)"
     today = [item for item in worked if item.opened_at > at - timedelta(days=1)]
     if len(today) >= rules.max_per_day:
-        return f"{len(today)} retrainings within a day already (retrain.max_per_day)"
+        return f"{len(today)} retrainings in the last 24 hours (retrain.max_per_day)"
     return ""
 
 
 def campaign_left_by(earlier: Sequence[RetrainingRequest], usable: Collection[int]) -> int | None:
-    """The campaign of the latest request that was worked on, where that one failed before it learned from it. Pure."""
+    """Return the campaign of the latest request that ran, if that request failed and its campaign is usable. Pure."""
     worked = [item for item in earlier if item.state != "declined"]
     left = worked[-1].campaign_id if worked and worked[-1].state == "failed" else None
     return left if left in usable else None

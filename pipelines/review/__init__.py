@@ -1,1 +1,1 @@
-"""Ground truth from people."""
+"""Reviews: campaigns that ask people for labels, and their answers."""

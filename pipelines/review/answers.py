@@ -1,4 +1,4 @@
-"""Keep what people say about parts. The review page, the command line and any integration do it through this module."""
+"""Records people's answers about parts. All user interfaces and integrations use this module."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, Inspection, Review, now
 from pipelines.review import part_images
 
-LIST = "defectloop review lists what waits."
+LIST = "List the waiting parts: defectloop review"
 
 
 @dataclass(frozen=True)
 class CampaignProgress:
-    """Where the campaign stands that asked about the part; None where none did. `ended` says that this answer ended it."""
+    """Progress of the campaign that asks about the part; None if there is none. `ended`: this answer ended the campaign."""
 
     campaign_id: int | None
     answered: int
@@ -36,41 +36,43 @@ def record(
     views: Collection[str] | None = None,
     comment: str | None = None,
 ) -> CampaignProgress:
-    """Keep what `reviewer` says a part is. Belongs to the open campaign that asks about it, if there is one.
+    """Record a label by `reviewer`. It counts for the open campaign that asks about the part, if there is one.
 
-    Raises BadInput for an unknown label, an empty reviewer, a part that was never inspected, and a defective part with
-    several images where `views` does not say which of them show the defect.
+    Raises BadInput for an unknown label, an empty reviewer, a part that was never inspected, and for a defective part with
+    several images if `views` does not name the images that show the defect.
     """
     if label not in set(Label):
-        raise BadInput(f"There is no label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
+        raise BadInput(f"Unknown label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
     inspected = _inspected(ledger, line, part)
     images = part_images.labelled(inspected, part, label, views)
     return _keep(ledger, inspected, reviews.LABEL, reviewer, label=label, images=images, comment=comment)
 
 
 def cant_say(ledger: Ledger, line: str, part: str, reviewer: str, why: str) -> CampaignProgress:
-    """Keep that `reviewer` can't tell what the part is. It counts as answered and brings no label."""
+    """Record that `reviewer` cannot judge the part. It counts as answered, without a label. Raises BadInput."""
     if not why.strip():
-        raise BadInput(f"Why can nobody say what part {part} is?", next_step='Add --comment "…".')
+        raise BadInput(f"--cant-say for part {part} needs a comment with the reason.", next_step='Add --comment "…".')
     return _keep(ledger, _inspected(ledger, line, part), reviews.CANT_SAY, reviewer, comment=why.strip())
 
 
 def skip(ledger: Ledger, line: str, part: str, reviewer: str, comment: str | None = None) -> CampaignProgress:
-    """Move the part to the end of the list."""
+    """Move the part to the end of the list. Raises BadInput if it is already answered."""
     inspected = _inspected(ledger, line, part)
     if any(review.answer != reviews.SKIP for review in reviews.of_part(ledger, line, inspected[-1].part)):
-        raise BadInput(f"Part {part} is answered already: there is nothing to skip.", next_step=LIST)
+        raise BadInput(f"Part {part} is already answered and cannot be skipped.", next_step=LIST)
     return _keep(ledger, inspected, reviews.SKIP, reviewer, comment=comment)
 
 
 def close_campaign(ledger: Ledger, line: str, campaign_id: int, reviewer: str, why: str) -> Campaign:
-    """End a campaign before every part is answered; what was answered is used. Raises BadInput where none is open."""
+    """End a campaign before every part is answered; its answers are used. Raises BadInput if it is not open."""
     opened = [item.id for item in campaigns.open_ones(ledger, line)]
     if campaign_id not in opened:
-        open_ones = f"Open campaigns: {', '.join(map(str, opened))}." if opened else "None is open."
+        open_ones = f"Open campaigns: {', '.join(map(str, opened))}." if opened else "No campaign is open."
         raise BadInput(f"Line {line} has no open campaign {campaign_id}.", next_step=open_ones)
     if not why.strip():
-        raise BadInput(f"Why is campaign {campaign_id} closed?", next_step='Add --comment "…".')
+        raise BadInput(
+            f"Closing campaign {campaign_id} needs a comment with the reason.", next_step='Add --comment "…".'
+        )
     name = _named(reviewer, f"The end of campaign {campaign_id}")
     return campaigns.close(ledger, campaign_id, by=name, because=f"{why.strip()} (closed by {name})")
 
@@ -108,11 +110,11 @@ def _keep(
 
 
 def _inspected(ledger: Ledger, line: str, part: str) -> list[Inspection]:
-    """Of the part with this id, or of the one whose image came under this file name."""
+    """Return the inspections of the part with this id, or of the part whose image has this file name."""
     return inspections.of_part(ledger, line, inspections.part_called(ledger, line, part))
 
 
 def _named(reviewer: str, what: str) -> str:
     if not reviewer.strip():
-        raise BadInput(f"{what} has no reviewer.", next_step="Say who stands behind it: --reviewer.")
+        raise BadInput(f"{what} has no reviewer.", next_step='Add --reviewer "…".')
     return reviewer.strip()

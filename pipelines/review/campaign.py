@@ -1,4 +1,4 @@
-"""Ask people for ground truth where it teaches most, and for no longer than the line allows."""
+"""Review campaigns: choose the parts whose labels are most informative, and end campaigns after a time limit."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from pipelines.ledger.tables import Campaign, Inspection, now
 from pipelines.workspace import Workspace
 
 SOUGHT = "uncertain and unlike the others"
-RANDOM_SHARE = 0.5  # chosen blindly, so that the labels also say how common defects are
-LOOK_BACK = 5000  # latest inspections that a campaign chooses from
+RANDOM_SHARE = 0.5  # share of randomly chosen parts, from which the line's defect rate is estimated
+LOOK_BACK = 5000  # number of latest inspections that a campaign chooses from
 
 
 def open_campaign(workspace: Workspace, ledger: Ledger, budget: int, request_id: int | None = None) -> Campaign:
-    """Choose up to `budget` parts of recent production that the dataset does not hold and no campaign has an answer for.
+    """Open a campaign about up to `budget` parts of recent production that are neither in the dataset nor answered before.
 
-    Raises NotReady when there is none.
+    Raises NotReady if there are none.
     """
     line = workspace.params().line
     candidates = candidates_of(workspace, ledger)
     judged = {review.part for review, _ in reviews.latest(ledger, line)}
     if judged.issuperset(item.part for item in candidates):
         asked = campaigns.of_request(ledger, request_id) if request_id is not None else None
-        if asked is not None:  # by another run of the same request, which asks about all of them
+        if asked is not None:  # another run of the same request has opened a campaign about all of them
             return asked
         raise NotReady(
-            f"Line {line} has no inspected part that is neither in the dataset nor answered for.",
-            next_step="Inspect production: defectloop replay FOLDER",
+            f"All inspected parts of line {line} are already in the dataset or reviewed.",
+            next_step="Inspect more production: defectloop replay FOLDER",
         )
     return campaigns.add(ledger, line, choose(candidates, budget, judged=judged), request_id)
 
 
 def candidates_of(workspace: Workspace, ledger: Ledger) -> list[Inspection]:
-    """One inspection of every part that may be asked about: the most suspicious of its images stands for the part.
+    """Return one inspection of every part that a campaign may ask about: that of its most suspicious image.
 
-    What the dataset holds is known by part and by image: the same photograph may have come under another name.
+    Parts in the dataset are excluded by part and by image, because the same image may have another name there.
     """
     line = workspace.params().line
     table = annotation_table.load(workspace.annotations)
@@ -58,9 +58,9 @@ def candidates_of(workspace: Workspace, ledger: Ledger) -> list[Inspection]:
 
 
 def end_expired(ledger: Ledger, line: str, rules: Retrain) -> list[Campaign]:
-    """End the campaigns that waited for longer than `retrain.campaign_days`; what was answered is used.
+    """End campaigns that have been open for longer than `retrain.campaign_days`; their answers are used.
 
-    Called wherever campaigns are looked at: no process has to run for it.
+    Called whenever campaigns are read, so no background process is needed.
     """
     oldest = now() - timedelta(days=rules.campaign_days)
     because = f"it expired after {rules.campaign_days:g} days"
@@ -71,13 +71,13 @@ def end_expired(ledger: Ledger, line: str, rules: Retrain) -> list[Campaign]:
 def choose(
     candidates: Sequence[Inspection], budget: int, seed: int = 0, *, judged: Collection[str] = ()
 ) -> list[tuple[Inspection, str]]:
-    """Half at random, half where the model knows least; never more than `budget`. One candidate is one part. Pure.
+    """Choose at most `budget` candidates, one per part: half at random, half where the model is least certain. Pure.
 
-    `judged` names parts that people answered for without being asked. The random half may hold them, already answered:
-    people judge what looks doubtful, and a random share without those parts would say that defects are rarer than they are.
+    `judged` holds parts that people have labelled without a campaign. The random half may contain them, because people label
+    doubtful parts, and leaving them out would bias the estimated defect rate.
 
-    What it knows least: scores near one half, spread over the embedding's projection by farthest-point selection (Sener
-    and Savarese, Active Learning for CNNs: A Core-Set Approach, 2018), so that near-copies of one part are not all asked.
+    Least certain are scores near one half. They are spread over the projected embeddings by farthest-point selection (Sener
+    and Savarese, Active Learning for CNNs: A Core-Set Approach, 2018), so that similar parts are not all chosen.
     """
     if len(candidates) <= budget:
         return [(item, "all there are") for item in candidates]
@@ -104,7 +104,7 @@ def _standardised(rows: list[list[float]]) -> np.ndarray:
 
 
 def _farthest(position: np.ndarray, weight: np.ndarray, n: int) -> list[int]:
-    """Greedy: each next one has the largest weight × distance to those already picked."""
+    """Choose greedily: each next candidate has the largest product of weight and distance to those already chosen."""
     picked = [int(weight.argmax())]
     distance = np.linalg.norm(position - position[picked[0]], axis=1)
     while len(picked) < n:

@@ -1,4 +1,4 @@
-"""The images of one part, and what each of them shows according to a person. Pure."""
+"""The images of one part, and the label of each image after a review. Pure."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ ALL = "all"
 
 
 def of_inspections(inspected: Sequence[Inspection]) -> dict[str, Inspection]:
-    """The images that a part is judged by, by SHA-256: the latest of every view, and all that state no view."""
+    """Return the images of a part by SHA-256: the latest image of every view, and all images without a view."""
     latest = {part_verdicts.view_of(item): item for item in inspected}
     return {item.image: item for item in latest.values()}
 
 
 def labelled(inspected: Sequence[Inspection], part: str, label: str, views: Collection[str] | None) -> dict[str, str]:
-    """What every image shows, by SHA-256: a good part has good images alone, a defective one says which show the defect.
+    """Return the label of every image by SHA-256. All images of a good part are good. For a defective part, `views` names
+    the images that show the defect.
 
-    `views` names those: by the view, by the beginning of the SHA-256, or `all`. Raises BadInput where they are needed and
-    not given, or name no image or several.
+    `views` are view names, beginnings of the SHA-256, or `all`. Raises BadInput if they are needed and missing, or do not
+    name exactly one image each.
     """
     images = of_inspections(inspected)
     if label == Label.GOOD:
         if views:
             raise BadInput(
-                f"Part {part} is said to be good, and --view names images that show a defect.",
-                next_step="Leave --view out, or say --label defect.",
+                f"Part {part} is labelled good, but --view names images that show a defect.",
+                next_step="Omit --view, or use --label defect.",
             )
         return dict.fromkeys(images, label)
     if not views and len(images) > 1:
         raise BadInput(
             f"Part {part} has {len(images)} images: {', '.join(map(_name, images.values()))}. "
             "Which of them show the defect?",
-            next_step="Name each with --view, or --view all.",
+            next_step="Name each of them with --view, or use --view all.",
         )
     if not views or ALL in views:
         return dict.fromkeys(images, label)
@@ -53,7 +54,7 @@ def _image(images: dict[str, Inspection], part: str, view: str) -> str:
     matching = matching or [image for image in images if view and image.startswith(view)]
     if len(matching) != 1:
         raise BadInput(
-            f"Part {part} has {len(matching) or 'no'} images that {view!r} names.",
-            next_step=f"Its images: {', '.join(map(_name, images.values()))}, or all.",
+            f"{view!r} matches {len(matching) or 'no'} images of part {part}.",
+            next_step=f"Use one of: {', '.join(map(_name, images.values()))}, all.",
         )
     return matching[0]

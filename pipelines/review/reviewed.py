@@ -1,4 +1,4 @@
-"""Parts that people judged, as deliveries: the bytes from the image store, the label with the name of who gave it."""
+"""Reviewed parts as deliveries: the bytes from the image store, with the label and its reviewer."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SOURCE = "reviews"
 
 
 def read(workspace: Workspace, ledger: Ledger) -> list[Source]:
-    """Every image of every judged part of the line that the dataset lacks, or holds with another label.
+    """Return all images of reviewed parts that the dataset does not contain, or contains with another label.
 
-    The latest answer about a part counts, whether or not a campaign asked for it. An image that the dataset holds is
-    delivered under the name that it has there, so that it is corrected and not refused as a duplicate; a label of a later
-    date than the review stays. An image that nobody has labelled since it came is labelled by the review.
+    The latest answer about a part is used, whether or not a campaign asked for it. An image that the dataset contains is
+    delivered under its name there, so that it is corrected and not quarantined as a duplicate. A label that is newer than
+    the review is kept. An unlabelled image gets the label of the review.
     """
     line = workspace.params().line
     judged = [(review, item) for review, item in reviews.latest(ledger, line) if review.label is not None]
@@ -58,9 +58,9 @@ def read(workspace: Workspace, ledger: Ledger) -> list[Source]:
 
 
 def _shown(judged: list[tuple[Review, Inspection]]) -> dict[str, tuple[Review, str]]:
-    """What every judged image shows, by SHA-256; where two parts have the same image, what was said last.
+    """Return review and label of every reviewed image by SHA-256. If two parts share an image, the later review is used.
 
-    Reviews of earlier versions say it of one image alone: the one that was judged.
+    Reviews of earlier versions hold a label for one image only.
     """
     shown: dict[str, tuple[Review, str]] = {}
     for review, item in sorted(judged, key=lambda pair: pair[0].id):
@@ -70,7 +70,7 @@ def _shown(judged: list[tuple[Review, Inspection]]) -> dict[str, tuple[Review, s
 
 
 def _held(workspace: Workspace, images: Collection[str]) -> dict[str, dict[str, Any]]:
-    """The dataset's rows of these images."""
+    """Return the dataset's rows of these images."""
     table = annotation_table.load(workspace.annotations)
     names = ["image", "part", "slice", "split", "label", "labelled_at", "source", "source_path"]
     hit = compute.is_in(table["image"], pa.array(list(images), pa.string()))
@@ -78,16 +78,16 @@ def _held(workspace: Workspace, images: Collection[str]) -> dict[str, dict[str, 
 
 
 def _changes(row: dict[str, Any], review: Review, label: str) -> bool:
-    """Whether the review says something else than the row, and says it later."""
+    """Return whether the review changes the row's label and is newer."""
     later = row["labelled_at"] is None or row["labelled_at"] < review.reviewed_at.isoformat(timespec="seconds")
     return bool(row["label"] != label and (row["label"] is None or later))
 
 
 def _split(reasons: Collection[str]) -> str | None:
-    """Training for a part that was sought out, by a campaign or by a person who judged it unasked; else as the shares are.
+    """Return the training split for a part that was not chosen at random, and None (split by shares) for all others.
 
-    Thresholds, calibration and the drift reference must rest on parts as they come: a validation split of doubtful ones
-    would make ordinary production look like drift.
+    Thresholds, calibration and the drift reference need a representative validation split. If it consisted of doubtful
+    parts, ordinary production would look like drift.
     """
     blind = any(reason != campaign.SOUGHT for reason in reasons)
     return None if blind else Split.TRAIN.value

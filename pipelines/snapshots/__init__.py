@@ -1,1 +1,1 @@
-"""Validated data, frozen and named; what changed between two snapshots."""
+"""Snapshots: freeze validated data as a version, compare two versions, restore one."""

@@ -1,4 +1,4 @@
-"""What a snapshot holds, for people: counts by slice, split and label, who labelled, licences, what was refused. Pure."""
+"""The data card of a snapshot: counts by slice, split and label, labellers, licences, known issues, quarantine. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pipelines.pages.markdown import inline
 
 
 def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[str] = ()) -> str:
-    """Markdown of an annotation table; the same rows give the same text.
+    """Return the data card as Markdown. The same rows give the same text.
 
-    `refused` are the reasons of what lies in quarantine, `issues` what the audit found, in words. Counts column by
-    column: rows as dicts would cost more than all the rest of a snapshot.
+    `refused` are the reasons of the quarantined images, `issues` the findings of the audit. Values are counted by column,
+    because rows as dicts would take longer than the rest of the snapshot.
     """
     keys = ["slice", "split", "label"]
     made = table.filter(table["synthetic"])
-    table = table.filter(pc.invert(table["synthetic"]))  # what was made is counted apart, at the end
+    table = table.filter(pc.invert(table["synthetic"]))  # synthetic images are counted separately
     parts = table.group_by(keys).aggregate([("part", "count_distinct")]).to_pylist()
     counts = {tuple(row[key] for key in keys): row["part_count_distinct"] for row in parts}
     header = [f"{split} {label}" for split in Split for label in Label]
@@ -29,32 +29,32 @@ def render(line: str, table: pa.Table, refused: Sequence[str], issues: Sequence[
         for name in sorted(set(table["slice"].to_pylist()))
     ]
     sections = [
-        f"# Data of line {inline(line)}",
+        f"# Data card of line {inline(line)}",
         f"{table.num_rows} images of {pc.count_distinct(table['part']).as_py()} parts"
-        + (f", and {made.num_rows} synthetic ones in the training split" if made.num_rows else "")
-        + ". Written by every snapshot.",
+        + (f", and {made.num_rows} synthetic images in the training split" if made.num_rows else "")
+        + ". Every snapshot updates this file.",
         "## Parts by slice, split and label",
         _table(["slice", *header], by_slice),
         "## Defect types",
         _counts(_values(pc.list_flatten(table["defect_types"]))),
-        "## Who labelled",
+        "## Labelled by",
         _counts(_values(table["labelled_by"])),
         "## Sources",
         _counts(_values(table["source"])),
         "## Licences",
         _counts(_values(table["licence"])),
-        *(["## Synthetic, in the training split alone", _made(made)] if made.num_rows else []),
+        *(["## Synthetic images, only in the training split", _made(made)] if made.num_rows else []),
         "## Known issues",
-        "\n".join(f"- {inline(issue)}" for issue in issues) or "None known.",
-        "## In quarantine, not part of this data",
+        "\n".join(f"- {inline(issue)}" for issue in issues) or "None.",
+        "## In quarantine (not part of this data)",
         _counts(Counter(reason.split(":")[0].split(" (")[0] for reason in refused)),
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def _made(made: pa.Table) -> str:
-    """Defects that were drawn or pasted; how, and from which images, is in each row's `labelled_by`."""
-    how = [(origin or "not said").split(",")[0] for origin in made["labelled_by"].to_pylist()]
+    """Count the drawn and pasted defects. Each row's `labelled_by` states the method and the source images."""
+    how = [(origin or "unknown").split(",")[0] for origin in made["labelled_by"].to_pylist()]
     return _counts(Counter(f"{name}: {origin}" for name, origin in zip(made["slice"].to_pylist(), how, strict=True)))
 
 
@@ -62,7 +62,7 @@ def _values(column: pa.ChunkedArray) -> Counter[str]:
     counted = pc.value_counts(column).to_pylist()
     counts: Counter[str] = Counter()
     for row in counted:
-        counts[row["values"] or "not said"] += row["counts"]
+        counts[row["values"] or "unknown"] += row["counts"]
     return counts
 
 

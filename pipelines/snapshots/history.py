@@ -1,4 +1,4 @@
-"""Snapshots side by side, and the way back to one."""
+"""Compares two snapshots, and restores one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPARED = ("label", "defect_types", "defect_probability", "mask", "boxes", "spl
 
 @dataclass(frozen=True)
 class Change:
-    """One image whose annotation says something else; `before` and `after` hold only what differs."""
+    """A changed annotation of one image. `before` and `after` hold only the columns that differ."""
 
     path: str
     before: dict
@@ -29,37 +29,37 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """From snapshot `before` to `after`; added and removed by delivery path."""
+    """Changes from snapshot `before` to `after`; images are given by delivery path."""
 
     before: str
     after: str
     added: tuple[str, ...]
     removed: tuple[str, ...]
     relabelled: tuple[Change, ...]
-    synthetic_added: int  # of `added`: made, not photographed
+    synthetic_added: int  # synthetic images among `added`
     synthetic_removed: int
 
 
 def named(workspace: Workspace, name: str) -> Snapshot:
-    """A snapshot by tag, number, or the beginning of its hash. Raises BadInput for none or several."""
+    """Return a snapshot by tag, number, or the beginning of its hash. Raises BadInput unless exactly one matches."""
     matching = [
         taken
         for taken in snapshot.snapshots(workspace)
         if name in (taken.tag, str(taken.number)) or (len(name) >= 6 and taken.data_hash.startswith(name))
     ]
     if len(matching) != 1:
-        raise BadInput(f"{len(matching) or 'No'} snapshots are called {name}.", next_step="defectloop snapshots")
+        raise BadInput(f"{len(matching) or 'No'} snapshots match {name}.", next_step="List them: defectloop snapshots")
     return matching[0]
 
 
 def diff(workspace: Workspace, before: str, after: str) -> Difference:
-    """What was added, removed and relabelled from one snapshot to another."""
+    """Return what was added, removed and relabelled from one snapshot to another."""
     first, second = named(workspace, before), named(workspace, after)
     return compare(first.tag, _table(workspace, first), second.tag, _table(workspace, second))
 
 
 def compare(before: str, first: pa.Table, after: str, second: pa.Table) -> Difference:
-    """The difference of two annotation tables, image by image. Pure."""
+    """Compare two annotation tables, image by image. Pure."""
     old, new = ({row["image"]: row for row in table.to_pylist()} for table in (first, second))
     changes = []
     for image in sorted(old.keys() & new.keys()):
@@ -79,21 +79,21 @@ def compare(before: str, first: pa.Table, after: str, second: pa.Table) -> Diffe
 
 
 def restore(workspace: Workspace, name: str) -> Snapshot:
-    """Bring `data/` back to a snapshot. Raises Refused while the present data is in none: it would be lost.
+    """Restore `data/` to a snapshot. Raises Refused if the present data is in no snapshot, because it would be lost.
 
-    `data/` stays as it is until everything is on this machine; killed after that, the same command finishes it.
+    `data/` is not changed before all files are on this machine. If killed after that, the same command completes the work.
     """
     chosen = named(workspace, name)
     with line_lock(workspace, workspace.params().line, wait_s=600.0):
-        # Half way to a snapshot it is in none; what it was before had been in one.
+        # An unfinished restore matches no snapshot, but the data before it did.
         unfinished = dataset_versions.checkout_unfinished(workspace.root)
         if workspace.annotations.exists() and not unfinished:
             present = dataset_versions.add_data(workspace.root)
             if present not in {taken.data_hash for taken in snapshot.snapshots(workspace)}:
                 git.run(workspace.root, "checkout", "--quiet", "HEAD", "--", "data.dvc")
                 raise Refused(
-                    "data/ holds what no snapshot does.",
-                    next_step="defectloop validate && defectloop snapshot, then again",
+                    "data/ contains changes that are in no snapshot and would be lost.",
+                    next_step="defectloop validate && defectloop snapshot, then run the same command again",
                 )
         dataset_versions.fetch_data(workspace.root, chosen.data_hash)
         git.run(workspace.root, "checkout", "--quiet", chosen.tag, "--", "data.dvc")
@@ -105,7 +105,7 @@ def _table(workspace: Workspace, taken: Snapshot) -> pa.Table:
     path: Path | None = dataset_versions.cached_file(workspace.root, taken.data_hash, "annotations.parquet")
     if path is None:
         raise NotReady(
-            f"Snapshot {taken.tag} is not on this machine.",
+            f"The data of snapshot {taken.tag} is not on this machine.",
             next_step=f"git checkout {taken.tag} -- data.dvc && dvc fetch data.dvc",
         )
     return annotation_table.load(path)

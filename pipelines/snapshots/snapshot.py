@@ -1,6 +1,6 @@
-"""Freeze the validated `data/` as a dataset version: DVC hash, git commit, tag, push.
+"""Freezes the validated `data/` as a dataset version: DVC hash, git commit, tag, push.
 
-Whatever a killed run left undone, the next one does: the tag knows its hash, and every step looks before it writes.
+Every step checks whether it is already done, so the next run completes what a killed one left.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ LOCK_WAIT_S = 600.0
 
 
 def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
-    """The snapshot of the present data, made if it does not exist yet. Needs a passed validation of exactly this table."""
+    """Return the snapshot of the present data, creating it if needed. Raises NotReady unless this table passed validation,
+    and Unreachable if a remote does not accept it."""
     line = workspace.params().line
     with line_lock(workspace, line, wait_s=LOCK_WAIT_S):
         git.require_settled(workspace.root)
         validate.require_passed(workspace)
         file_hashes.require(workspace)
         data_hash = dataset_versions.add_data(workspace.root)
-        file_hashes.require(workspace)  # of what was altered meanwhile, nobody could say which bytes were added
+        file_hashes.require(workspace)  # again, because files may have been altered while DVC added them
         table = annotation_table.load(workspace.annotations)
         n_images = table.num_rows
         refused = [entry.reason for entry in quarantine.entries(workspace)]
@@ -52,8 +53,8 @@ def snapshot(workspace: Workspace, message: str | None = None) -> Snapshot:
                 git.run(workspace.root, "push", "--quiet", "origin", "HEAD", taken.tag)
             except DefectloopError as error:
                 raise Unreachable(
-                    f"Snapshot {taken.tag} is taken, but git's remote does not accept it: {error.message}",
-                    next_step="Check `git push origin HEAD`; the next `defectloop snapshot` goes on with it.",
+                    f"Snapshot {taken.tag} was taken, but could not be pushed to git's remote: {error.message}",
+                    next_step="Check `git push origin HEAD`, then push it again: defectloop snapshot",
                 ) from error
     return taken
 
@@ -66,5 +67,5 @@ def by_hash(workspace: Workspace, data_hash: str) -> Snapshot:
 
 
 def record_outputs(workspace: Workspace, message: str) -> str:
-    """Commit what a training was made with and came to, so that `dvc metrics diff` can compare; returns the commit."""
+    """Commit the inputs and results of a training, so that `dvc metrics diff` can compare. Returns the commit."""
     return git.commit(workspace.root, ["dvc.lock", "dvc.yaml", "params.yaml"], message)

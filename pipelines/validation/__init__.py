@@ -1,1 +1,1 @@
-"""The contract that a dataset must keep, and what fails it."""
+"""Validation: checks the dataset against the data contract and quarantines images that fail."""

@@ -1,7 +1,7 @@
-"""Make Great Expectations' Data Docs a site for a factory: a first page in words, and nothing fetched from elsewhere.
+"""Adapts Great Expectations' Data Docs: adds a readable first page and makes the site work offline.
 
-As generated they take styles, scripts and icons from six hosts; without a network the first page is empty, and each
-build carries 4 MB of animations that explain the tool.
+As generated, they load styles, scripts and icons from six hosts, the first page is empty without a network, and every build
+contains 4 MB of animations that explain the tool.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ REMOVED = (
     r'<img\b[^>]*src="https?://[^>]*>',
     r"<footer\b.*?</footer>",
     r"url\('https?://[^']*'\)[^;]*",
-    r"<span[^>]*>Expectation Suite:</span>.*?<br>",  # a link to a page that is not made
-    r'<label class="btn[^>]*onclick=.*?</label>',  # buttons of the scripts that are gone
+    r"<span[^>]*>Expectation Suite:</span>.*?<br>",  # links to a page that does not exist
+    r'<label class="btn[^>]*onclick=.*?</label>',  # buttons that need the removed scripts
 )
-# Whatever a value holds, the browser runs no script of these pages: none of them needs one.
+# The pages need no scripts, so none may run, whatever a data value contains.
 POLICY = """<meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:">
 """
@@ -37,8 +37,8 @@ STYLE = """<style>
   nav.navbar { height: auto !important; border: 0; } nav.navbar .navbar-brand a::before { content: "‹ Data contract"; }
   .ge-breadcrumbs, .card, [data-toggle="collapse"] { display: none; } table { border-collapse: collapse; width: 100%; }
   td, th { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #e5e9ec; }
-  .fa-check-circle::before { content: "holds"; color: #2a7f62; font-style: normal; }
-  td .fa-times::before, td .fa-exclamation-triangle::before { content: "fails"; color: #d1495b; font-style: normal; }
+  .fa-check-circle::before { content: "passed";  color: #2a7f62; font-style: normal; }
+  td .fa-times::before, td .fa-exclamation-triangle::before { content: "failed"; color: #d1495b; font-style: normal; }
   h1, h2, h3, h4, h5 { font-size: 1.1rem; margin: 1.5rem 0 .5rem; }
 </style>"""
 
@@ -46,7 +46,7 @@ STYLE = """<style>
 def finish(
     folder: Path, *, line: str, summary: str, rules: Sequence[Mapping[str, Any]], typical: TypicalRanges
 ) -> Path:
-    """Turn the generated site in `folder` into ours; returns the page to begin with."""
+    """Adapt the generated site in `folder`. Returns its first page."""
     for page in folder.rglob("*.html"):
         page.write_text(self_contained(page.read_text()))
     shutil.rmtree(folder / "static", ignore_errors=True)
@@ -64,14 +64,14 @@ def finish(
 
 
 def self_contained(html: str) -> str:
-    """The page without anything from another host, in a plain style of its own."""
+    """Return the page without resources from other hosts, with a plain style."""
     for pattern in REMOVED:
         html = re.sub(pattern, "", html, flags=re.DOTALL)
     return html.replace("<head>", f"<head>{POLICY}", 1).replace("</head>", f"{STYLE}</head>", 1)
 
 
 def shown(outcomes: Sequence[Outcome], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One row per rule, what fails first. Looks that hold are one row together: their ranges are a table of their own."""
+    """Return one row per rule, failed rules first. All typical ranges that hold are summarised in one row."""
     rows = [_row(one, names) for one in outcomes if one.rule != "typical_range" or not one.holds]
     judged = [one for one in outcomes if one.rule == "typical_range"]
     if judged and all(one.holds for one in judged):
@@ -87,6 +87,6 @@ def _row(one: Outcome, names: Mapping[str, str]) -> dict[str, Any]:
         "severity": one.severity,
         "asks": one.asks,
         "holds": one.holds,
-        "said": "holds" if one.holds else outcome,
+        "outcome": "passed" if one.holds else outcome,
         "examples": [names[image] for image in one.rows[:EXAMPLES]],
     }

@@ -1,5 +1,5 @@
-"""The typical range of each descriptor in each slice: learned from the champion's data, before a first
-champion from the present data.
+"""The typical range of each descriptor in each slice, learned from the champion's data, or from the present data before
+there is a champion.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
 from pipelines.workspace import Workspace
 
-MIN_IMAGES = 20  # of a slice, to say what is typical
+MIN_IMAGES = 20  # per slice, to learn a typical range
 
 
 @dataclass(frozen=True)
 class TypicalRanges:
-    origin: str  # in words
+    origin: str  # description of the data that the ranges were learned from
     ranges: Mapping[str, Mapping[str, tuple[float, float]]]  # slice → descriptor → lowest and highest
-    without: tuple[str, ...]  # slices of the present data that nothing is known about
-    unmeasured: int  # images that were taken in before descriptors were measured: they can't be judged
+    without: tuple[str, ...]  # slices of the present data without a typical range
+    unmeasured: int  # images that were ingested before descriptors were measured, and cannot be checked
 
 
 def learned(workspace: Workspace, table: pa.Table, factor: float) -> TypicalRanges:
-    """Ranges for the slices of `table`. A slice that the champion never saw has none: it is named, not judged."""
+    """Return the ranges for the slices of `table`. Slices that the champion's data lacks have none and are not checked."""
     origin, champions = _champions_data(workspace)
     source = table if champions is None else champions
     ranges = {name: of_one for name in _slices(table) if (of_one := of_slice(source, name, factor))}
@@ -40,7 +40,7 @@ def learned(workspace: Workspace, table: pa.Table, factor: float) -> TypicalRang
 
 
 def of_slice(table: pa.Table, name: str, factor: float) -> dict[str, tuple[float, float]]:
-    """Ranges of one slice's photographed images; empty with too few of them, or when nothing was measured on them."""
+    """Return the ranges of one slice from its photographs, without synthetic images. Empty if too few are measured."""
     wanted = compute.and_(compute.equal(table["slice"], name), compute.invert(table["synthetic"]))
     rows = table.filter(wanted)
     columns = {descriptor: rows[descriptor].to_numpy().astype(float) for descriptor in RANGED}
@@ -58,17 +58,17 @@ def _slices(table: pa.Table) -> list[str]:
 
 
 def _champions_data(workspace: Workspace) -> tuple[str, pa.Table | None]:
-    """What the ranges are learned from, in words, and the champion's annotations; None where the present ones must do."""
+    """Return a description of the data to learn from, and the champion's annotations, or None to use the present ones."""
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
         decision = promotions.champion(ledger, line)
     if decision is None:
-        return "the present data, before a first champion", None
-    data_hash = decision.numbers.get("data_hash")  # older promotions did not note it
+        return "the present data, because there is no champion yet", None
+    data_hash = decision.numbers.get("data_hash")  # missing in older promotions
     path = dataset_versions.cached_file(workspace.root, data_hash, "annotations.parquet") if data_hash else None
     if path is None:
-        return "the present data: the champion's is not on this machine", None
+        return "the present data, because the champion's data is not on this machine", None
     table = annotation_table.load(path)
     if table[RANGED[0]].null_count == len(table):
-        return "the present data: the champion's was never measured", None
+        return "the present data, because the champion's data has no measured descriptors", None
     return f"champion version {decision.version}, {decision.numbers['snapshot']}", table

@@ -1,4 +1,4 @@
-"""Hold `data/` against its contract. What fails moves to quarantine with the reason; what is left must suffice to learn."""
+"""Checks `data/` against the data contract. Images that fail are quarantined; enough must be left to train and test."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES = 5
-ENOUGH_TO_CALIBRATE = 30  # parts of a class: with none of 30 wrong, the exact one-sided 95 % bound is still 0.095
+ENOUGH_TO_CALIBRATE = 30  # parts per class; with 0 errors in 30, the exact one-sided 95 % bound is still 0.095
 
 
 @dataclass(frozen=True)
 class Warned:
-    """A rule of severity warning that some images, or the whole, break; they stay."""
+    """A failed rule of severity `warning`. Its images stay in the data."""
 
     reason: str
-    n_images: int  # 0 where it is about the dataset
+    n_images: int  # 0 if the rule concerns the whole dataset
     examples: tuple[str, ...]  # delivery paths, at most five
 
 
@@ -54,30 +54,30 @@ class ValidationReport:
     passed: bool
     n_checked: int
     n_valid: int
-    n_accepted: int  # that a person released from quarantine in spite of the contract
-    n_synthetic: int  # of the checked ones; they count for no minimum
-    failures: tuple[str, ...]  # of the table as a whole, critical
+    n_accepted: int  # images that a person released from quarantine in spite of the contract
+    n_synthetic: int  # synthetic images among those checked; they do not count for minimum numbers of parts
+    failures: tuple[str, ...]  # critical failures of the whole dataset
     warnings: tuple[Warned, ...]
     quarantined: tuple[Quarantined, ...]  # by this run
     typical: TypicalRanges
-    audit: tuple[str, ...]  # "severity: title" of what looking at the whole dataset found
-    docs: str  # Data Docs and the audit's page, below the workspace
+    audit: tuple[str, ...]  # findings of the audit as "severity: title"
+    docs: str  # path of the Data Docs relative to the workspace
     audit_page: str
-    annotations_sha256: str  # of the table that is left
+    annotations_sha256: str  # of the table without the quarantined rows
 
 
 def validate(workspace: Workspace) -> ValidationReport:
-    """Check every row, quarantine what fails, check that enough is left, and audit that.
+    """Check every image, quarantine those that fail, check that enough parts are left, and audit the rest.
 
-    Writes `artifacts/validate/report.json` and Data Docs beside it, whatever comes out. Raises BadData when the table as
-    a whole does not hold, and when the contract can't be checked: then nothing moves.
+    Always writes `artifacts/validate/report.json` and the Data Docs. Raises BadData if the whole dataset fails, or if the
+    contract cannot be checked; in that case nothing is quarantined.
     """
     params = workspace.params()
     with line_lock(workspace, params.line, wait_s=600.0):
-        _report_path(workspace).unlink(missing_ok=True)  # an earlier pass must not outlive a check that breaks off
+        _report_path(workspace).unlink(missing_ok=True)  # an earlier pass must not outlive an interrupted check
         table = annotation_table.load(workspace.annotations)
         if not len(table):
-            raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
+            raise BadData(f"{workspace.data} contains no images.", next_step="Add some: defectloop ingest FOLDER")
         remove_partial(workspace.data)
         quarantine.tidy(workspace)
         file_hashes.require(workspace)
@@ -131,32 +131,33 @@ def validate(workspace: Workspace) -> ValidationReport:
 
 
 def summary(report: ValidationReport) -> str:
-    """One sentence: what was checked and what came of it."""
+    """Summarise the validation in one sentence."""
     text = f"{image_count(report.n_checked, report.n_synthetic)} checked, {len(report.quarantined)} quarantined"
     text += f", {len(report.warnings)} warning{'' if len(report.warnings) == 1 else 's'}" if report.warnings else ""
     text += f", {report.n_accepted} accepted by a person in spite of the contract" if report.n_accepted else ""
-    return text + (f". It does not hold: {'; '.join(report.failures)}" if report.failures else "")
+    return text + (f". Failed: {'; '.join(report.failures)}" if report.failures else "")
 
 
 def last_report(workspace: Workspace) -> dict[str, Any] | None:
-    """What the last validation wrote, passed or not; None where it broke off."""
+    """Return the report of the last validation, passed or not. None if there is none or it was interrupted."""
     path = _report_path(workspace)
     return read_json(path, next_step="Make it again: defectloop validate") if path.exists() else None
 
 
 def require_passed(workspace: Workspace) -> None:
-    """Raise NotReady unless exactly the present table passed its validation."""
+    """Raise NotReady unless the present table has passed validation."""
     report = last_report(workspace)
     if report is None:
         raise NotReady("The data has not been validated.", next_step="defectloop validate")
     if not report["passed"] or report["annotations_sha256"] != _sha256(workspace.annotations):
-        raise NotReady("The data changed since its last passed validation.", next_step="defectloop validate")
+        raise NotReady("The data has changed since it last passed validation.", next_step="defectloop validate")
 
 
 def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract, needs: Collection[Label]) -> list[Outcome]:
-    """What is missing to learn and to test: parts per class and split, and young labels. Synthetic images don't count.
+    """Check that enough parts per class and split, and recent labels, are left to train and test. Synthetic images do not
+    count.
 
-    `needs` are the labels that the kind of detector must learn from; of the others it needs test parts, where any exist.
+    `needs` are the labels that this kind of detector trains on. Other labels need only test parts, if they occur at all.
     """
     import pandas as pd
 
@@ -164,7 +165,7 @@ def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract, needs: Co
     labels = sorted(real["label"].unique().to_pylist())
     if missing := sorted(set(needs) - set(labels)):
         only = f"no {' and no '.join(missing)} parts among {len(real)} labelled images"
-        rule = "there are parts of every class that this kind of detector learns from"
+        rule = "there are parts of every class that this kind of detector trains on"
         return [Outcome("parts_per_class", CRITICAL, rule, only, "label", holds=False)]
     parts = real.select(["label", "split", "part"]).to_pandas().groupby(["label", "split"])["part"].nunique()
     counts = pd.DataFrame(
@@ -191,7 +192,7 @@ def enough(table: pa.Table, wanted: PartsPerClass, contract: Contract, needs: Co
 
 
 def _few_to_calibrate(real: pa.Table, label: Label, needed: int) -> Outcome | None:
-    """A warning where scores and thresholds rest on few validation parts of a class, however many images show them."""
+    """Return a warning if a class has too few validation parts for calibration and thresholds, however many images."""
     chosen = real.filter(
         compute.and_(compute.equal(real["label"], label), compute.equal(real["split"], Split.VALIDATION))
     )
@@ -200,14 +201,15 @@ def _few_to_calibrate(real: pa.Table, label: Label, needed: int) -> Outcome | No
         return None
     rule = f"scores and thresholds rest on {ENOUGH_TO_CALIBRATE} validation parts of every class"
     reason = (
-        f"calibration rests on {n_parts} {label} validation parts ({len(chosen)} images), under {ENOUGH_TO_CALIBRATE}: a "
-        "rate measured on them is hardly known. Add parts; if every image shows another part, say so (ingest.part_from)"
+        f"calibration uses only {n_parts} {label} validation parts ({len(chosen)} images), fewer than "
+        f"{ENOUGH_TO_CALIBRATE}, so measured rates are very uncertain. Add parts; if every image shows a different part, "
+        "set ingest.part_from"
     )
     return Outcome("parts_per_class", WARNING, rule, reason, "part", holds=False)
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """The columns that the contract asks about, under the names that people know the images by."""
+    """Return the columns that the contract checks, indexed by delivery path."""
     import pandas as pd
 
     columns = ["image", "slice", "decode_error", "label", "labelled_by", "accepted_by"]
@@ -217,13 +219,13 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     frame["label_age_days"] = ages
     frame["label_date_error"] = pd.Series(moments, dtype=object).where(ages.isna(), None)
     names = pd.Series(_paths(table))
-    again = names.duplicated(keep=False)  # other bytes under a name that was there before
+    again = names.duplicated(keep=False)  # different images with the same name
     frame.index = pd.Index(names.where(~again, names + " (" + frame["image"].str[:8] + ")").tolist())
     return frame
 
 
 def _ages_days(moments: Sequence[str | None]) -> list[float | None]:
-    """Days since; None for what nobody said and for what is no ISO 8601. A time without a zone is taken as UTC."""
+    """Return the ages in days. None for missing and invalid ISO 8601 dates; times without a zone are UTC."""
     now = datetime.now(UTC)
 
     def age(moment: str) -> float | None:
@@ -238,13 +240,13 @@ def _ages_days(moments: Sequence[str | None]) -> list[float | None]:
 
 
 def _newest_days(table: pa.Table) -> float | None:
-    """The age of the newest label that is not from the future: such a date says nothing about how fresh the data is."""
+    """Return the age in days of the newest label, ignoring dates in the future. None if there is none."""
     ages = _ages_days(table["labelled_at"].unique().to_pylist())
     return min((max(age, 0.0) for age in ages if age is not None and age >= -CLOCKS_DAYS), default=None)
 
 
 def _present(workspace: Workspace) -> set[str]:
-    """Every image file, relative to data/: one look into each folder instead of one at each file."""
+    """Return every image file relative to data/. Listing folders is faster than checking every file."""
     folder = workspace.data / "images"
     below = [entry.name for entry in os.scandir(folder) if entry.is_dir()] if folder.exists() else []
     return {f"images/{name}/{file.name}" for name in below for file in os.scandir(folder / name)}
@@ -253,7 +255,10 @@ def _present(workspace: Workspace) -> set[str]:
 def _quarantine_failing(
     workspace: Workspace, table: pa.Table, outcomes: list[Outcome]
 ) -> tuple[pa.Table, list[Quarantined]]:
-    """What is left, and what went. Copies to quarantine, then drops rows, then files: killed between, nothing is lost."""
+    """Quarantine images that fail. Returns the remaining table and the quarantined images.
+
+    Files are copied to quarantine first, then rows are removed, then files are deleted, so that a kill loses nothing.
+    """
     broken: dict[str, list[Outcome]] = defaultdict(list)
     for one in outcomes:
         if one.severity == CRITICAL:
@@ -267,14 +272,14 @@ def _quarantine_failing(
         refused.append(quarantine.put(workspace, row, reason, data, durable=False))
     left = table.filter(compute.invert(fails))
     if refused:
-        os.sync()  # once for all copies, before the rows go
+        os.sync()  # once for all copies, before the rows are removed
         annotation_table.save(left, workspace.annotations)
     _drop_unannotated(workspace, set(left["file"].to_pylist()))
     return left, refused
 
 
 def _value(row: dict[str, Any], column: str) -> str:
-    """What was found instead, where there is something to show."""
+    """Return the invalid value in parentheses, or an empty text if there is none to show."""
     value = row.get({"label_age_days": "labelled_at", "label_date_error": "labelled_at"}.get(column, column))
     if value is None:
         return ""
@@ -296,7 +301,7 @@ def _paths(table: pa.Table) -> list[str]:
 
 
 def _drop_unannotated(workspace: Workspace, files: set[str]) -> None:
-    """Files without a row: just quarantined, or left by an ingest that was killed and whose source still has them."""
+    """Delete files without a row: just quarantined, or left by a killed ingest, whose source still has them."""
     for file in _present(workspace) - files:
         (workspace.data / file).unlink()
 
@@ -304,7 +309,7 @@ def _drop_unannotated(workspace: Workspace, files: set[str]) -> None:
 def _complaint(failures: Sequence[str], refused: list[Quarantined]) -> str:
     unlabelled = [entry for entry in refused if "no label" in entry.reason]
     other = [entry for entry in refused if "no label" not in entry.reason]
-    text = f"The data does not suffice: {'; '.join(failures)}."
+    text = f"The data is not sufficient: {'; '.join(failures)}."
     if unlabelled:
         text += f" {len(unlabelled)} images lack labels (first: {unlabelled[0].path})."
     if other:
@@ -316,7 +321,7 @@ def _remedy(failed: list[Outcome], left: pa.Table, refused: list[Quarantined]) -
     if any("no label" in entry.reason for entry in refused):
         return "Label them (one sub-folder per class, or a manifest's column `label`) and ingest them again."
     if all(one.rule == "label_age" for one in failed):
-        return "Ingest parts that were labelled lately, or raise validate.max_label_age_days in params.yaml."
+        return "Ingest recently labelled parts, or increase validate.max_label_age_days in params.yaml."
     labels = left["label"].unique()
     return f"Ingest more {'parts' if len(labels) > 1 else 'parts of the other class'}: defectloop ingest FOLDER"
 

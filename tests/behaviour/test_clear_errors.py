@@ -46,7 +46,7 @@ def is_clear(done: subprocess.CompletedProcess[str], *codes: int) -> bool:
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode in codes, done.stderr
     assert "Traceback" not in done.stderr
-    assert "defect of defectloop" not in done.stderr, done.stderr
+    assert "bug in defectloop" not in done.stderr, done.stderr
     assert any(line.startswith("✗ ") for line in lines), done.stderr
     assert any(line.startswith("  → ") for line in lines), done.stderr
     return True

@@ -89,7 +89,7 @@ def test_init_twice_is_the_same_workspace_and_another_line_is_refused(tmp_path: 
     assert defectloop("init", place, "--line", "widgets").returncode == 0
     done = defectloop("init", place, "--line", "gadgets")
     assert done.returncode == 2
-    assert "already serves line widgets" in done.stderr
+    assert "already belongs to line widgets" in done.stderr
 
 
 @pytest.mark.parametrize(

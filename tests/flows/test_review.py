@@ -55,7 +55,7 @@ def test_a_campaign_is_closed_with_who_and_why_and_status_shows_what_is_open(ask
     place = ("--workspace", asked.root)
     assert "campaign 1: 0 of 2 answered" in defectloop("status", *place).stdout
     unexplained = defectloop("review", *place, "--close", "1", "--reviewer", "Ada")
-    assert (unexplained.returncode, "Why is campaign 1 closed?" in unexplained.stderr) == (2, True)
+    assert (unexplained.returncode, "Closing campaign 1 needs a comment" in unexplained.stderr) == (2, True)
     closed = defectloop("review", *place, "--close", "1", "--reviewer", "Ada", "--comment", "sold")
     assert "0 of 2 parts have a label" in closed.stdout
     assert "campaign 1" not in defectloop("status", *place).stdout

@@ -98,11 +98,11 @@ def test_a_line_with_only_good_test_parts_is_told_what_nobody_knows() -> None:
     only_good = with_overall(n=200, n_defective=0, auroc=math.nan, escape_rate=math.nan, recall=math.nan, f1=math.nan)
     refused = decide(only_good, None, None, RULES)
     assert len(refused.reasons) == 1
-    assert "holds no defective part, so nobody knows what escapes: 50 are needed" in refused.reasons[0]
+    assert "has no defective parts, so the escape rate is unknown: 50 are needed" in refused.reasons[0]
     content = RULES.model_copy(update={"min_parts": MinParts(good=50, defective=0)})
     accepted = decide(only_good, None, None, content)
     assert accepted.promote
-    assert "one kind of part is absent" in accepted.reasons[0]
+    assert "the test split has no defective or no good parts" in accepted.reasons[0]
     wasteful = Contender("2", Evaluation(replace(only_good.evaluation.overall, overkill_rate=0.3), {}), ("matt",))
     assert decide(wasteful, None, None, content).reasons == ("overkill rate 0.300 > 0.200",)
 

@@ -90,7 +90,7 @@ def test_a_refusal_is_judged_again_when_the_rules_change(own_champion: Workspace
 
 
 def test_rollback_without_an_earlier_champion_says_so(own_champion: Workspace) -> None:
-    with pytest.raises(NotReady, match="no champion before"):
+    with pytest.raises(NotReady, match="No earlier champion"):
         promote.rollback(own_champion)
 
 

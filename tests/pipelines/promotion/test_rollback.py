@@ -108,7 +108,7 @@ def test_two_rollbacks_go_further_back_and_not_to_and_fro(line: Workspace) -> No
     assert champion(line) == second
     promote.rollback(line)
     assert champion(line) == "1"
-    with pytest.raises(NotReady, match="no champion before"):
+    with pytest.raises(NotReady, match="No earlier champion"):
         promote.rollback(line)
     assert not promote.promote(line, third).promote
     assert not promote.promote(line, second).promote

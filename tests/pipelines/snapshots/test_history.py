@@ -54,7 +54,7 @@ def test_restore_refuses_to_lose_data_that_is_in_no_snapshot(two_snapshots: Work
 
 
 def test_an_unknown_snapshot_is_an_error(two_snapshots: Workspace) -> None:
-    with pytest.raises(BadInput, match="No snapshots are called 9"):
+    with pytest.raises(BadInput, match="No snapshots match 9"):
         history.named(two_snapshots, "9")
 
 

@@ -226,10 +226,10 @@ def test_synthetic_images_are_counted_apart(workspace: Workspace) -> None:
     synthesize.synthesize(workspace, ["scratch"], 4)
     table = annotation_table.load(workspace.annotations)
     card = data_card.render("widgets", table, [])
-    assert "60 images of 60 parts, and 4 synthetic ones in the training split" in card
+    assert "60 images of 60 parts, and 4 synthetic images in the training split" in card
     assert "| matt: synthesized: scratch | 4 |" in card
     assert (
-        card.split("## Synthetic")[0].replace(", and 4 synthetic ones in the training split", "")
+        card.split("## Synthetic")[0].replace(", and 4 synthetic images in the training split", "")
         == (data_card.render("widgets", before, []).split("## Known")[0])
     )
     difference = history.compare("1", before, "2", table)

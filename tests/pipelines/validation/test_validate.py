@@ -135,7 +135,7 @@ ORDINARY = codec.decode(picture(700, defective=False))[..., 0]
 def test_calibration_on_few_parts_is_a_warning_however_many_images_show_them(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    few = [reason for reason in reasons(validate(workspace)) if reason.startswith("calibration rests on")]
+    few = [reason for reason in reasons(validate(workspace)) if reason.startswith("calibration uses only")]
     assert len(few) == 2  # 60 parts: neither class has 30 of them to validate
     again = tmp_path / "again"
     for name in ("good", "scratch"):
