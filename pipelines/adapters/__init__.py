@@ -1,1 +1,1 @@
-"""The only importers of MLflow, DVC, Great Expectations, Evidently and boto3."""
+"""Adapters: the only modules that import MLflow, DVC, Great Expectations, Evidently, boto3 or pycocotools, or run git."""

@@ -1,6 +1,7 @@
-"""Masks as COCO writes them, by pycocotools: polygons and run lengths, compressed or not, to pixels and back.
+"""COCO masks by pycocotools: converts polygons and run lengths, compressed or not, to pixels and back.
 
-pycocotools trusts its input: run lengths that end early give pixels from anywhere in memory. So their sum is checked first.
+pycocotools does not check its input: run lengths that end too early make it read beyond its buffers. So their sum is checked
+first.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import numpy as np
 
 from models.images.codec import MAX_PIXELS
 
-_MOST_BITS = 40  # of a run length: no mask has as many pixels
+_MOST_BITS = 40  # of a run length; no mask has that many pixels
 
 
 def from_polygons(polygons: Sequence[Sequence[float]], *, width: int, height: int) -> np.ndarray:
-    """Filled polygons (x, y, x, y, … in pixels, corners counted as COCO does) as bool [height, width]."""
+    """Fill polygons (x, y, x, y, … in pixels, in COCO's convention). Returns bool [height, width]."""
     from pycocotools import mask
 
     filled = np.zeros((height, width), bool)
@@ -27,7 +28,8 @@ def from_polygons(polygons: Sequence[Sequence[float]], *, width: int, height: in
 
 
 def from_runs(shape: dict[str, Any]) -> np.ndarray:
-    """`size` [height, width] and `counts`, a list or a compressed string, as bool. Raises as `check_runs` does."""
+    """Decode run lengths: `size` [height, width] and `counts`, a list or a compressed string. Returns bool [height, width].
+    Raises ValueError as `check_runs` does."""
     from pycocotools import mask
 
     check_runs(shape)
@@ -42,7 +44,7 @@ def from_runs(shape: dict[str, Any]) -> np.ndarray:
 
 
 def to_runs(pixels: np.ndarray) -> dict[str, Any]:
-    """Compressed run lengths of a mask bool [h, w]."""
+    """Return the compressed run lengths of a mask bool [h, w]."""
     from pycocotools import mask
 
     runs = mask.encode(np.asfortranarray(pixels, dtype=np.uint8))
@@ -50,37 +52,38 @@ def to_runs(pixels: np.ndarray) -> dict[str, Any]:
 
 
 def check_runs(shape: dict[str, Any]) -> None:
-    """Raises ValueError when the run lengths are malformed or their sum is not the size that they state."""
+    """Raise ValueError if the run lengths are malformed or do not add up to the stated size."""
     size, counts = shape.get("size"), shape.get("counts")
     if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)):
-        raise ValueError(f"size {size!r} of its run lengths is no [height, width]")
+        raise ValueError(f"the size {size!r} of its run lengths is not [height, width]")
     if size[0] * size[1] > MAX_PIXELS:
-        raise ValueError(f"its run lengths are for {size[1]}×{size[0]} px, more than {MAX_PIXELS:,} in all")
+        raise ValueError(f"its run lengths are for {size[1]}×{size[0]} px, more than the limit of {MAX_PIXELS:,}")
     if isinstance(counts, str):
         runs = _unpacked(counts)
     elif isinstance(counts, list) and all(isinstance(run, int) and not isinstance(run, bool) for run in counts):
         runs = counts
     else:
-        raise ValueError("counts of its run lengths are neither a list of whole numbers nor a string")
+        raise ValueError("the counts of its run lengths are neither a list of integers nor a string")
     if any(run < 0 for run in runs):
-        raise ValueError("its run lengths hold a negative number")
+        raise ValueError("its run lengths contain a negative number")
     if sum(runs) != size[0] * size[1]:
         raise ValueError(
-            f"its run lengths add up to {sum(runs)} pixels, {size[1]}×{size[0]} px have {size[0] * size[1]}"
+            f"its run lengths add up to {sum(runs)} pixels, but {size[1]}×{size[0]} px are {size[0] * size[1]}"
         )
 
 
 def _unpacked(counts: str) -> list[int]:
-    """The runs of a compressed string: 5 bits a character from "0" on, the sixth says that more follow, the highest
-    of the last five is the sign; from the fourth run on it is the difference to the run before the last."""
+    """Return the runs of a compressed string. Each character, counted from "0", holds 5 bits; the sixth bit means that more
+    follow, and the highest bit of the last five is the sign. From the fourth run on, a value is the difference to the run
+    before the last."""
     runs: list[int] = []
     value = shift = 0
     for character in counts:
         code = ord(character) - 48
         if not 0 <= code < 64:
-            raise ValueError(f"character {character!r} in its compressed run lengths is none of theirs")
+            raise ValueError(f"its compressed run lengths contain the invalid character {character!r}")
         if shift > _MOST_BITS:
-            raise ValueError("a number in its compressed run lengths has no end")
+            raise ValueError("its compressed run lengths contain a number that does not end")
         value |= (code & 31) << shift
         shift += 5
         if not code & 32:
@@ -89,5 +92,5 @@ def _unpacked(counts: str) -> list[int]:
             runs.append(value + runs[-2] if len(runs) > 2 else value)
             value = shift = 0
     if shift:
-        raise ValueError("its compressed run lengths are cut off")
+        raise ValueError("its compressed run lengths are truncated")
     return runs

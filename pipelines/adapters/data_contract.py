@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 Ranges = Mapping[str, Mapping[str, tuple[float, float]]]  # slice → descriptor → lowest and highest
 CRITICAL, WARNING = "critical", "warning"
-CLOCKS_DAYS = 1.0  # a time without a zone, or a clock that is wrong by hours, is not the future
+CLOCKS_DAYS = 1.0  # tolerance for times without a zone and for wrong clocks
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one expectation. `rows` are the keys of those at fault, none for the table as a whole.
+    """Result of one expectation. `rows` are the keys of the rows that fail; empty if the rule concerns the whole dataset.
 
-    `severity` is critical or warning; an expectation that could not be checked is critical whatever its rule says.
+    `severity` is critical or warning. An expectation that could not be checked is always critical.
     """
 
     rule: str  # its key in params.validate.severity
     severity: str
-    asks: str  # what is expected, in words
-    reason: str  # what is said of whatever breaks it
+    asks: str  # the rule in words
+    reason: str  # the reason given for rows that fail
     column: str
     holds: bool
     rows: tuple[str, ...] = ()
-    checked: bool = True  # False: the expectation itself errored
+    checked: bool = True  # False: the expectation itself raised an error
 
 
 class Contract:
-    """Suites checked one after the other, and the Data Docs about all of them. Keeps everything in memory."""
+    """The expectation suites, and the Data Docs about all of them. Keeps everything in memory."""
 
     def __init__(self, rules: Validate) -> None:
         import great_expectations as gx
@@ -50,7 +50,7 @@ class Contract:
 
         logging.getLogger("great_expectations").setLevel(logging.ERROR)
         self.rules = rules
-        # The default is a site in a folder of /tmp, which every context would leave behind.
+        # By default, every context would leave a site in a folder of /tmp.
         defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
         config = DataContextConfig(store_backend_defaults=defaults)
         self.context = gx.get_context(mode="ephemeral", project_config=config)
@@ -58,21 +58,21 @@ class Contract:
         self.source = self.context.data_sources.add_pandas("dataset")
 
     def check_images(self, images: pd.DataFrame, ranges: Ranges) -> list[Outcome]:
-        """Hold each image against the contract.
+        """Check each image against the contract.
 
-        `images` has the annotations' columns, `label_age_days` and `label_date_error`, and the names of the images as
-        index; `ranges` are the typical ranges of each slice. Images that somebody accepted are asked for their readability
-        and label only.
+        `images` has the annotations' columns, `label_age_days` and `label_date_error`, and is indexed by delivery path;
+        `ranges` are the typical ranges of each slice. Images that a person accepted are only checked for readability and
+        label.
         """
         return self._check("images", _with_judged(images), list(self._of_images(ranges)), key="image")
 
     def check_dataset(self, counts: pd.DataFrame, label_age_days: float | None) -> list[Outcome]:
-        """Hold the whole against it: `counts` has class, split, parts, missing; the age is the newest label's."""
+        """Check the whole dataset. `counts` has class, split, parts, missing; the age is that of the newest label."""
         import great_expectations.expectations as gxe
         import pandas as pd
 
         wanted = self.rules.min_parts_per_class
-        asks = f"every class has {wanted.train} parts to train, {wanted.validation} to validate, {wanted.test} to test"
+        asks = f"every class has {wanted.train} training, {wanted.validation} validation and {wanted.test} test parts"
         outcomes = []
         if rule := self._rule("parts_per_class", asks, "too few parts"):
             outcomes += self._check("parts", counts, [self._between(rule, "missing", None, 0)], key="key")
@@ -82,8 +82,8 @@ class Contract:
         asks = f"the newest label is at most {oldest:g} days old"
         newest = pd.DataFrame({"key": ["newest label"], "age_days": [label_age_days]}, index=["newest label"])
         newest["age_days"] = newest["age_days"].astype(float)
-        dated = self._rule("label_age", "some label says when it was given", "no label says when it was given")
-        young = self._rule("label_age", asks, f"no label is younger than {oldest:g} days")
+        dated = self._rule("label_age", "labels are dated", "no label has a date")
+        young = self._rule("label_age", asks, f"the newest label is more than {oldest:g} days old")
         fresh = [
             gxe.ExpectColumnValuesToNotBeNull(column="age_days", **dated),
             self._between(young, "age_days", None, oldest),
@@ -91,12 +91,12 @@ class Contract:
         return outcomes + self._check("freshness", newest, fresh, key="key")
 
     def write_docs(self, folder: Path) -> None:
-        """Data Docs of everything checked so far, in place of what `folder` held: a page per suite, and no first page."""
+        """Write the Data Docs of everything checked so far to `folder`, replacing its content: one page per suite."""
         with output_directory(folder) as new:
             backend = {
                 "class_name": "TupleFilesystemStoreBackend",
                 "base_directory": str(new.resolve()).replace("$", r"\$"),
-            }  # it expands variables
+            }  # escaped, because Great Expectations expands variables
             site = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": backend}
             # Results show their expectations: pages with these alone would only take time.
             sections = {"site_section_builders": {"expectations": "None", "profiling": "None"}}
@@ -113,25 +113,25 @@ class Contract:
         yield gxe.ExpectColumnValuesToBeNull(column="decode_error", **readable)
         labelled = self._rule("label", "every image has a label", "no label")
         yield gxe.ExpectColumnValuesToNotBeNull(column="label", **labelled)
-        known_label = self._rule("label", f"labels are {classes}", f"label is none of {classes}")
+        known_label = self._rule("label", f"labels are {classes}", f"label is not one of {classes}")
         yield gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(rules.classes), **known_label)
-        if rule := self._rule("label_source", "it is said who labelled", "nobody is named who labelled it"):
+        if rule := self._rule("label_source", "every label names its labeller", "labeller is not named"):
             yield gxe.ExpectColumnValuesToNotBeNull(column="labelled_by", row_condition=judged, **rule)
         pattern = rules.label_source
         if pattern and (
-            rule := self._rule("label_source", f"who labelled matches {pattern}", f"labelled by none of {pattern}")
+            rule := self._rule("label_source", f"labellers match {pattern}", f"labeller does not match {pattern}")
         ):
             yield gxe.ExpectColumnValuesToMatchRegex(column="labelled_by", regex=pattern, row_condition=judged, **rule)
-        if rule := self._rule("label_age", "no label is from the future", "labelled in the future"):
+        if rule := self._rule("label_age", "no label is dated in the future", "label is dated in the future"):
             yield self._between(rule, "label_age_days", -CLOCKS_DAYS, None, judged)
-        if rule := self._rule("label_age", "dates of labels are ISO 8601", "its label's date can't be read"):
+        if rule := self._rule("label_age", "dates of labels are ISO 8601", "date of the label is invalid"):
             yield gxe.ExpectColumnValuesToBeNull(column="label_date_error", row_condition=judged, **rule)
         for side in ("width", "height"):
             within = f"within {rules.min_side_px}…{rules.max_side_px} px"
             if rule := self._rule("size", f"{side} is {within}", f"{side} is not {within}"):
                 yield self._between(rule, f"{side}_px", rules.min_side_px, rules.max_side_px, judged)
         depths = ", ".join(map(str, rules.bit_depths))
-        if rule := self._rule("bit_depth", f"bit depth is one of {depths}", f"bit depth is none of {depths}"):
+        if rule := self._rule("bit_depth", f"bit depth is one of {depths}", f"bit depth is not one of {depths}"):
             yield gxe.ExpectColumnValuesToBeInSet(
                 column="bit_depth", value_set=list(rules.bit_depths), row_condition=judged, **rule
             )
@@ -142,7 +142,7 @@ class Contract:
                     yield self._between(rule, descriptor, low, high, Column("judged_slice") == name)
 
     def _rule(self, name: str, asks: str, reason: str) -> dict[str, Any]:
-        """What an expectation says of itself, in our words and in the Data Docs; empty when it is off."""
+        """Return an expectation's severity, reason and description for the Data Docs. Empty if the rule is off."""
         severity = getattr(self.rules.severity, name)
         if severity == "off":
             return {}
@@ -165,7 +165,7 @@ class Contract:
         batches = self.source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
         suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
         definition = gx.ValidationDefinition(name=name, data=batches, suite=suite)
-        # The index names the rows at fault: by a column, Great Expectations looks each of them up, which takes minutes.
+        # Failing rows are named by the index; naming them by a column takes Great Expectations minutes.
         result = self.context.validation_definitions.add(definition).run(
             batch_parameters={"dataframe": frame},
             result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False},
@@ -189,10 +189,10 @@ def _with_judged(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def inert(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with every text that holds markup escaped: Great Expectations writes values into its pages as they are.
+    """Return the frame with markup escaped in all texts, because Great Expectations writes values unescaped into its pages.
 
-    A file may be named `<img src=x onerror=…>`. Texts without `<` stay as they are, so that patterns and sets of values
-    mean what they say.
+    A file may be named `<img src=x onerror=…>`. Texts without `<` are not changed, so that patterns and sets of values still
+    match.
     """
 
     def escaped(value: Any) -> Any:
@@ -217,5 +217,5 @@ def _outcome(result: Any, keys: pd.Series) -> Outcome:
 
 
 def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
-    """Great Expectations gives one exception flat and several by metric."""
+    """Return the exceptions. Great Expectations gives a single one flat, and several by metric."""
     return [info] if "raised_exception" in info else [item for item in info.values() if isinstance(item, dict)]

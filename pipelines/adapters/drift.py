@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """One descriptor in both windows; `p_value` of the two-sample Kolmogorov-Smirnov test."""
+    """Drift of one descriptor; `p_value` of the two-sample Kolmogorov-Smirnov test."""
 
     name: str
     p_value: float
@@ -28,10 +28,10 @@ def compare(
     drift_share: float,
     report: Path,
 ) -> list[ColumnDrift]:
-    """Test every column of `reference` and write Evidently's own HTML report.
+    """Test every column of `reference` for drift and write Evidently's HTML report. Returns one result per column.
 
-    Method and threshold are pinned (Evidently's defaults change with the reference's size): Kolmogorov-Smirnov, and
-    `significance` shared out over the columns (Bonferroni), so that it holds for all of them together.
+    Method and threshold are fixed, because Evidently's defaults change with the size of the reference: Kolmogorov-Smirnov,
+    with `significance` divided by the number of columns (Bonferroni), so that it holds for all columns together.
     """
     warnings.filterwarnings("ignore", module=r"(evidently|litestar|numpy)")
     os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -1,4 +1,4 @@
-"""Version control: git, as a program. Knows nothing of data sets."""
+"""Runs the program git. Knows nothing about datasets."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ IDENTITY = ("-c", "user.name=defectloop", "-c", "user.email=defectloop@localhost
 
 
 def run(root: Path, *arguments: str, check: bool = True) -> str:
-    """Standard output of `git ARGUMENTS` in `root`, stripped. Raises DefectloopError with git's own words.
+    """Run `git ARGUMENTS` in `root` and return its stripped standard output. Raises DefectloopError with git's message.
 
-    A lock that a killed git left is removed on the way (`pipelines.adapters.git_locks`).
+    A lock file that a killed git left is removed (`pipelines.adapters.git_locks`).
     """
     done = _run(root, arguments)
     if done.returncode and "lock" in done.stderr and git_locks.remove_stale(root):
@@ -41,20 +41,20 @@ def _run(root: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[st
         return subprocess.run(
             ["git", *arguments],
             cwd=root,
-            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},  # a remote that asks for a password must not wait for ever
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},  # fail instead of waiting for a password
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
     except FileNotFoundError as error:
-        raise NotReady("git is not installed.", next_step="Install git.") from error
+        raise NotReady("git is not installed.", next_step="Install git, then run the same command again.") from error
 
 
 def commit(root: Path, paths: list[str], message: str) -> str:
-    """Commit exactly these paths when they differ from HEAD; returns HEAD's hash either way.
+    """Commit exactly these paths if they differ from HEAD. Returns the hash of HEAD.
 
-    Raises NotReady in the middle of a merge or rebase: to stage a file would declare its conflict resolved.
+    Raises NotReady during a merge or rebase, because staging a file would mark its conflict as resolved.
     """
     require_settled(root)
     run(root, "add", "--", *paths)
@@ -65,7 +65,7 @@ def commit(root: Path, paths: list[str], message: str) -> str:
 
 
 def unfinished(root: Path) -> str | None:
-    """The git command that stopped half way in `root`: merge, rebase, cherry-pick or revert."""
+    """Return the unfinished git command in `root`: merge, rebase, cherry-pick, revert, or None."""
     asked = [argument for name in UNFINISHED for argument in ("--git-path", name)]
     paths = run(root, "rev-parse", *asked).splitlines()
     begun = (command for path, command in zip(paths, UNFINISHED.values(), strict=True) if (root / path).exists())
@@ -77,7 +77,7 @@ def require_settled(root: Path) -> None:
     if command := unfinished(root):
         raise NotReady(
             f"A {command} is unfinished in {root}.",
-            next_step=f"Finish it (git status shows how) or give it up: git {command} --abort",
+            next_step=f"Complete it (see git status), or abort it: git {command} --abort",
         )
 
 
@@ -99,7 +99,7 @@ def is_ancestor(root: Path, earlier: str, later: str) -> bool:
 
 
 def merge(root: Path, *arguments: str) -> None:
-    """`git merge ARGUMENTS`; it wants to know who merges, even where it is told not to commit."""
+    """Run `git merge ARGUMENTS` with an identity, which git needs even with --no-commit."""
     run(root, *_identity(root), "merge", "--quiet", *arguments)
 
 
@@ -112,11 +112,11 @@ def current_branch(root: Path) -> str:
 
 
 def _identity(root: Path) -> tuple[str, ...]:
-    """Ours where the person has not told git who they are."""
+    """Return options that set defectloop's identity, or nothing if the user has configured one."""
     return () if run(root, "config", "user.email", check=False) else IDENTITY
 
 
 def _advice(stderr: str) -> str:
     if "index.lock" in stderr:
-        return "Another git is at work there: wait for it to end. When none runs, remove the index.lock it names."
+        return "Wait until the other git process ends. If none is running, delete the index.lock that is named above."
     return ""

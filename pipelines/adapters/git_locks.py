@@ -1,4 +1,4 @@
-"""Locks that a killed git left in a repository: git itself never removes one, and every later command would stop at it."""
+"""Removes lock files that a killed git left in a repository. git never removes them, and later commands would fail."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import psutil
 
 
 def remove_stale(root: Path) -> list[Path]:
-    """Remove the lock files of the repository that `root` is in, unless somebody may hold them; returns those removed.
+    """Remove the lock files of the repository at `root`, unless a process may hold them. Returns the removed files.
 
-    Somebody may where a git of this machine works in the repository, or another process has the file open. Nothing of this
-    machine shows a git of another one that shares the files (docs/reliability.md).
+    A process may hold them if a git on this machine works in the repository, or if another process has the file open. A git
+    on another machine that shares the files is not noticed (docs/reliability.md).
     """
     folders = _folders(root)
     locks = [path for folder in folders for path in _locks(folder)]
-    if not locks or _somebody_works_in(folders, set(locks)):
+    if not locks or _is_in_use(folders, set(locks)):
         return []
     for path in locks:
         path.unlink(missing_ok=True)
@@ -27,7 +27,7 @@ def remove_stale(root: Path) -> list[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    """The working tree, its git directory, and the one that linked working trees share."""
+    """Return the working tree, its git directory, and the directory that linked working trees share."""
     asked = ["git", "rev-parse", "--show-toplevel", "--absolute-git-dir", "--git-common-dir"]
     answer = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout.splitlines()
     return list(dict.fromkeys((root / line).resolve() for line in answer))
@@ -35,13 +35,13 @@ def _folders(root: Path) -> list[Path]:
 
 def _locks(folder: Path) -> Iterator[Path]:
     if not (folder / "objects").is_dir():
-        return  # the working tree: a file there that ends in .lock is a person's
+        return  # the working tree, in which *.lock files belong to people
     yield from folder.glob("*.lock")
     yield from folder.glob("refs/**/*.lock")
     yield from folder.glob("objects/*/*.lock")
 
 
-def _somebody_works_in(folders: list[Path], locks: set[Path]) -> bool:
+def _is_in_use(folders: list[Path], locks: set[Path]) -> bool:
     mine = os.getpid()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -55,5 +55,5 @@ def _somebody_works_in(folders: list[Path], locks: set[Path]) -> bool:
                     return True
             except psutil.AccessDenied:
                 if process.name().startswith("git"):
-                    return True  # of somebody else, who knows where
+                    return True  # a git of another user, whose directory is unknown
     return False

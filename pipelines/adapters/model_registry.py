@@ -1,6 +1,6 @@
-"""Registered detectors: MLflow's model registry. With `tracking.py` the only importer of mlflow.
+"""The model registry: MLflow. Together with `tracking.py` the only importer of mlflow.
 
-A version holds the exported file, byte for byte, and the drift reference it was accepted on.
+A version contains the exported file, byte for byte, and the drift reference on which it was accepted.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pipelines.workspace import Workspace
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ARTEFACT = "artefact_sha256"
-LONGEST, CUT = 5000, "\n\n… the whole of it is an artifact of the run."  # the registry's column holds no more
+LONGEST, CUT = 5000, "\n\n… the complete card is an artifact of the run."  # limit of the registry's column
 FILE, REFERENCE = "model.onnx", "reference.parquet"
-HASH_TAGS = {FILE: ARTEFACT, REFERENCE: "reference_sha256"}  # versions made before the second one name no hash for it
+HASH_TAGS = {FILE: ARTEFACT, REFERENCE: "reference_sha256"}  # older versions have no hash of the reference
 
-SLOW = "Check the server's log. Where the network is slow, give it more time: DEFECTLOOP_DEADLINE_S."
+SLOW = "Check the server's log. If the network is slow, increase DEFECTLOOP_DEADLINE_S."
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered detector. `tags` hold snapshot, git_commit, artefact_sha256, slices and the gate's decision."""
+    """A registered version. `tags` hold snapshot, git_commit, artefact_sha256, slices and the gate's decision."""
 
     line: str
     version: str
@@ -46,19 +46,19 @@ class ModelVersion:
 
 
 def champion(workspace: Workspace, line: str) -> ModelVersion | None:
-    """The version that alias `champion` names, None before the first promotion."""
+    """Return the version with the alias `champion`, or None before the first promotion."""
     named = _named(workspace, line, CHAMPION)
     return _version(line, named) if named else None
 
 
 def alias(workspace: Workspace, line: str, name: str) -> str | None:
-    """The number of the version that an alias names, None where it names none."""
+    """Return the number of the version with this alias, or None."""
     named = _named(workspace, line, name)
     return str(named.version) if named else None
 
 
 def version(workspace: Workspace, line: str, number: str) -> ModelVersion:
-    """One version by number. Raises NotReady when there is none."""
+    """Return a version by its number. Raises NotReady if it does not exist."""
     mlflow = tracking.client(workspace)
     from mlflow.exceptions import MlflowException
 
@@ -66,12 +66,13 @@ def version(workspace: Workspace, line: str, number: str) -> ModelVersion:
         return _version(line, mlflow.get_model_version(names.for_tools(line), number))
     except MlflowException as error:
         raise NotReady(
-            f"Line {line} has no version {number}.", next_step="defectloop status lists the versions."
+            f"Line {line} has no version {number}.",
+            next_step="See the registered versions: defectloop status",
         ) from error
 
 
 def versions(workspace: Workspace, line: str) -> list[ModelVersion]:
-    """Every version of the line, oldest first."""
+    """Return all versions of the line, oldest first."""
     entries = tracking.client(workspace).search_model_versions(f"name = '{names.for_tools(line)}'", max_results=10_000)
     by_alias: dict[str, list[str]] = {}
     if entries:
@@ -92,9 +93,9 @@ def register(
     description: str,
     tags: Mapping[str, str],
 ) -> ModelVersion:
-    """The version of this file, made if there is none yet: one file never becomes two versions.
+    """Return the version of this file, registering it if needed. The same file never becomes two versions.
 
-    `description` is Markdown: what the registry's page says about the version.
+    `description` is Markdown, shown on the version's page in the registry.
     """
     file_sha256 = sha256(artefact)
     mlflow = tracking.client(workspace)
@@ -140,15 +141,15 @@ def drop_tag(workspace: Workspace, line: str, number: str, key: str) -> None:
 
 
 def download(workspace: Workspace, chosen: ModelVersion) -> Path:
-    """The exported file on this machine: fetched once, and compared with its registered hash each time.
+    """Return the path of the exported file. It is downloaded once, and verified against its registered hash every time.
 
-    A copy that was altered or cut off is fetched again. Raises DefectloopError where the registry's own file differs too.
+    An altered or truncated copy is downloaded again. Raises DefectloopError if the registry's own file differs too.
     """
     return _verified(workspace, chosen, FILE)
 
 
 def reference(workspace: Workspace, chosen: ModelVersion) -> Path:
-    """The drift reference that belongs to the version, compared with its hash where the version names one."""
+    """Return the path of the version's drift reference, verified against its hash if the version has one."""
     return _verified(workspace, chosen, REFERENCE)
 
 
@@ -170,13 +171,13 @@ def _verified(workspace: Workspace, chosen: ModelVersion, name: str) -> Path:
     if path.is_file() and expected in (None, sha256(path)):
         return path
     if path.is_file():
-        log.warning("%s is not what was registered as version %s: fetching it again.", path, chosen.version)
+        log.warning("%s differs from registered version %s. Downloading it again.", path, chosen.version)
     _fetch(workspace, chosen, path.parent)
     return path
 
 
 def _fetch(workspace: Workspace, chosen: ModelVersion, folder: Path) -> None:
-    """Put the version's verified files into `folder`. Each is replaced whole, so processes that race agree."""
+    """Download and verify the version's files into `folder`. Each is replaced atomically, so concurrent calls are safe."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -193,9 +194,9 @@ def _fetch(workspace: Workspace, chosen: ModelVersion, folder: Path) -> None:
             expected, actual = chosen.tags.get(tag), sha256(fetched / name)
             if expected not in (None, actual):
                 raise DefectloopError(
-                    f"Version {chosen.version} of line {chosen.line} is not what was registered: the registry's {name} has "
-                    f"the hash {actual}, registered was {expected}.",
-                    next_step="Don't use it. Roll back: defectloop rollback",
+                    f"Version {chosen.version} of line {chosen.line} was altered after its registration: the registry's "
+                    f"{name} has the hash {actual} instead of {expected}.",
+                    next_step="Do not use it. Roll back: defectloop rollback",
                 )
         for name in HASH_TAGS:
             (fetched / name).replace(folder / name)
@@ -209,7 +210,7 @@ def sha256(path: Path) -> str:
 def _logged_model(
     workspace: Workspace, mlflow: Any, line: str, artefact: Path, reference: Path, run_id: str, sha256: str
 ) -> str:
-    """MLflow's ONNX flavour around the exported file, made once; a half-made one of a killed try is completed."""
+    """Log the exported file as an MLflow ONNX model, once. Completes a model that a killed process left unfinished."""
     experiment = tracking.experiment_id(workspace, mlflow, line)
     logged = mlflow.search_logged_models([experiment], filter_string=f"tags.{ARTEFACT} = '{sha256}'")
     if logged:
@@ -227,7 +228,7 @@ def _logged_model(
     if outputs is None or model.model_id not in {output.model_id for output in outputs.model_outputs}:
         from mlflow.entities import LoggedModelOutput
 
-        mlflow.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # so that the run's page shows it
+        mlflow.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # shows the model on the run's page
     return str(model.model_id)
 
 
@@ -251,7 +252,7 @@ def _save_flavour(folder: Path, artefact: Path, reference: Path, model_id: str, 
         pip_requirements=[f"onnxruntime=={onnxruntime.__version__}"],
         save_as_external_data=False,
     )
-    shutil.copyfile(artefact, folder / FILE)  # the very bytes that were evaluated
+    shutil.copyfile(artefact, folder / FILE)  # exactly the bytes that were evaluated
     shutil.copyfile(reference, folder / REFERENCE)
 
 
@@ -269,6 +270,6 @@ def _version(line: str, entry: Any, aliases: list[str] | None = None) -> ModelVe
 
 def _unreachable(workspace: Workspace, error: Exception) -> Unreachable:
     return Unreachable(
-        f"The model registry at {workspace.tracking_uri} does not answer as it should: {error}.",
+        f"The model registry at {workspace.tracking_uri} does not answer correctly: {error}.",
         next_step="Check MLFLOW_TRACKING_URI and the server's log.",
     )

@@ -1,6 +1,6 @@
-"""The tracking store of a workspace that was moved or copied: MLflow keeps absolute paths of its artifacts in it.
+"""Corrects the tracking store of a workspace that was moved or copied, because MLflow stores absolute artifact paths.
 
-In a copy they would lead into the original, and what the copy learns would be written there.
+In a copy, these paths would point into the original workspace, and new results would be written there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ COLUMNS = (
 
 
 def address(folder: Path) -> str:
-    """A folder as MLflow reads it: a file URI where its path holds what would mean something else in an address."""
+    """Return a folder as MLflow reads it: a file URI if its path contains characters with a meaning in URLs."""
     path = str(folder)
     return path if quote(path) == path else folder.as_uri()
 
 
 def follow(database: Path, artifacts: Path) -> int:
-    """Let the paths in `database` that end in this store's own folder begin with `artifacts`, where that folder is now;
-    returns how many were changed. Other places stay: they were chosen."""
+    """Replace stored paths of this store's own artifact folder by its present location `artifacts`. Returns the number of
+    changed paths. Other locations are kept, because somebody configured them."""
     folder = f"/{artifacts.parent.name}/{artifacts.name}/"  # /.defectloop/mlartifacts/
     changed = 0
     with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection, connection:

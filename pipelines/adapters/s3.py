@@ -1,4 +1,4 @@
-"""Images on S3: boto3. The only importer of boto3. Credentials and endpoint are AWS's own environment variables."""
+"""The image store on S3: boto3. The only importer of boto3. Credentials and endpoint come from AWS's own variables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class S3Store:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.bucket, _, self.prefix = self.url.removeprefix("s3://").partition("/")
-        self._limit_s = deadlines.verdict_s()  # for an image: its verdict waits for that
+        self._limit_s = deadlines.verdict_s()  # per image, because its verdict waits for the store
         each_s = self._limit_s / deadlines.TRIES
         tries = {"max_attempts": deadlines.TRIES, "mode": "standard"}
         self._s3: Any = boto3.client("s3", config=Config(connect_timeout=each_s, read_timeout=each_s, retries=tries))
@@ -38,7 +38,9 @@ class S3Store:
         try:
             body: bytes = self._call("get_object", lambda answer: answer["Body"].read(), Key=self._key(image))
         except KeyError as error:
-            raise NotReady(f"{self.url} has no image {image}.", next_step="Check DEFECTLOOP_STORE.") from error
+            raise NotReady(
+                f"The image store {self.url} has no image {image}.", next_step="Check DEFECTLOOP_STORE."
+            ) from error
         return body
 
     def exists(self, image: str) -> bool:
@@ -52,8 +54,8 @@ class S3Store:
         return "/".join(part for part in (self.prefix, image[:2], image) if part)
 
     def _call(self, method: str, read: Callable[[Any], Any] = lambda answer: answer, **arguments: Any) -> Any:
-        """What `read` makes of the answer. KeyError for an absent object, Unreachable for everything else that goes wrong,
-        also when it takes too long."""
+        """Call a client method and return the result of `read`. Raises KeyError for a missing object, and Unreachable for
+        any other error or after the deadline."""
         ask = getattr(self._s3, method)
         try:
             with deadlines.together(self._limit_s):
@@ -71,6 +73,6 @@ class S3Store:
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(
-            f"The image store {self.url} does not answer as it should: {error}.",
+            f"The image store {self.url} does not answer correctly: {error}.",
             next_step=NEXT_STEP,
         )

@@ -1,4 +1,4 @@
-"""Experiment tracking: MLflow runs. With `model_registry.py` the only importer of mlflow."""
+"""Experiment tracking: MLflow runs. Together with `model_registry.py` the only importer of mlflow."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ TRAIN_KEY = "defectloop.train_key"
 PROBE_TIMEOUT_S = 5.0
 NEXT_STEP = "Check MLFLOW_TRACKING_URI and the server's log."
 ANSWERS = ("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
-LONGEST_REASON = 300  # of an error that holds a whole HTML page
+LONGEST_REASON = 300  # characters; some errors contain a whole HTML page
 _MIGRATED: set[str] = set()
 _guard = threading.Lock()
 
 
 def client(workspace: Workspace) -> Any:
-    """An MlflowClient of the workspace's tracking store.
+    """Return an MlflowClient of the workspace's tracking store.
 
-    Raises Unreachable, also in each of the client's calls, when a server does not answer in time or not as MLflow does.
+    Raises Unreachable, also in each of the client's calls, if a server does not answer in time or is not MLflow.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     uri = workspace.tracking_uri
-    if is_server(uri):  # MLflow tries eight times, two minutes each
+    if is_server(uri):  # MLflow's default is eight attempts of two minutes
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(math.ceil(deadlines.call_s() / deadlines.TRIES)))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(deadlines.TRIES - 1))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
@@ -65,7 +65,7 @@ def is_server(uri: str) -> bool:
 def start_run(
     workspace: Workspace, *, line: str, train_key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> str:
-    """The id of the run of this training: the one that a killed try began, or a new one. Parameters are logged flat."""
+    """Return the id of the run of this training: one that a killed attempt began, or a new one. Parameters are flattened."""
     from mlflow.entities import Param
 
     mlflow = client(workspace)
@@ -81,7 +81,7 @@ def start_run(
 
 
 def experiment_id(workspace: Workspace, mlflow: Any, line: str) -> str:
-    """The line's experiment, made when absent."""
+    """Return the id of the line's experiment, creating it if needed."""
     from mlflow.exceptions import MlflowException
 
     name = names.for_tools(line)
@@ -89,7 +89,7 @@ def experiment_id(workspace: Workspace, mlflow: Any, line: str) -> str:
     if experiment is None:
         try:
             return str(mlflow.create_experiment(name, artifact_location=_artifact_location(workspace, line)))
-        except MlflowException:  # another process made it between the two calls
+        except MlflowException:  # another process created it between the two calls
             experiment = mlflow.get_experiment_by_name(name)
             if experiment is None:
                 raise
@@ -97,7 +97,7 @@ def experiment_id(workspace: Workspace, mlflow: Any, line: str) -> str:
 
 
 def lightning_logger(workspace: Workspace, line: str, run_id: str) -> Any:
-    """Lightning's logger into an existing run. It reads the tracking URI at import, so it is passed."""
+    """Return Lightning's logger for an existing run. It would read the tracking URI at import, so the URI is passed."""
     from lightning.pytorch.loggers import MLFlowLogger
 
     return MLFlowLogger(names.for_tools(line), tracking_uri=workspace.tracking_uri, run_id=run_id, log_model=False)
@@ -112,9 +112,10 @@ def finish_run(
     folders: Mapping[str, Path],
     files: Sequence[Path],
 ) -> None:
-    """Log what an evaluation came to and close the run. Done twice, it leaves the same run.
+    """Log the results of an evaluation and finish the run. Repeating it changes nothing.
 
-    `dataset` has name, digest (the snapshot's hash), source and profile; `folders` go below their name, `files` to the root.
+    `dataset` has name, digest (the snapshot's hash), source and profile. `folders` are logged below their names, `files` at
+    the root.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
@@ -133,7 +134,7 @@ def finish_run(
     mlflow.log_inputs(run_id, datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])])
     for name, folder in folders.items():
         if not folder.is_dir():
-            continue  # no gallery without mistakes, no Data Docs where the data was validated elsewhere
+            continue  # no gallery without mistakes; no Data Docs if the data was validated elsewhere
         mlflow.log_artifacts(run_id, str(folder), name)
     for path in files:
         mlflow.log_artifact(run_id, str(path))
@@ -141,7 +142,7 @@ def finish_run(
 
 
 def run_count(workspace: Workspace, line: str) -> int:
-    """How many trainings of the line were ever begun."""
+    """Return how many trainings of the line were started."""
     mlflow = client(workspace)
     return len(mlflow.search_runs([experiment_id(workspace, mlflow, line)], max_results=10_000))
 
@@ -161,7 +162,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _migrate(workspace: Workspace) -> None:
-    """Make or migrate the store once, under a lock: processes that meet a fresh SQLite file race on its tables."""
+    """Create or migrate the store once, under a lock, because concurrent processes fail on a new SQLite file."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -175,7 +176,7 @@ def _migrate(workspace: Workspace) -> None:
             if is_own and own.exists() and workspace.artifact_root == str(workspace.state / "mlartifacts"):
                 moved_store.follow(own, workspace.state / "mlartifacts")
             first = MlflowClient(tracking_uri=uri)
-            if is_server(uri):  # it has made its store itself; ask whether MLflow is behind the address
+            if is_server(uri):  # a server migrates its own store; only check that it is MLflow
                 ask = partial(first.search_experiments, max_results=1)
                 deadlines.within(ask, _named(uri), next_step=NEXT_STEP)
             else:
@@ -186,17 +187,17 @@ def _migrate(workspace: Workspace) -> None:
             if failures.is_damage(error):
                 raise DefectloopError(
                     f"The tracking store {own if is_own else uri} is damaged.",
-                    next_step="Restore it from a backup. Without one: move it away and run `defectloop train`, which "
-                    "begins a registry without the earlier versions.",
+                    next_step="Restore it from a backup. Without a backup, move it away and run `defectloop train`, which "
+                    "starts a new registry without the earlier versions.",
                 ) from error
             raise DefectloopError(
-                f"The tracking store {workspace.tracking_uri} can't be opened: {failures.short(error)}.",
-                next_step="Check MLFLOW_TRACKING_URI, the space on the disk and its permissions.",
+                f"The tracking store {workspace.tracking_uri} cannot be opened: {failures.short(error)}.",
+                next_step="Check MLFLOW_TRACKING_URI, the free disk space and the permissions.",
             ) from error
 
 
 def _resolve_addresses_at(uri: str) -> None:
-    """`models:/` addresses are resolved by the module, not by the client; it shall not change the environment for that."""
+    """Set the store for `models:/` addresses, which MLflow's module resolves, without changing the environment."""
     import mlflow
 
     before = os.environ.get("MLFLOW_TRACKING_URI")
@@ -212,13 +213,13 @@ def _named(uri: str) -> str:
 
 
 def _translated(uri: str, error: Exception) -> Exception:
-    """Unreachable for whatever is no answer of MLflow's; its answers, such as that there is no such version, as they are."""
+    """Return Unreachable, unless the error is a regular answer of MLflow, such as an unknown version."""
     from mlflow.exceptions import MlflowException
 
     if not isinstance(error, MlflowException) or error.error_code in ANSWERS:
         return error
     reason = str(error).strip().splitlines()[0][:LONGEST_REASON].rstrip(".")
-    return Unreachable(f"{_named(uri)} does not answer as it should: {reason}.", next_step=NEXT_STEP)
+    return Unreachable(f"{_named(uri)} does not answer correctly: {reason}.", next_step=NEXT_STEP)
 
 
 def _probe(uri: str) -> None:

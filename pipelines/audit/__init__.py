@@ -1,1 +1,1 @@
-"""What is wrong, or only odd, about a dataset, and what to do about it."""
+"""The audit: problems of the dataset as a whole, such as duplicates, leaks and label errors, with advice."""

@@ -1,4 +1,4 @@
-"""Too little to learn from or to prove anything with, and slices that are not represented. Pure: counts parts."""
+"""Finds classes with too few parts, too little proof of a low escape rate, and underrepresented slices. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from models.params import PartsPerClass
 from models.vocabulary import Label, Split
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
-PROVEN_ESCAPE_RATE = 0.05  # with 95 % confidence, when none of the test parts escaped: 1 − 0.05^(1/n)
-SMALL_SHARE = 0.05  # of a slice's parts: below it, an overall number says nothing about the slice
+PROVEN_ESCAPE_RATE = 0.05  # with 95 % confidence if no test part escapes: 1 − 0.05^(1/n)
+SMALL_SHARE = 0.05  # share of all parts below which overall metrics say little about a slice
 
 
 def findings(frame: pd.DataFrame, wanted: PartsPerClass) -> list[Finding]:
@@ -29,9 +29,9 @@ def findings(frame: pd.DataFrame, wanted: PartsPerClass) -> list[Finding]:
             finding(
                 "small-classes",
                 Severity.WARNING,
-                f"{counted(len(small), 'class is', 'classes are')} too small to learn or to test",
+                f"{counted(len(small), 'class is', 'classes are')} too small to train or test",
                 "; ".join(small) + ".",
-                "Ingest more, or ask for them in reviews; `defectloop synthesize` helps training only.",
+                "Ingest more parts, or label them in reviews. `defectloop synthesize` helps training only.",
                 [Case((), line) for line in small],
             )
         )
@@ -49,9 +49,9 @@ def _unproven(real: pd.DataFrame) -> list[Finding]:
         finding(
             "little-proof",
             Severity.NOTE,
-            f"{have} defective test parts prove an escape rate of {reach:.0%} at best",
-            f"To show {PROVEN_ESCAPE_RATE:.0%} with 95 % confidence takes {need} of them, none escaping: "
-            f"{need - have} more.",
+            f"{have} defective test parts can prove an escape rate below {reach:.0%} at best",
+            f"To prove an escape rate below {PROVEN_ESCAPE_RATE:.0%} with 95 % confidence, {need} defective test parts are "
+            f"needed, of which none escapes: {need - have} more.",
             "Ingest more defective parts.",
             [],
             need - have,
@@ -83,7 +83,7 @@ def _slices(real: pd.DataFrame) -> list[Finding]:
             "slices",
             Severity.WARNING,
             f"{len(lacking)} of {counted(len(total), 'slice is', 'slices are')} not well represented",
-            f"What is learned or measured does not speak for them. All slices: {'; '.join(described)}.",
+            f"Overall metrics are not valid for them. All slices: {'; '.join(described)}.",
             "Ingest parts of these slices: defectloop ingest FOLDER --slice NAME",
             lacking,
         )

@@ -1,4 +1,4 @@
-"""Look at the whole dataset for what a contract on single rows can't see, and write `artifacts/audit/`. Changes no data."""
+"""Audits the dataset as a whole, beyond the contract on single rows, and writes `artifacts/audit/`. Changes no data."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ ORDER = list(Severity)
 class AuditReport:
     annotations_sha256: str
     images: int
-    labels_judged: int  # by the embedding model; the others have no features yet
-    findings: tuple[Finding, ...]  # the gravest first
-    page: str  # below the workspace
+    labels_judged: int  # labels that were checked; the other images have no features yet
+    findings: tuple[Finding, ...]  # most severe first
+    page: str  # path relative to the workspace
 
 
 def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
-    """The findings on the present data; taken from the last report where nothing changed since.
+    """Return the findings on the present data, from the last report if nothing has changed since.
 
-    With `judge_labels` missing features are computed first, so that every label is judged; without, those are judged
-    whose features a training left behind. Raises BadData when there are no images.
+    With `judge_labels`, missing features are computed first, so that every label is checked. Otherwise, only labels of
+    images with features from a training are checked. Raises BadData if there are no images.
     """
     sha256 = hashlib.sha256(workspace.annotations.read_bytes()).hexdigest() if workspace.annotations.exists() else ""
     key = f"{sha256} {_quarantine_state(workspace)} {workspace.params().validate_.model_dump_json()}"
@@ -61,8 +61,8 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
         return last
     table = annotation_table.load(workspace.annotations)
     if not len(table):
-        raise BadData(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
-    file_hashes.require(workspace)  # what is computed from images is kept under their hashes
+        raise BadData(f"{workspace.data} contains no images.", next_step="Add some: defectloop ingest FOLDER")
+    file_hashes.require(workspace)  # cached results are keyed by the hashes of the images
     frame = _frame(table.to_pandas())
     readable = frame[frame["decode_error"].isna()].reset_index(drop=True)
     labelled = readable[readable["truth"].notna() & ~readable["synthetic"]]
@@ -92,7 +92,7 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
 
 
 def known_issues(workspace: Workspace) -> list[str]:
-    """What the last audit said of exactly the present table, the gravest first; empty where it was not audited."""
+    """Return the findings of the last audit, most severe first. Empty if the present table was not audited."""
     path = _report_path(workspace)
     if not path.exists() or not workspace.annotations.exists():
         return []
@@ -103,7 +103,7 @@ def known_issues(workspace: Workspace) -> list[str]:
 
 
 def _frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The annotations with what the checks share: `truth` (the type of a defect, else the label), size, folder."""
+    """Add the columns that the checks share: `truth` (the defect type, or else the label), `size_px` and `folder`."""
     frame["decode_error"] = frame["decode_error"].astype(object).where(frame["decode_error"].notna(), None)
     one_type = frame["defect_types"].map(lambda kinds: kinds[0] if kinds is not None and len(kinds) == 1 else None)
     frame["defect_types"] = frame["defect_types"].map(lambda kinds: list(kinds) if kinds is not None else [])
@@ -161,7 +161,7 @@ def _last(workspace: Workspace, key: str) -> AuditReport | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # damaged: it is made again
+    except ValueError:  # damaged: the audit is repeated
         return None
     report = content["report"]
     if content["key"] != key or not (workspace.root / report["page"]).exists():

@@ -1,4 +1,4 @@
-"""Near duplicates: pairs that straddle a split, that carry different labels, or that are taken for different parts. Pure."""
+"""Finds near duplicates in different splits, with different labels, or assigned to different parts. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from models.images.near_duplicates import Pair
 from models.images.part_grouping import Tones
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
-SAME_IMAGE = 0.97  # correlation from which two labels for one image are a contradiction, not a change of the part
+SAME_IMAGE = 0.97  # correlation above which different labels are a contradiction rather than a change of the part
 
 
 def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Finding]:
-    """`pairs` by place in `frame`, faint ones too, most alike first; `frame` has image, part, split, truth, synthetic."""
+    """`pairs` are indices into `frame`, most similar first, including faint ones. `frame` has image, part, split, truth and
+    synthetic."""
     part, split, truth, image = (frame[name].to_numpy() for name in ("part", "split", "truth", "image"))
     straddling: list[Case] = []
     contradicting: list[Case] = []
@@ -26,9 +27,9 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
         a, b = pair.first, pair.second
         case = Case((image[a], image[b]), caption(pair))
         if split[a] and split[b] and split[a] != split[b]:
-            straddling.append(_told(case, f"{split[a]} and {split[b]}"))
+            straddling.append(_captioned(case, f"{split[a]} and {split[b]}"))
         if truth[a] and truth[b] and truth[a] != truth[b] and pair.similarity >= SAME_IMAGE:
-            contradicting.append(_told(case, f"{truth[a]} and {truth[b]}"))
+            contradicting.append(_captioned(case, f"{truth[a]} and {truth[b]}"))
         (together if part[a] == part[b] else apart).append(case)
     result = []
     if straddling:
@@ -37,8 +38,8 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
                 "duplicates-across-splits",
                 Severity.PROBLEM,
                 f"{counted(len(straddling), 'pair', 'pairs')} of near duplicates in different splits",
-                "What was learned is tested again: the measured numbers are better than production will be.",
-                "Say which images show one part (--part-from, a manifest's column part) and ingest anew, or drop some.",
+                "Training images occur in the test split, so the measured metrics are too optimistic.",
+                "State the part of each image (--part-from, or a manifest's column part) and ingest again, or drop some.",
                 straddling,
             )
         )
@@ -47,9 +48,9 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
             finding(
                 "same-image-different-labels",
                 Severity.WARNING,
-                f"{counted(len(contradicting), 'pair', 'pairs')} of like images with different labels",
-                "Either a label is wrong, or the defect is too small to tell them apart.",
-                "Decide which, and ingest the corrected delivery again.",
+                f"{counted(len(contradicting), 'pair', 'pairs')} of near-identical images with different labels",
+                "Either a label is wrong, or the defect is too small to be visible in the comparison.",
+                "Check the labels, and ingest the corrected delivery again.",
                 contradicting,
             )
         )
@@ -58,9 +59,10 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
             finding(
                 "near-duplicates",
                 Severity.WARNING,
-                f"{counted(len(apart), 'pair', 'pairs')} of near duplicates taken for different parts",
-                "Re-encoded, re-exposed, turned or mirrored copies count twice in every number. Sister parts look so too.",
-                "Look at them; where they show one part, say so (--part-from, or a manifest's column part).",
+                f"{counted(len(apart), 'pair', 'pairs')} of near duplicates assigned to different parts",
+                "Re-encoded, re-exposed, rotated or mirrored copies count twice in every metric. Different parts of one "
+                "design can also look like this.",
+                "Look at them. If they show one part, state it: --part-from, or the column part of a manifest.",
                 apart,
             )
         )
@@ -69,8 +71,8 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
             finding(
                 "look-alike-parts",
                 Severity.NOTE,
-                f"{counted(len(doubtful), 'pair', 'pairs')} of images look alike, and so do many parts of this product",
-                "Such a pair may show one part twice, or two parts that look alike. They are not grouped.",
+                f"{counted(len(doubtful), 'pair', 'pairs')} of images look alike, as many parts of this product do",
+                "Such a pair may show one part twice, or two parts that look alike. They were not grouped.",
                 "If parts were photographed several times, state them: ingest.part_from, or a manifest's column part.",
                 doubtful,
             )
@@ -83,7 +85,7 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
                 "repeated-parts",
                 Severity.NOTE,
                 f"{int(several.sum())} images show {counted(len(several), 'part', 'parts')} several times",
-                f"The part with the most has {int(members.max())} images. They stay in one split together.",
+                f"The largest group has {int(members.max())} images. Each group stays in one split.",
                 "",
                 together,
                 int(several.sum()),
@@ -94,9 +96,9 @@ def findings(frame: pd.DataFrame, pairs: list[Pair], tones: Tones) -> list[Findi
 
 def caption(pair: Pair) -> str:
     turns, mirrored = pair.transform
-    ways = [f"turned {turns * 90}°"] * bool(turns) + ["mirrored"] * mirrored
-    return f"{pair.similarity:.2f} alike" + (f", {' and '.join(ways)}" if ways else "")
+    ways = [f"rotated by {turns * 90}°"] * bool(turns) + ["mirrored"] * mirrored
+    return f"similarity {pair.similarity:.2f}" + (f", {' and '.join(ways)}" if ways else "")
 
 
-def _told(case: Case, what: str) -> Case:
+def _captioned(case: Case, what: str) -> Case:
     return Case(case.images, f"{what}: {case.caption}")

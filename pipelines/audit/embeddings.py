@@ -1,4 +1,4 @@
-"""Features of the backbone that `params.yaml` names, for judging labels: those that training left behind, or all of them."""
+"""Backbone features for checking labels: those that a training has cached, or all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.workspace import Workspace
 
 
 def kept(workspace: Workspace, images: Sequence[str]) -> tuple[list[int], np.ndarray]:
-    """Places in `images` whose features are there already, and float32 [that many, d]. Imports no torch."""
+    """Return the indices of `images` with cached features, and the features float32 [n, d]. Does not import torch."""
     store = features_kept(workspace.params(), _cache(workspace), "models.classification.network")
     names = [f"{image}/{PLAIN.name}" for image in images]
     rows, missing = store.present(names)
@@ -25,7 +25,7 @@ def kept(workspace: Workspace, images: Sequence[str]) -> tuple[list[int], np.nda
 
 
 def compute(workspace: Workspace, images: Sequence[str], files: Sequence[Path]) -> None:
-    """Compute and keep what is missing: about 10 ms an image on one core. Imports torch."""
+    """Compute and cache missing features, at about 10 ms per image on one core. Imports torch."""
     from models.classification.network import Pooled
     from models.training import backbones
     from models.training.frozen_features import frozen_features

@@ -1,4 +1,4 @@
-"""What an image file says about itself without being decoded: compression, camera, exposure."""
+"""Facts in the header of an image file: compression, camera, exposure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TABLE_SUM = 3688
 
 
 def read(path: Path) -> dict[str, str | None]:
-    """compression, camera and exposure; None where the file does not say. A broken header says nothing."""
+    """Return compression, camera and exposure; None for missing values and broken headers."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -28,7 +28,7 @@ def read(path: Path) -> dict[str, str | None]:
                     "camera": str(exif[ExifTags.Base.Model]) if ExifTags.Base.Model in exif else None,
                     "exposure": f"{float(exposure):g} s" if exposure else None,
                 }
-    except Exception:  # Pillow raises of every kind on broken headers; the audit names unreadable files elsewhere
+    except Exception:  # Pillow raises various exceptions on broken headers; unreadable files are reported elsewhere
         return {"compression": None, "camera": None, "exposure": None}
 
 
@@ -40,6 +40,6 @@ def _compression(opened: Image.Image) -> str:
 
 
 def quality(table: np.ndarray) -> int:
-    """libjpeg's quality 1…100 of a luminance table of 64 numbers, from its sum."""
+    """Return libjpeg's quality (1 to 100) of a luminance table of 64 numbers, estimated from its sum."""
     scale = 100 * float(table.sum()) / _TABLE_SUM
     return round(min(100, max(1, (200 - scale) / 2 if scale <= 100 else 5000 / scale)))

@@ -1,4 +1,4 @@
-"""What an audit says: one finding per kind of trouble, with the images that show it. Knows no files and no page."""
+"""Findings of the audit: one per kind of problem, with the images that show it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    PROBLEM = "problem"  # numbers measured on this data can't be believed, or nothing can be learned
-    WARNING = "warning"  # likely wrong: somebody should look
+    PROBLEM = "problem"  # metrics on this data are not valid, or training is impossible
+    WARNING = "warning"  # probably wrong: a person should look
     NOTE = "note"  # worth knowing
 
 
 @dataclass(frozen=True)
 class Case:
-    """Images (SHA-256) that belong together, as two of a pair, and what is to be seen in them."""
+    """Images (SHA-256) that belong together, such as a pair, with a caption."""
 
     images: tuple[str, ...]
     caption: str
@@ -29,14 +29,14 @@ class Finding:
     explanation: str
     next_step: str
     count: int
-    cases: tuple[Case, ...] = ()  # the worst first; at most SHOWN
+    cases: tuple[Case, ...] = ()  # worst first, at most SHOWN
 
 
 def counted(n: int, one: str, many: str) -> str:
     return f"{n} {one if n == 1 else many}"
 
 
-SHOWN = 24  # cases that a finding carries; `count` tells them all
+SHOWN = 24  # maximum number of cases per finding; `count` is the total
 
 
 def finding(

@@ -1,4 +1,4 @@
-"""Labels, masks and boxes that contradict each other or the image. Pure: masks come as what was measured on them."""
+"""Finds labels, masks and boxes that contradict each other or the image. Pure: masks are measured beforehand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pandas as pd
 from models.vocabulary import Label
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
-MIN_COVERED = 0.5  # share of a mask that must lie in the boxes, where there are both
-TOLERANCE_PX = 1.0  # boxes are rounded, and counted from 0 by one tool and from 1 by another
+MIN_COVERED = 0.5  # minimum share of a mask that lies in the boxes
+TOLERANCE_PX = 1.0  # boxes are rounded, and tools count pixels from 0 or from 1
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class MaskFacts:
 
 
 def measure(mask: np.ndarray, boxes: list[dict] | None) -> MaskFacts:
-    """`mask` bool [h, w]; boxes in pixels."""
+    """Measure `mask`, bool [h, w]; boxes are in pixels."""
     area = int(mask.sum())
     if not boxes or not area:
         return MaskFacts(area, float("nan"))
@@ -35,15 +35,15 @@ def measure(mask: np.ndarray, boxes: list[dict] | None) -> MaskFacts:
 
 
 def findings(frame: pd.DataFrame, masks: dict[str, MaskFacts]) -> list[Finding]:
-    """`masks` by image, of the rows that have one."""
+    """`masks` by image, for rows that have a mask."""
     rows = frame.to_dict("records")
 
     def cases(wrong: Callable[[dict], str | None]) -> list[Case]:
         return [Case((row["image"],), caption) for row in rows if (caption := wrong(row))]
 
     kinds: Iterable[tuple[str, tuple[str, str], str, Callable[[dict], str | None]]] = (
-        ("empty-masks", ("mask is empty, though the label says defect",
-          "masks are empty, though the label says defect"), "They teach that nothing is there.",
+        ("empty-masks", ("mask is empty, but the label is defect",
+          "masks are empty, but the label is defect"), "They would train the detector to ignore the defect.",
          lambda row: _type(row) if row["label"] == Label.DEFECT and _area(row, masks) == 0 else None),
         ("masks-on-good-parts", ("good part has a mask that is not empty",
           "good parts have a mask that is not empty"), "Either the label or the mask is wrong.",
@@ -58,10 +58,10 @@ def findings(frame: pd.DataFrame, masks: dict[str, MaskFacts]) -> list[Finding]:
           "masks lie beside their boxes"), f"Less than {MIN_COVERED:.0%} of the mask lies in a box.",
          lambda row: _beside(row, masks)),
         ("boxes-outside", ("image has boxes that reach outside",
-          "images have boxes that reach outside"), "Coordinates of another size or order.", _outside),
-        ("types-beside-boxes", ("image has a defect type that no box has, or the other way round",
-          "images have a defect type that no box has, or the other way round"),
-         "The label and the boxes come from different hands.", _types_differ),
+          "images have boxes that reach outside"), "Coordinates in a different unit or order.", _outside),
+        ("types-beside-boxes", ("image whose label and boxes have different defect types",
+          "images whose label and boxes have different defect types"),
+         "Label and boxes probably come from different sources.", _types_differ),
     )  # fmt: skip
     return [
         finding(

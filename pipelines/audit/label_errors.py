@@ -1,8 +1,8 @@
-"""Likely label errors: images whose label a simple model, trained on other parts, contradicts with confidence.
+"""Finds likely label errors: images whose label is confidently contradicted by a simple model trained on other parts.
 
-After confident learning (Northcutt, Jiang & Chuang, Journal of Artificial Intelligence Research 70, 2021): an image is
-suspect when its out-of-fold probability of another class reaches what images of that class reach on average, and is far
-above that of its own.
+Based on confident learning (Northcutt, Jiang & Chuang, Journal of Artificial Intelligence Research 70, 2021): a label is
+suspicious if the image's out-of-fold probability of another class is at least the average of that class's own images, and
+much higher than the probability of its label.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from pipelines.audit.finding import Case, Finding, Severity, finding
 
 FOLDS = 5
 AXES = 64
-MIN_IMAGES = 10  # of a class, to speak about it
-MARGIN = 0.6  # how much more probable the other class must be: fewer suspects, most of them right
+MIN_IMAGES = 10  # per class
+MARGIN = 0.6  # minimum difference of the probabilities; high, so that most suspects are real errors
 
 
 def findings(images: Sequence[str], truths: Sequence[str], parts: Sequence[str], features: np.ndarray) -> list[Finding]:
-    """`features` float32 [n, d]. Classes with few images are left out."""
+    """`features` is float32 [n, d]. Classes with few images are left out."""
     truth = np.asarray(truths)
     names, counts = np.unique(truth, return_counts=True)
-    speakable = np.isin(truth, names[counts >= MIN_IMAGES])
-    names = np.unique(truth[speakable])
+    usable = np.isin(truth, names[counts >= MIN_IMAGES])
+    names = np.unique(truth[usable])
     if len(names) < 2:
         return []
-    image, group, truth = np.asarray(images)[speakable], np.asarray(parts)[speakable], truth[speakable]
+    image, group, truth = np.asarray(images)[usable], np.asarray(parts)[usable], truth[usable]
     if len(np.unique(group)) < FOLDS * 2:
         return []
-    probabilities = out_of_fold(features[speakable], np.searchsorted(names, truth), group, len(names))
+    probabilities = out_of_fold(features[usable], np.searchsorted(names, truth), group, len(names))
     suspects = suspicious(probabilities, np.searchsorted(names, truth))
     if not len(suspects):
         return []
@@ -47,16 +47,16 @@ def findings(images: Sequence[str], truths: Sequence[str], parts: Sequence[str],
             "label-errors",
             Severity.WARNING,
             f"{len(cases)} of {len(truth)} labels look wrong",
-            f"A model trained on the other parts is sure of another class; it agrees with {agreed:.0%} of all labels. "
-            "The surest come first.",
-            "Look at them; correct the delivery and ingest it again.",
+            f"A model trained on the other parts confidently predicts another class. It agrees with {agreed:.0%} of all "
+            "labels. The most confident predictions come first.",
+            "Look at them, correct the delivery, and ingest it again.",
             cases,
         )
     ]
 
 
 def out_of_fold(features: np.ndarray, classes: np.ndarray, groups: np.ndarray, n_classes: int) -> np.ndarray:
-    """float [n, n_classes]: probabilities from a logistic regression that saw no image of the same part."""
+    """Return probabilities float [n, n_classes] of a logistic regression that was not trained on the same part."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
@@ -77,10 +77,10 @@ def out_of_fold(features: np.ndarray, classes: np.ndarray, groups: np.ndarray, n
 
 
 def suspicious(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Rows whose label is contradicted, least plausible label first."""
+    """Return the rows with a contradicted label, least plausible first."""
     n = probabilities.shape[1]
-    usual = np.array([probabilities[classes == number, number].mean() for number in range(n)])
-    confident = np.where(probabilities >= usual, probabilities, 0)
+    class_average = np.array([probabilities[classes == number, number].mean() for number in range(n)])
+    confident = np.where(probabilities >= class_average, probabilities, 0)
     other = confident.argmax(axis=1)
     own = probabilities[np.arange(len(classes)), classes]
     wrong = np.flatnonzero((confident.max(axis=1) - own >= MARGIN) & (other != classes))

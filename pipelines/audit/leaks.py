@@ -1,6 +1,6 @@
-"""Things that are not the part and yet tell its label: a file format, a compression, a size, a folder, an exposure. Pure.
+"""Finds label leaks: properties other than the part that predict its label, such as file format or exposure. Pure.
 
-A detector learns such a thing first, and fails when production does not have it.
+A detector learns such shortcuts first, and fails when production lacks them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pipelines.audit.finding import Case, Finding, Severity, finding
 
 MIN_IMAGES = 10
 PURE = 0.9  # share of one class among the images with one value
-LIFT = 1.5  # how much more common the class is among them than in all images
-SEPARATES = 0.9  # area under the ROC of one number for one class against the rest
-SIGNIFICANT = 1e-6  # over everything that is tried
-# Facts of the file, which the part can't cause; and facts of the picture, which it can.
+LIFT = 1.5  # how many times more common the class is among them than in all images
+SEPARATES = 0.9  # AUROC of one number for one class against the rest
+SIGNIFICANT = 1e-6  # over all tested values
+# Properties of the file cannot be caused by the part; properties of the picture can.
 FILE_FACTS = {
     "format": "file format", "compression": "compression", "size_px": "image size", "channels": "number of channels",
     "bit_depth": "bit depth", "folder": "folder", "source": "delivery", "camera": "camera", "exposure": "exposure in EXIF",
@@ -27,14 +27,14 @@ PICTURE_FACTS = {"size_bytes": "file size", "brightness": "brightness", "noise":
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
-    """`frame` has the columns named above where they are known, and `truth`: the defect type, or the label."""
+    """`frame` has the columns named above if they are known, and `truth`: the defect type, or the label."""
     labelled = frame[frame["truth"].notna() & ~frame["synthetic"]]
     if labelled["truth"].nunique() < 2:
         return []
     results = []
     reported: list[
         frozenset[str]
-    ] = []  # one and the same images need no second finding: PNG by format and by compression
+    ] = []  # the same images need no second finding, for example PNG by format and by compression
     for column, name in FILE_FACTS.items():
         if column in labelled:
             telling = [
@@ -44,7 +44,7 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
             ]
             reported += [frozenset(labelled.loc[members, "image"]) for _, members in telling]
             if telling:
-                results.append(_leak(f"{name} tells the label", column, Severity.WARNING, telling, labelled))
+                results.append(_leak(f"{name} predicts the label", column, Severity.WARNING, telling, labelled))
     for column, name in PICTURE_FACTS.items():
         telling = list(_separated_classes(labelled, column))
         if telling:
@@ -53,22 +53,22 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
 
 
 def _telling_values(labelled: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.Series]]:
-    """Values whose images are nearly all of one class, though that class is not the usual one."""
-    values = labelled[column].fillna("not said").astype(str)
+    """Yield values whose images are nearly all of one class, although that class is not the most common one."""
+    values = labelled[column].fillna("unknown").astype(str)
     if values.nunique() < 2 or values.nunique() > len(values) / 2:
         return
     base = labelled["truth"].value_counts()
     if column == "folder" and _names_the_classes(values, labelled["truth"]):
-        return  # class folders are how the label was said
+        return  # the folders are the classes, from which the labels were read
     tried = values.nunique() * len(base)
     for value, members in labelled.groupby(values)["truth"]:
         truth, n = members.mode()[0], len(members)
         hits = int((members == truth).sum())
-        usual = base[truth] / len(labelled)
+        overall = base[truth] / len(labelled)
         chance = stats.hypergeom.sf(hits - 1, len(labelled), int(base[truth]), n) * tried
-        if n >= MIN_IMAGES and hits / n >= PURE and hits / n >= LIFT * usual and chance < SIGNIFICANT:
+        if n >= MIN_IMAGES and hits / n >= PURE and hits / n >= LIFT * overall and chance < SIGNIFICANT:
             of_class = hits / base[truth]
-            text = f"{value}: {hits} of {n} images are {truth}, {of_class:.0%} of that class; of all images {usual:.0%} are"
+            text = f"{value}: {hits} of {n} images are {truth} ({of_class:.0%} of that class); overall {overall:.0%}"
             yield text, values == value
 
 
@@ -88,7 +88,7 @@ def _separated_classes(labelled: pd.DataFrame, column: str) -> Iterator[tuple[st
         area = (ranks[truth == name].sum() - n * (n + 1) / 2) / (n * rest)
         if max(area, 1 - area) >= SEPARATES:
             side = "higher" if area > 0.5 else "lower"
-            yield f"{name}: {side} than elsewhere (AUROC {max(area, 1 - area):.2f})", (labelled["truth"] == name)
+            yield f"{name}: {side} than in other classes (AUROC {max(area, 1 - area):.2f})", (labelled["truth"] == name)
 
 
 def _leak(
@@ -99,13 +99,13 @@ def _leak(
         images = labelled.loc[members, "image"].to_numpy()
         cases.append(Case(tuple(images[np.linspace(0, len(images) - 1, 4).astype(int)]), text))
     why = (
-        "A detector can learn it instead of the defect, and production will not have it."
+        "A detector can learn it instead of the defect, and will fail in production."
         if severity is Severity.WARNING
-        else "It may be the defect itself; if it is how the images were taken, the detector learns that instead."
+        else "The defect itself may cause it. If it comes from how the images were taken, the detector learns that instead."
     )
     remedy = (
-        "Deliver all classes in the same way (one format, one camera setting, one folder), or mix both in every class."
+        "Deliver all classes in the same way (format, camera settings, folder), or mix the values in every class."
         if severity is Severity.WARNING
-        else "Look at a few of both kinds."
+        else "Compare some images of both groups."
     )
     return finding(f"leak-{column.replace('_', '-')}", severity, title[0].upper() + title[1:], why, remedy, cases)

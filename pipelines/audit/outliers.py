@@ -1,4 +1,4 @@
-"""Images that are unlike the others of their slice: in size, in bit depth, in how they look. Pure."""
+"""Finds images that differ from the others of their slice in size, bit depth or appearance. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pandas as pd
 from models.images.typical_range import RANGED, distances
 from pipelines.audit.finding import Case, Finding, Severity, counted, finding
 
-RARE = 0.05  # share below which a value is odd
-FAR = 3.0  # times as far from the slice's median as the 5 % of images that are farthest on that side
+RARE = 0.05  # share below which a value is reported
+FAR = 3.0  # times the distance from the slice's median to the outermost 5 % of images on that side
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
@@ -21,9 +21,9 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
                 finding(
                     f"odd-{column.replace('_', '-')}",
                     Severity.WARNING,
-                    f"{counted(len(odd), 'image has', 'images have')} another {name} than the rest of their slice",
-                    f"The usual {name} is {', '.join(map(str, _usual(frame, column)))}.",
-                    "A cropped image, another camera, or a screenshot? Drop them, or give them a slice of their own.",
+                    f"{counted(len(odd), 'image has', 'images have')} a different {name} from the rest of their slice",
+                    f"The typical {name} is {', '.join(map(str, _most_common(frame, column)))}.",
+                    "Check for cropped images, another camera or screenshots. Drop them, or ingest them as another slice.",
                     odd,
                 )
             )
@@ -33,9 +33,9 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
             finding(
                 "odd-looks",
                 Severity.WARNING,
-                f"{counted(len(looks), 'image looks', 'images look')} unlike the rest of the slice",
-                f"{FAR:.0f} times as far from the median as the outermost 5 % of images: dark, blown out, or another thing.",
-                "Look at them; drop what is no picture of a part.",
+                f"{counted(len(looks), 'image looks', 'images look')} different from the rest of the slice",
+                f"{FAR:.0f} times as far from the median as the outermost 5 % of images: dark, overexposed, or not a part.",
+                "Look at them, and drop images that do not show a part.",
                 looks,
             )
         )
@@ -43,7 +43,7 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
 
 
 def _rare(frame: pd.DataFrame, column: str) -> list[Case]:
-    """Only where one value is usual: images that are cropped freely have no odd size."""
+    """Return images with rare values, if one value is typical. Freely cropped images have no typical size."""
     cases = []
     for _, members in frame.groupby("slice"):
         shares = members[column].value_counts(normalize=True)
@@ -53,12 +53,12 @@ def _rare(frame: pd.DataFrame, column: str) -> list[Case]:
     return cases
 
 
-def _usual(frame: pd.DataFrame, column: str) -> list[str]:
+def _most_common(frame: pd.DataFrame, column: str) -> list[str]:
     return sorted({str(members[column].mode()[0]) for _, members in frame.groupby("slice") if len(members)})
 
 
 def _far(frame: pd.DataFrame) -> list[Case]:
-    """Farthest first, each image with the descriptor that it is farthest in."""
+    """Return the farthest images first, each with the descriptor in which it is farthest."""
     worst: dict[str, tuple[float, str]] = {}
     for _, members in frame.groupby("slice"):
         for column in RANGED:
@@ -68,6 +68,6 @@ def _far(frame: pd.DataFrame) -> list[Case]:
             for place in np.flatnonzero(away > FAR):
                 image, distance = members["image"].iloc[place], float(away[place])
                 if distance > worst.get(image, (0.0, ""))[0]:
-                    worst[image] = (distance, f"{column} {numbers[place]:.3g}, usual {middle:.3g}")
+                    worst[image] = (distance, f"{column} {numbers[place]:.3g}, median {middle:.3g}")
     ordered = sorted(worst.items(), key=lambda item: -item[1][0])
     return [Case((image,), text) for image, (_, text) in ordered]

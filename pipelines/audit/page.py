@@ -1,4 +1,4 @@
-"""The audit as one self-contained page: every finding with what it means, what to do, and pictures."""
+"""The audit as one self-contained page: every finding with explanation, advice and pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TILE_PX = 160
 def render(
     line: str, n_images: int, findings: Sequence[Finding], path_of: Callable[[str], Path], name_of: Mapping[str, str]
 ) -> str:
-    """HTML. `path_of` and `name_of` give an image's file and the name it was delivered under."""
+    """Return the page as HTML. `path_of` and `name_of` give an image's file and its delivery path."""
     template = Environment(loader=PackageLoader("pipelines.audit", "."), autoescape=True, undefined=StrictUndefined)
     return template.get_template("page.html").render(
         line=line,

@@ -1,4 +1,4 @@
-"""Files that are no images, and bytes that came twice: what ingest and the contract already set aside. Pure."""
+"""Reports unreadable files and exact duplicates, which ingest or the contract has quarantined. Pure."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ def findings(frame: pd.DataFrame, refused: Sequence[Quarantined]) -> list[Findin
         if entry.image in present and _truth(entry.row) not in (None, labels[entry.image])
     ]
     listed = (
-        ("unreadable", Severity.WARNING, broken, ("file can't be read", "files can't be read"),
-         "They are cut off, empty, or no images.",
-         "Deliver them again; they are in quarantine: defectloop quarantine list"),
-        ("exact-duplicates", Severity.NOTE, twice, ("file is another one's copy", "files are copies of others"),
-         "Byte for byte: they are in quarantine and count once.",
-         "defectloop quarantine drop, when you have looked at them"),
-        ("same-bytes-different-labels", Severity.PROBLEM, other, ("copy has another label", "copies have other labels"),
-         "At least one of the two labels is wrong; the first one stands.",
-         "Decide which, and ingest the corrected delivery again."),
+        ("unreadable", Severity.WARNING, broken, ("file cannot be read", "files cannot be read"),
+         "They are truncated, empty, or not images.",
+         "Deliver them again. They are in quarantine: defectloop quarantine list"),
+        ("exact-duplicates", Severity.NOTE, twice, ("file is a copy of another one", "files are copies of others"),
+         "They are identical byte for byte. The copies are in quarantine.",
+         "After a look at them: defectloop quarantine drop"),
+        ("same-bytes-different-labels", Severity.PROBLEM, other,
+         ("copy has a different label", "copies have different labels"),
+         "One of the two labels is wrong. The first one is kept.",
+         "Check the labels, and ingest the corrected delivery again."),
     )  # fmt: skip
     return [
         finding(kind, severity, counted(len(cases), *what), why, remedy, cases)

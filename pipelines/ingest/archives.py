@@ -94,9 +94,12 @@ def extracted(workspace: Workspace, path: Path) -> Iterator[Extracted]:
     path is not an archive.
     """
     if not path.is_file():
-        raise BadInput(f"{path} does not exist or is not a file.", next_step="defectloop ingest photos.zip --extract")
+        raise BadInput(
+            f"{path} is not an archive: it does not exist or is a folder.",
+            next_step="defectloop ingest photos.zip --extract",
+        )
     if suffix(path) is None:
-        raise BadInput(f"{path} is not a zip or tar archive.", next_step="Omit --extract.")
+        raise BadInput(f"{path} is not an archive.", next_step="Omit --extract, or give a zip or tar archive.")
     if suffix(path) in OTHERS:
         raise refuse(path)
     with line_lock(workspace, workspace.params().line, wait_s=600.0):

@@ -1,1 +1,1 @@
-"""Two branches' data as one; what was learned from stays learned from."""
+"""Merges the data of two branches. Parts that were used for training stay out of the test split."""

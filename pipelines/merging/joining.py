@@ -1,7 +1,7 @@
-"""Two annotation tables that set out from one, as one table. Pure; the same whichever side asks for it.
+"""Three-way merge of annotation tables. Pure; the result is the same from both sides.
 
-A part's split never moves towards the test split: what had a say in making a detector must not judge it. So where two
-sides, or a snapshot and the present, say different splits for a part, the one nearest to training counts.
+A part never moves towards the test split, because data that was used for training must not be used for testing. If two
+sides, or an earlier snapshot, have different splits for a part, the one nearest to training is used.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pipelines.ingest.splits import nearest_to_training
 
 Row = dict[str, Any]
 _SPLITS = [split.value for split in Split]
-_PER_SPLIT = 1_000_000  # more than there will be snapshots of a line
+_PER_SPLIT = 1_000_000  # more than the number of snapshots of a line
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A part whose split is another one than in `mine`."""
+    """A part whose split differs from that in `mine`."""
 
     part: str
     before: str
@@ -38,22 +38,22 @@ class Joined:
     table: pa.Table
     added: int  # images that `mine` did not have
     moved: tuple[Moved, ...]
-    both_changed: tuple[str, ...]  # images, by delivery path, that say different things on both sides since they parted
+    both_changed: tuple[str, ...]  # delivery paths of images that both sides changed differently
 
 
 @dataclass(frozen=True)
 class Use:
-    """The use nearest to training that a snapshot made of a part."""
+    """The split nearest to training in which any snapshot had a part."""
 
     split: str
-    snapshot: int  # the first one that made it
+    snapshot: int  # the first snapshot with that split
 
 
 class Earlier:
-    """Which split earlier snapshots had each image and each part in: what was learned from stays known by both names."""
+    """The splits of images and parts in earlier snapshots. Both are looked up, because a part may have been renamed."""
 
     def __init__(self, tables: Iterable[tuple[int, pa.Table]] = ()) -> None:
-        """`tables` are snapshots' numbers and annotations: columns image, part and split."""
+        """`tables` are numbers of snapshots with their annotations: columns image, part and split."""
         known_uses = pa.table(
             {"image": pa.array([], pa.string()), "part": pa.array([], pa.string()), "use": pa.array([], pa.int64())}
         )
@@ -78,10 +78,10 @@ class Earlier:
 
 
 def join(mine: pa.Table, theirs: pa.Table, common: pa.Table, earlier: Earlier) -> Joined:
-    """`mine` and `theirs`, which both set out from `common`, as one table.
+    """Merge `mine` and `theirs`, which both derive from `common`.
 
-    An image is there when one side added it or neither removed it. What one side said anew about an image counts; where
-    both did, the later label does. Parts that share an image on one side have one split on both.
+    An image is kept if one side added it or neither side removed it. If one side changed an annotation, that side is used;
+    if both did, the newer label. Parts that share an image get the same split.
     """
     ours, other, base = (_by_image(table) for table in (mine, theirs, common))
     rows: list[Row] = []
@@ -92,7 +92,7 @@ def join(mine: pa.Table, theirs: pa.Table, common: pa.Table, earlier: Earlier) -
             if before is None:
                 rows.append(dict(a or b or {}))
             continue
-        rows.append(dict(_said(a, b, before)))
+        rows.append(dict(_merged(a, b, before)))
         if before is not None and len({_content(row) for row in (a, b, before)}) == 3:
             both_changed.append(f"{a['source']}/{a['source_path']}")
     one = _Parts([ours, other])
@@ -116,7 +116,7 @@ def join(mine: pa.Table, theirs: pa.Table, common: pa.Table, earlier: Earlier) -
 
 
 def misused(table: pa.Table, earlier: Earlier) -> Iterator[tuple[Row, Use]]:
-    """Rows whose split is farther from training than an earlier snapshot's use of their image or part."""
+    """Yield rows whose split is farther from training than in an earlier snapshot, by image or part."""
     for row in table.select(["image", "part", "split", "source", "source_path"]).to_pylist():
         use = earlier.of(row["image"], row["part"])
         if (
@@ -128,7 +128,7 @@ def misused(table: pa.Table, earlier: Earlier) -> Iterator[tuple[Row, Use]]:
 
 
 class _Parts:
-    """Names of parts that are one part, since one image goes by both (union-find)."""
+    """Union-find of part names that denote the same part, because one image has both names."""
 
     def __init__(self, sides: Iterable[dict[str, Row]]) -> None:
         self._above: dict[str, str] = {}
@@ -149,11 +149,11 @@ def _by_image(table: pa.Table) -> dict[str, Row]:
 
 
 def _content(row: Row) -> str:
-    """All that is said about an image but its split, which its part decides."""
+    """Return an image's annotation without the split, which is decided by the part."""
     return json.dumps({name: value for name, value in row.items() if name != "split"}, sort_keys=True)
 
 
-def _said(a: Row, b: Row, before: Row | None) -> Row:
+def _merged(a: Row, b: Row, before: Row | None) -> Row:
     if before is not None and _content(a) == _content(before):
         return b
     if before is not None and _content(b) == _content(before):

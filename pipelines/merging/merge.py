@@ -1,6 +1,6 @@
-"""People's and automation's data as one: for a person by `defectloop snapshots merge`, for automation in its clone.
+"""Merges the data of people and automation: by `defectloop snapshots merge`, and in automation's clone.
 
-git alone can't: `data.dvc` is one hash, and taking one side's loses the rows of the other.
+git alone cannot do this: `data.dvc` is a single hash, and taking one side's hash loses the rows of the other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipelines.merging import frozen_splits, joining
 from pipelines.merging.joining import Joined, Moved
 from pipelines.workspace import Workspace
 
-# What commands write and the next run of them writes anew: in a conflict it stays as it is here.
+# Files that commands write again: in a conflict, our version is kept.
 WRITTEN_ANEW = ("data.dvc", "data-card.md", "dvc.lock")
 
 
@@ -25,15 +25,15 @@ WRITTEN_ANEW = ("data.dvc", "data-card.md", "dvc.lock")
 class Merged:
     commit: str
     added: int  # images
-    moved: tuple[Moved, ...]  # parts that another side or an earlier snapshot learned from, and that go back there
-    both_changed: tuple[str, ...]  # images that both sides said something new about: the later label counts
+    moved: tuple[Moved, ...]  # parts moved back to the split in which the other side or an earlier snapshot had them
+    both_changed: tuple[str, ...]  # images that both sides changed; the newer label was kept
 
 
 def merge(workspace: Workspace, name: str) -> Merged:
-    """Merge a branch or tag with its data into the present branch; goes on with a `git merge` that stopped at data.dvc.
+    """Merge a branch or tag with its data into the present branch, or complete a `git merge` that stopped at data.dvc.
 
-    Where everything of it is merged already, only splits are set right. Raises BadInput for a name that git does not
-    know, and Refused while `data/` holds what no commit does, or while files conflict that only a person can merge.
+    If it is already merged, only splits are corrected. Raises BadInput for an unknown name, and Refused if `data/` has
+    uncommitted changes or if files conflict that only a person can merge.
     """
     root = workspace.root
     with line_lock(workspace, workspace.params().line, wait_s=600.0):
@@ -42,7 +42,9 @@ def merge(workspace: Workspace, name: str) -> Merged:
             root, "rev-parse", "--quiet", "--verify", "MERGE_HEAD" if begun else f"{name}^{{commit}}", check=False
         )
         if not theirs:
-            raise BadInput(f"git knows no branch or tag {name}.", next_step="git fetch --tags, then: git branch --all")
+            raise BadInput(
+                f"git has no branch or tag {name}.", next_step="Fetch and list them: git fetch --tags; git branch --all"
+            )
         if begun:
             git.run(root, "checkout", "--quiet", "HEAD", "--", "data.dvc")
         elif git.is_ancestor(root, theirs, "HEAD"):
@@ -59,9 +61,9 @@ def merge(workspace: Workspace, name: str) -> Merged:
 
 
 def join_data(workspace: Workspace, theirs: str) -> Joined:
-    """Bring `data/` and `data.dvc` to what it holds together with the data of the commit `theirs`.
+    """Merge the data of the commit `theirs` into `data/` and `data.dvc`.
 
-    Run again after a kill it ends the same. Raises Unreachable when data of a commit can't be had.
+    Repeating it after a kill gives the same result. Raises Unreachable if data of a commit cannot be fetched.
     """
     root = workspace.root
     base = git.run(root, "merge-base", "HEAD", theirs, check=False)
@@ -78,7 +80,7 @@ def join_data(workspace: Workspace, theirs: str) -> Joined:
 
 
 def _set_right(workspace: Workspace) -> Merged:
-    """Everything is merged already: parts get the split back that earlier snapshots had them in."""
+    """Move parts back to the splits of earlier snapshots; everything else is merged already."""
     mine, nothing = annotation_table.load(workspace.annotations), annotation_table.empty()
     joined = joining.join(mine, nothing, nothing, frozen_splits.earlier(workspace))
     if joined.moved:
@@ -92,7 +94,7 @@ def _begin(workspace: Workspace, theirs: str) -> None:
         git.merge(root, "--no-ff", "--no-commit", theirs)
     except DefectloopError:
         if git.unfinished(root) != "merge":
-            raise  # nothing began: it says why
+            raise  # the merge did not start
 
 
 def _require_no_conflict(workspace: Workspace) -> None:
@@ -104,8 +106,8 @@ def _require_no_conflict(workspace: Workspace) -> None:
         git.run(root, "checkout", "--quiet", "HEAD", "--", *kept)
     if conflicts:
         raise Refused(
-            f"{', '.join(conflicts)}: both sides changed the same lines.",
-            next_step="Edit what git marked there, git add it, then: defectloop snapshots merge. Or: git merge --abort",
+            f"Merge conflict in {', '.join(conflicts)}: both sides changed the same lines.",
+            next_step="Resolve it and run git add, then defectloop snapshots merge; or abort: git merge --abort",
         )
 
 
@@ -119,8 +121,8 @@ def _require_committed(workspace: Workspace) -> None:
         git.run(root, "checkout", "--quiet", "HEAD", "--", "data.dvc")
     if present != committed:
         raise Refused(
-            "data/ holds what no commit does.",
-            next_step="defectloop validate && defectloop snapshot, then again",
+            "data/ contains changes that are not committed.",
+            next_step="defectloop validate && defectloop snapshot, then run the same command again",
         )
 
 
@@ -130,7 +132,7 @@ def _hash_at(workspace: Workspace, commit: str) -> str | None:
 
 
 def _table_at(workspace: Workspace, commit: str) -> pa.Table:
-    """The annotations at a commit; empty where it had no data yet."""
+    """Return the annotations at a commit; an empty table if it had no data yet."""
     data_hash = _hash_at(workspace, commit)
     if data_hash is None:
         return annotation_table.empty()

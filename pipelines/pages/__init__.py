@@ -1,1 +1,1 @@
-"""Pages of pictures."""
+"""Templates and helpers for HTML pages with pictures."""

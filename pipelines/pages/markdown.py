@@ -1,4 +1,4 @@
-"""Text from outside (file names, slices, labellers) inside a Markdown page: shown as it is, never taken as markup."""
+"""Escapes text from outside (file names, slices, labellers) in Markdown, so that it is never read as markup."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def inline(text: str) -> str:
-    """One line of Markdown that renders as `text`, in a table's cell too: no HTML, no links, no further columns."""
+    """Return one line of Markdown that renders as `text`, also in a table cell: no HTML, links or extra columns."""
     flat = " ".join(text.split())
     escaped = _MARKUP.sub(lambda match: "\\" + match[0], flat)
     return re.sub("[&<>]", lambda match: _ENTITIES[match[0]], escaped)

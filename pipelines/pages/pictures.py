@@ -1,4 +1,4 @@
-"""Pictures inside a page."""
+"""Pictures for HTML pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTLINE = (255, 60, 60)
 
 
 def data_uri(image: np.ndarray, tile_px: int = TILE_PX) -> str:
-    """H×W×C pixels, made small, as JPEG: a page holds hundreds."""
+    """Return [H, W, C] pixels as a small JPEG in a data URI, because a page may contain hundreds of pictures."""
     picture = Image.fromarray(np.ascontiguousarray(codec.to_rgb8(image)))
     picture.thumbnail((tile_px, tile_px))
     sink = io.BytesIO()
@@ -25,7 +25,7 @@ def data_uri(image: np.ndarray, tile_px: int = TILE_PX) -> str:
 
 
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """RGB uint8 with the border of `mask` in red; a mask of another size is brought to the image's."""
+    """Return RGB uint8 with the border of `mask` in red. A mask of another size is resized to the image."""
     rgb = codec.to_rgb8(image).copy()
     if mask.shape != rgb.shape[:2]:
         mask = np.asarray(Image.fromarray(mask).resize(rgb.shape[1::-1], Image.Resampling.NEAREST))

@@ -1,1 +1,1 @@
-"""Figures and pages that show how good a detector is."""
+"""Figures, report page and model card of one evaluation."""

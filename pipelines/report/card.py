@@ -1,4 +1,4 @@
-"""The model card: what a version is, what it was measured to do, and what it is not for (Mitchell et al., 2019)."""
+"""The model card: what a version is, its measured performance, and its limits (Mitchell et al., 2019)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render(
     robustness: Mapping[str, Mapping[str, float]],
     counts: Sequence[tuple[str, str, int, int]],
 ) -> str:
-    """Markdown; the same inputs give the same text. `counts` are those of `counted`."""
+    """Return the model card as Markdown. The same inputs give the same text. `counts` come from `counted`."""
     environment = Environment(
         loader=PackageLoader("pipelines.report", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -52,7 +52,7 @@ def render(
 
 
 def counted(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int, int]]:
-    """(split, label, images, parts) of the snapshot; made images are a label of their own."""
+    """Return (split, label, images, parts) of the snapshot. Synthetic images are counted as a label of their own."""
     named = [(row["split"], "synthetic" if row["synthetic"] else row["label"], row["part"]) for row in rows]
     images = Counter((split, label) for split, label, _ in named)
     parts = Counter((split, label) for split, label, _ in set(named))

@@ -1,4 +1,4 @@
-"""What verdicts come to per part inspected, as rows of a table: one column for each mix of parts, or each version."""
+"""Expected outcomes per inspected part as rows of a table: one column per defect rate, or per version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARES = (
 
 
 def expected_rows(columns: Sequence[Expected]) -> list[tuple[str, ...]]:
-    """(title, one text per column), each number with its 95 % interval."""
+    """Return (title, one text per column), each number with its 95 % interval."""
     rows = [(title, *(_share(one, name) for one in columns)) for name, title in SHARES]
     rows.append(("defective among delivered", *(delivered(one) for one in columns)))
     rows.append(("cost per part", *(_number(one, "cost_per_part") for one in columns)))
@@ -26,7 +26,7 @@ def expected_rows(columns: Sequence[Expected]) -> list[tuple[str, ...]]:
 
 
 def delivered(one: Expected) -> str:
-    """Defective parts among a million delivered ones."""
+    """Format the defective parts per million delivered parts."""
     if math.isnan(one.delivered_defective):
         return "–"
     low, high = one.intervals.get("delivered_defective", UNKNOWN)
@@ -46,7 +46,7 @@ def _number(one: Expected, name: str) -> str:
 
 
 def _ppm(share: float) -> str:
-    """Two significant digits, in thousands."""
+    """Format in ppm with two significant digits."""
     parts = share * 1e6
     digits = 0 if parts < 100 else 2 - len(str(int(parts)))
     return f"{round(parts, digits):,.0f}"

@@ -1,4 +1,4 @@
-"""Where people said the defect is, for pictures of a report."""
+"""Annotated defect areas for the pictures of a report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class GroundTruth:
         self.data_dir = data_dir
 
     def mask(self, image: str, height: int, width: int) -> np.ndarray | None:
-        """bool [height, width] of the defective pixels, boxes filled; None where nobody marked any."""
+        """Return the defective pixels as bool [height, width], with boxes filled. None without mask and boxes."""
         row = self._rows[image]
         if row["mask"]:
             return masks.read(self.data_dir / row["mask"], (height, width))

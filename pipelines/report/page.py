@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page with the numbers, the figures and the mistakes a person should look at."""
+"""`report.html`: one self-contained page with the metrics, the figures and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write(
     truth: GroundTruth,
     most: int,
 ) -> None:
-    """`report.html` in `out`, and the same pictures as files in `gallery/` for MLflow."""
+    """Write `report.html` to `out`, and the same pictures as files to `gallery/` for MLflow."""
     (out / "gallery").mkdir()
     gallery = {
         title: [_show(row, detector, truth, out / "gallery" / folder) for row in chosen]
@@ -89,19 +89,19 @@ def write(
 
 
 def worst(rows: list[dict], most: int) -> list[tuple[str, str, list[dict]]]:
-    """(title, folder, rows) of the mistakes that cost most: escapes, overkill, and what the model could not decide."""
+    """Return (title, folder, rows) of the worst escapes and overkill, and of the most uncertain parts."""
     escapes = [row for row in rows if row["label"] == Label.DEFECT and row["verdict"] == Verdict.PASS]
     overkill = [row for row in rows if row["label"] == Label.GOOD and row["verdict"] == Verdict.FAIL]
     unsure = [row for row in rows if row["verdict"] == Verdict.REVIEW]
     return [
-        ("Escapes: defective, passed", "escapes", sorted(escapes, key=lambda row: row["score"])[:most]),
-        ("Overkill: good, failed", "overkill", sorted(overkill, key=lambda row: -row["score"])[:most]),
+        ("Escapes: defective, but passed", "escapes", sorted(escapes, key=lambda row: row["score"])[:most]),
+        ("Overkill: good, but failed", "overkill", sorted(overkill, key=lambda row: -row["score"])[:most]),
         ("Most uncertain: sent to review", "review", sorted(unsure, key=lambda row: abs(row["score"] - 0.5))[:most]),
     ]
 
 
 def cell(metrics: Metrics, name: str) -> str:
-    """A number with its 95 % interval."""
+    """Format a metric with its 95 % interval."""
     value = getattr(metrics, name)
     low, high = metrics.intervals.get(name, (math.nan, math.nan))
     if math.isnan(value):
@@ -110,13 +110,13 @@ def cell(metrics: Metrics, name: str) -> str:
 
 
 def share(of_all: float, n: int) -> str:
-    """A share of `n` images with its exact 95 % interval."""
+    """Format a share of `n` images with its exact 95 % interval."""
     low, high = intervals.exact(round(of_all * n), n)
     return f"{of_all:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def at_most(metrics: Metrics) -> str:
-    """The one-sided bounds of a version's escape and overkill rates, in a sentence."""
+    """Return a sentence with the one-sided bounds of the escape and overkill rates."""
     bounds = [
         f"{title} at most {metrics.at_most[name]:.3f}"
         for name, title in COLUMNS
@@ -126,16 +126,18 @@ def at_most(metrics: Metrics) -> str:
 
 
 def assumed(meta: DetectorMetadata) -> str:
-    """Which share of defective parts score and thresholds are for, in a sentence."""
+    """Return a sentence about the defect rate that scores and thresholds are made for."""
     if meta.defect_rate is not None:
         share, rate = meta.dataset_defect_rate, percent(meta.defect_rate)
-        before = "" if share is None else f"; {percent(share)} of the validation parts are"
-        return f"Score and thresholds are for a line on which {rate} of the parts are defective{before}."
+        before = "" if share is None else f" (validation split: {percent(share)})"
+        return f"Scores and thresholds are made for a line on which {rate} of the parts are defective{before}."
     if meta.dataset_defect_rate in (0, 1):
-        return "All validation parts are of one kind: no defect rate counts for score and thresholds."
+        return (
+            "All validation parts are good, or all are defective, so no defect rate applies to scores and thresholds."
+        )
     return (
-        "Score and thresholds are for defective parts as common as among the validation parts: nobody said how common they "
-        "are on the line (production.defect_rate)."
+        "Scores and thresholds are made for the defect rate of the validation split, because the line's defect rate is not "
+        "set (production.defect_rate)."
     )
 
 

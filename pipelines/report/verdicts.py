@@ -1,4 +1,4 @@
-"""The verdict on every test part with its reason, as a table that a program or a person can open."""
+"""The verdict on every test part with its reason, as a table in Parquet and CSV."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from models.vocabulary import Label, OperatingPoint
 
 
 def table(predictions: pa.Table, point: OperatingPoint) -> pa.Table:
-    """One row per part, by name: its most suspicious image decides.
+    """Return one row per part, ordered by name. The image with the highest score decides.
 
-    part, slice, label (defect where any image is), images (how many), image (the deciding one), raw_score, score,
+    Columns: part, slice, label (defect if any image is), images (their number), image (the deciding one), raw_score, score,
     pass_below, fail_from, verdict, reason.
     """
     of_part = defaultdict(list)
@@ -44,7 +44,7 @@ def table(predictions: pa.Table, point: OperatingPoint) -> pa.Table:
 
 
 def write(predictions: pa.Table, point: OperatingPoint, folder: Path) -> None:
-    """`verdicts.parquet` and `verdicts.csv`, the same rows."""
+    """Write `verdicts.parquet` and `verdicts.csv` with the same rows."""
     rows = table(predictions, point)
     parquet.write_table(rows, folder / "verdicts.parquet")
     csv.write_csv(rows, folder / "verdicts.csv")

@@ -1,1 +1,1 @@
-"""Scarce data: synthetic defects, and pictures of what training sees."""
+"""Synthetic defects, and pages that show them and the augmentation."""

@@ -1,4 +1,4 @@
-"""What training sees of ten of its images, as one page."""
+"""A page of ten training images with their augmentations."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ SHOWN = 10
 
 
 def write(workspace: Workspace, out: Path) -> Path:
-    """`out` with ten training images, spread over the split, each in every view. Raises NotReady without any."""
+    """Write a page with ten training images, spread over the split, each in every view. Returns `out`. Raises NotReady if
+    there are none."""
     table = annotation_table.load(workspace.annotations)
     rows = [row for row in table.to_pylist() if row["split"] == Split.TRAIN and not row["decode_error"]]
     if not rows:
-        raise NotReady("There are no images in the training split.", next_step="defectloop ingest FOLDER")
+        raise NotReady("The training split contains no images.", next_step="Add some: defectloop ingest FOLDER")
     params = workspace.params()
     angles = views(params.train)
     if PLAIN not in angles:
-        angles.insert(0, PLAIN)  # to compare with, also where training never sees it
+        angles.insert(0, PLAIN)  # for comparison, even if training does not use it
     shown = [rows[int(place)] for place in np.linspace(0, len(rows) - 1, min(SHOWN, len(rows)))]
     tiles = []
     for row in shown:
@@ -37,8 +38,8 @@ def write(workspace: Workspace, out: Path) -> Path:
         tiles.append({"name": f"{row['source']}/{row['source_path']}: {row['label']}", "pictures": pictures})
     template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
     html = template.get_template("pictures.html").render(
-        title=f"{params.line}: what training sees",
-        note="Each image as it is, and in every view that train.flips and train.augment of params.yaml ask for.",
+        title=f"{params.line}: augmented training images",
+        note="Each image without augmentation, and in every view from train.flips and train.augment in params.yaml.",
         rows=tiles,
     )
     write_whole(out, html.encode())

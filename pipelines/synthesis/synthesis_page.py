@@ -1,4 +1,4 @@
-"""Some synthetic defects of every kind as one page: the good image, what was made of it, and where the defect is."""
+"""A page of synthetic defects of each kind: the good image, the synthetic image, and the mask."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pipelines.pages.pictures import data_uri, outlined
 from pipelines.synthesis.synthesize import make, plan
 from pipelines.workspace import Workspace
 
-EACH = 4  # images of every kind
+EACH = 4  # images of each kind
 
 
 def write(workspace: Workspace, kinds: Sequence[str], seed: int, slice: str | None, out: Path) -> Path:
-    """The first images that `synthesize` would make with this seed; adds nothing to `data/`."""
+    """Write a page with the first images that `synthesize` would make with this seed. Adds nothing to `data/`."""
     table = annotation_table.load(workspace.annotations)
     rows = []
     for item in plan(table, kinds, EACH, seed, slice):
         made = make(workspace.data, item)
         if made is None:
-            rows.append({"name": f"{item.name}: no place found for it", "pictures": []})
+            rows.append({"name": f"{item.name}: no place where the defect fits", "pictures": []})
             continue
         before = codec.read(workspace.data / made.good["file"])
         shown = [before, made.pixels, outlined(made.pixels, made.mask)]
@@ -32,7 +32,7 @@ def write(workspace: Workspace, kinds: Sequence[str], seed: int, slice: str | No
     template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
     html = template.get_template("pictures.html").render(
         title=f"{workspace.params().line}: synthetic defects",
-        note="The good image, what was made of it, and where the mask says the defect is.",
+        note="The good image, the synthetic image made from it, and the outline of its mask.",
         rows=rows,
     )
     write_whole(out, html.encode())

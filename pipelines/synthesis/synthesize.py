@@ -1,6 +1,6 @@
-"""Make defective parts for the training split: defects drawn into good images, or cut from real ones and set into them.
+"""Makes synthetic defective parts for the training split: defects are drawn, or cut from real images and pasted.
 
-What is made enters through the ordinary ingest, marked as synthetic, with where the defect is and what it was made from.
+The images enter through the ordinary ingest, marked as synthetic, with the mask and the images they were made from.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from pipelines.workspace import Workspace
 SOURCE = "synthetic"
 PASTE = "paste"
 KINDS = (*(kind.value for kind in Kind), PASTE)
-GOODS = 4  # good images that one defect is tried on
-DONORS = 3  # defective images that are tried for one paste
-AHEAD = 64  # images made ahead of the one being written down: what bounds the memory
+GOODS = 4  # good images that are tried for one defect
+DONORS = 3  # defective images that are tried for one pasted defect
+AHEAD = 64  # images that are made ahead; bounds the memory
 COLUMNS = ["image", "file", "slice", "label", "defect_types", "mask", "boxes", "licence", "bit_depth"]
 
 Row = dict[str, Any]
-Found = tuple[placed.Made, Row]  # image and mask, and the good image that they were made of
+Found = tuple[placed.Made, Row]  # image and mask, and the good image they were made from
 
 
 @dataclass(frozen=True)
 class Synthetic:
-    """One image to be made, and what it may be made of: the first pair of a donor, if any, and good images that fits."""
+    """One image to be made. `tries` are pairs of a donor, if any, and good images; the first one that fits is used."""
 
     kind: str
     number: int
     seed: int
-    slice: str | None  # asked for; None: of any slice
+    slice: str | None  # requested slice; None: any
     tries: tuple[tuple[Row | None, tuple[Row, ...]], ...]
 
     @property
@@ -60,7 +60,7 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class Made:
-    pixels: np.ndarray  # in the good image's own depth and channels
+    pixels: np.ndarray  # with the good image's bit depth and channels
     mask: np.ndarray  # bool [h, w]
     good: Row
     donor: Row | None
@@ -71,7 +71,7 @@ class Synthesis:
     added: int
     already_present: int
     quarantined: int
-    skipped: tuple[str, ...]  # no place was found where the defect lies on the part, is seen, and fits its surroundings
+    skipped: tuple[str, ...]  # images without a place on the part where the defect is visible and fits
 
 
 def synthesize(
@@ -83,9 +83,9 @@ def synthesize(
     slice: str | None = None,
     track: Track = untracked,
 ) -> Synthesis:
-    """Add `count` images of every kind. The same seed again adds only what is missing.
+    """Add `count` images of each kind. Repeating it with the same seed adds only missing images.
 
-    Raises BadInput for an unknown kind, NotReady without good training images, or without real defects to cut out.
+    Raises BadInput for an unknown kind, and NotReady without good training images or without real defects to cut out.
     """
     table = annotation_table.load(workspace.annotations)
     existing = set(table.filter(compute.equal(table["source"], SOURCE))["source_path"].to_pylist())
@@ -102,16 +102,16 @@ def synthesize(
 
 
 def plan(table: pa.Table, kinds: Sequence[str], count: int, seed: int, slice: str | None) -> list[Synthetic]:
-    """Which images to make of which: photographed training parts alone, a good one and its donor from one slice."""
+    """Choose the source images, only from photographed training parts. Good image and donor come from the same slice."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise BadInput(f"There is no kind {unknown[0]!r} of synthetic defect.", next_step=f"Kinds: {', '.join(KINDS)}.")
+        raise BadInput(f"Unknown kind of synthetic defect {unknown[0]!r}.", next_step=f"Kinds: {', '.join(KINDS)}.")
     rows = [row for row in _photographed(table) if slice in (None, row["slice"])]
     good = [row for row in rows if row["label"] == Label.GOOD]
     if not good:
         raise NotReady(
-            f"There are no good images in the training split{'' if slice is None else f' of slice {slice}'}.",
-            next_step="defectloop ingest FOLDER",
+            f"The training split contains no good images{'' if slice is None else f' of slice {slice}'}.",
+            next_step="Add some: defectloop ingest FOLDER",
         )
     beside = defaultdict(list)
     for row in good:
@@ -122,7 +122,7 @@ def plan(table: pa.Table, kinds: Sequence[str], count: int, seed: int, slice: st
     if PASTE in kinds and not donors:
         raise NotReady(
             "No defective training image has a mask or a box to cut a defect from.",
-            next_step=f"Ingest masks or boxes, or draw: --kinds {','.join(kind.value for kind in Kind)}",
+            next_step=f"Ingest masks or boxes, or draw defects: --kinds {','.join(kind.value for kind in Kind)}",
         )
     items = []
     for kind in dict.fromkeys(kinds):
@@ -137,7 +137,7 @@ def plan(table: pa.Table, kinds: Sequence[str], count: int, seed: int, slice: st
 
 
 def make(data_dir: Path, item: Synthetic) -> Made | None:
-    """The image; None when none of its tries gives one where the defect lies on the part and is seen."""
+    """Make the image. None if no attempt places the defect visibly on the part."""
     random = _random(item.kind, item.number, item.seed, item.slice, 1)
     for donor, goods in item.tries:
         drawn = _drawn(data_dir, item.kind, goods, random) if donor is None else _pasted(data_dir, donor, goods, random)
@@ -161,7 +161,7 @@ def _drawn(data_dir: Path, kind: str, goods: Sequence[Row], random: np.random.Ge
 
 
 def _pasted(data_dir: Path, donor: Row, goods: Sequence[Row], random: np.random.Generator) -> Found | None:
-    """The defect where, of all good images tried, the surroundings are most like those it comes from."""
+    """Paste the defect into the good image whose surroundings match those of the defect best."""
     above = _unit(data_dir, donor)
     where = _where(data_dir, donor, above.shape[:2])
     places: list[tuple[pasted.Place, Row]] = []
@@ -178,7 +178,7 @@ def _pasted(data_dir: Path, donor: Row, goods: Sequence[Row], random: np.random.
 
 
 def _written(data_dir: Path, items: Sequence[Synthetic], folder: Path) -> Iterator[Delivery | None]:
-    """Made on all cores and kept as files, in the order of `items`; None where nothing could be made."""
+    """Make the images on all cores and write them to files, in the order of `items`. Yields None for those not made."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(items), AHEAD):
             block = items[start : start + AHEAD]
@@ -195,7 +195,7 @@ def _write(data_dir: Path, item: Synthetic, folder: Path) -> Delivery | None:
     image.write_bytes(codec.encode_png(made.pixels, good["bit_depth"]))
     mask.write_bytes(codec.encode_png(made.mask.astype(np.uint8) * 255))
     types = tuple(donor["defect_types"] or ()) if donor else (item.kind,)
-    boxed = donor is not None and not donor["mask"]  # nobody knows which pixels of a box are the defect
+    boxed = donor is not None and not donor["mask"]  # with a box only, the exact pixels of the defect are unknown
     origin = f"good {good['image'][:12]}" + (f", defect of {donor['image'][:12]}" if donor else "")
     return Delivery(
         name=item.name,
@@ -214,14 +214,14 @@ def _write(data_dir: Path, item: Synthetic, folder: Path) -> Delivery | None:
 
 
 def _photographed(table: pa.Table) -> list[Row]:
-    """Readable rows of the training split that no program made."""
+    """Return the readable rows of the training split that are not synthetic."""
     train = compute.equal(table["split"], Split.TRAIN.value)
     real = compute.and_(compute.invert(table["synthetic"]), compute.is_null(table["decode_error"]))
     return table.filter(compute.and_(train, real)).select(COLUMNS).to_pylist()
 
 
 def _random(kind: str, number: int, seed: int, slice: str | None, *more: int) -> np.random.Generator:
-    """The same numbers in every run, whatever else is made."""
+    """Return a random generator that depends only on this image, not on others that are made."""
     return np.random.default_rng([seed, KINDS.index(kind), number, zlib.crc32((slice or "").encode()), *more])
 
 
@@ -257,6 +257,6 @@ def _box(mask: np.ndarray, types: Sequence[str]) -> Box:
 
 
 def kinds_of(text: str) -> Iterator[str]:
-    """The kinds in a list with commas; `all` is every drawn one."""
+    """Yield the kinds in a comma-separated list; `all` means all drawn kinds."""
     for word in text.split(","):
         yield from (kind.value for kind in Kind) if word.strip() == "all" else (word.strip(),)

@@ -213,7 +213,7 @@ def test_the_command_names_every_finding(workspace: Workspace, tmp_path: Path, d
     change_params(workspace, {"model": {"weights": "none"}})
     said = defectloop("audit", "--workspace", workspace.root)
     assert said.returncode == 0, said.stderr
-    assert "note     1 file is another one's copy" in said.stdout
+    assert "note     1 file is a copy of another one" in said.stdout
 
 
 @needs_datasets

@@ -360,5 +360,5 @@ def test_what_is_no_archive_is_refused(workspace: Workspace, tmp_path: Path) -> 
     (tmp_path / "photos").mkdir()
     (tmp_path / "a.png").write_bytes(b"x")
     for path in (tmp_path / "photos", tmp_path / "a.png", tmp_path / "absent.zip"):
-        with pytest.raises(BadInput, match="not a zip or tar archive"):
+        with pytest.raises(BadInput, match="is not an archive"):
             opened(workspace, path)

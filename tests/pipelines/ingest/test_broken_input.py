@@ -106,9 +106,9 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     ),
     "COCO: image absent": (without(coco, "images/b.png"), "image b.png does not exist"),
     "COCO: no list": (with_coco(lambda c: c.update(images={})), "no list of images"),
-    "COCO: no file name": (imaged(file_name=None), "number 2 of images has no id or no file_name"),
+    "COCO: no file name": (imaged(file_name=None), "entry 2 of images has no id or no file_name"),
     "COCO: image twice": (imaged(file_name="a.png"), "image a.png is listed twice"),
-    "COCO: id twice": (imaged(id=1), "two of images have the id 1"),
+    "COCO: id twice": (imaged(id=1), "two entries of images have the id 1"),
     "COCO: no image_id": (
         with_coco(lambda c: c["annotations"][1].pop("image_id")),
         "annotation number 2 has no image_id",
@@ -195,7 +195,7 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     "manifest: no path": (manifest("path,label", ",good"), "m.csv, line 2: the path is missing"),
     "manifest: path twice": (
         manifest("path", "a.png", "b.png", "a.png"),
-        "m.csv, line 4: a.png is there already, line 2",
+        "m.csv, line 4: a.png is listed before, in line 2",
     ),
     "manifest: file absent": (manifest("path", "a.png", "c.png"), "1 files do not exist (first: c.png, line 3)"),
     "manifest: mask absent": (manifest("path,mask", "a.png,m.png"), "(first: m.png, line 2)"),
@@ -267,7 +267,7 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     ),
     "Label Studio: good and bad": (
         lambda root: label_studio(root, {"type": "choices", "value": {"choices": ["good", "scratch"]}}),
-        "task 5, annotation 7 says good, scratch at once",
+        "task 5, annotation 7 has contradictory choices: good, scratch",
     ),
     "an archive": (lambda root: put(root / "x.zip", b"PK"), "is an archive"),
     "nothing there": (lambda root: root / "nowhere", "is not a folder"),

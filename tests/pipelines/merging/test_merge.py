@@ -174,7 +174,7 @@ def test_a_merge_that_was_killed_goes_on(snapped: Workspace, tmp_path: Path, mon
 def test_what_no_commit_holds_is_not_merged_over(snapped: Workspace, tmp_path: Path) -> None:
     apart(snapped, tmp_path)
     ingest.ingest(snapped, str(write_parts(tmp_path / "more", 3, first=900)), slice="matt")
-    with pytest.raises(Refused, match="no commit"):
+    with pytest.raises(Refused, match="not committed"):
         merge.merge(snapped, "theirs")
     assert len(splits(snapped)) == 60 + 6 + 3
     with pytest.raises(BadInput, match="no branch or tag nobody"):
