@@ -1,1 +1,1 @@
-"""The dataset in the formats of other tools."""
+"""Exports the dataset in the formats of other tools."""

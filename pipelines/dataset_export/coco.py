@@ -1,5 +1,5 @@
-"""Hand the dataset over as COCO: `images/` and `annotations.json`. Masks become compressed run lengths; what COCO has no
-place for travels under one key of our own (`pipelines.interchange.carried`), which other tools pass over."""
+"""Exports the dataset as COCO: `images/` and `annotations.json`. Masks become compressed run lengths. Columns that COCO
+cannot represent are stored under a key of our own (`pipelines.interchange.carried`), which other tools ignore."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.interchange import carried
 
 
 def content(rows: list[dict[str, Any]], data_dir: Path) -> dict[str, Any]:
-    """The JSON document. Each box is an annotation with its share of the mask; a mask without boxes has its own bounds."""
+    """Return the JSON document. Each box is an annotation with its part of the mask; a mask without boxes gets a box."""
     untyped = untyped_name(rows)
     kinds = type_names(rows)
     category = {kind: number for number, kind in enumerate([*kinds, None], start=1)}
@@ -48,7 +48,7 @@ def content(rows: list[dict[str, Any]], data_dir: Path) -> dict[str, Any]:
 
 
 def _annotations(row: dict[str, Any], data_dir: Path) -> tuple[list[tuple[str | None, dict[str, Any]]], bool]:
-    """Type and annotation of every box, and whether the image has a mask with nothing on it."""
+    """Return type and annotation of every box, and whether the image has an empty mask."""
     boxes: list[dict[str, Any]] = row["boxes"] or []
     mask = codec.read(data_dir / row["mask"])[..., 0] > 0 if row["mask"] else None
     if mask is not None and mask.any():
@@ -71,7 +71,7 @@ def _around(mask: np.ndarray) -> dict[str, Any]:
 
 
 def _shares(mask: np.ndarray, boxes: list[dict[str, Any]]) -> list[np.ndarray]:
-    """Which pixels of the mask belong to which box: those inside it, or nearest to it; of several boxes the smallest."""
+    """Assign the pixels of the mask to boxes: to the smallest box that contains them, or else to the nearest box."""
     rows, columns = np.nonzero(mask)
     far = (
         np.stack(

@@ -1,4 +1,4 @@
-"""Write the whole dataset in another tool's format, and say what that format can't hold."""
+"""Exports the dataset in another tool's format, and counts what that format cannot represent."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class DatasetExport:
-    """What was written; `left_out` says in words what the format has no place for, with the number of images; `advice`
-    is what to do next in the other tool."""
+    """Result of an export. `left_out` maps descriptions of what the format cannot represent to numbers of images; `advice`
+    holds the next steps in the other tool."""
 
     directory: Path
     images: int
@@ -45,20 +45,20 @@ class DatasetExport:
 
 
 def export_dataset(workspace: Workspace, target: Target, directory: Path) -> DatasetExport:
-    """Write every readable photograph of the dataset below `directory`, which must be empty or absent.
+    """Export every readable photograph of the dataset to `directory`, which must be empty or not exist.
 
-    What a killed export left there is written anew. Raises NotReady without images, BadInput for a directory that holds
-    something else, and Busy while another export writes there.
+    A directory that a killed export left is written again. Raises NotReady without images, BadInput if the directory has
+    other content, and Busy while another export writes to it.
     """
     everything = annotation_table.load(workspace.annotations).to_pylist()
     readable = [row for row in everything if not row["decode_error"]]
-    rows = [row for row in readable if not row["synthetic"]]  # elsewhere they would pass for photographs
+    rows = [row for row in readable if not row["synthetic"]]  # other tools would treat them as photographs
     if not rows:
-        raise NotReady(f"There are no images in {workspace.data}.", next_step="defectloop ingest FOLDER")
+        raise NotReady(f"{workspace.data} contains no images.", next_step="Add some: defectloop ingest FOLDER")
     with _to_fill(directory):
         images, left_out = write(target, rows, workspace.data, directory)
     whole = {
-        "image that can't be read": len(everything) - len(readable),
+        "unreadable image": len(everything) - len(readable),
         "synthetic image": len(readable) - len(rows),
     }
     advice = label_studio.advice(directory) if target is Target.LABEL_STUDIO else ()
@@ -66,7 +66,7 @@ def export_dataset(workspace: Workspace, target: Target, directory: Path) -> Dat
 
 
 def write(target: Target, rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
-    """Write rows of the annotations, whose files lie below `data`; returns the images written and what was left out."""
+    """Export rows of the annotations with files below `data`. Returns the number of images and what was left out."""
     writers = {
         Target.COCO: _coco,
         Target.YOLO: _yolo,
@@ -78,20 +78,23 @@ def write(target: Target, rows: Rows, data: Path, out: Path) -> tuple[int, dict[
 
 @contextlib.contextmanager
 def _to_fill(directory: Path) -> Iterator[None]:
-    """An empty directory for the block; a note in it says that it is not whole yet, and locks it among processes."""
+    """Provide an empty directory for the block. A file in it marks it as unfinished and locks it between processes."""
     note = directory / UNFINISHED
     if directory.exists() and (not directory.is_dir() or (any(directory.iterdir()) and not note.exists())):
-        raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")
+        raise BadInput(f"{directory} is not empty.", next_step="Choose another directory.")
     directory.mkdir(parents=True, exist_ok=True)
     with note.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Busy(
-                f"Another export writes to {directory}.", next_step="Wait for it to end, or name another directory."
+                f"Another export is writing to {directory}.",
+                next_step="Wait until it ends, or choose another directory.",
             ) from error
         if not note.exists():
-            raise BadInput(f"{directory} is not empty.", next_step="Name another directory.")  # it ended just now
+            raise BadInput(
+                f"{directory} is not empty.", next_step="Choose another directory."
+            )  # the other export has just ended
         for path in directory.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -114,7 +117,7 @@ def _label_studio(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int
     write_whole(out / "labelling.xml", label_studio.config(rows).encode())
     write_whole(out / "tasks.json", json.dumps(label_studio.tasks(rows, data, out)).encode())
     unseen = [row for row in rows if row["format"] not in _BROWSERS_SHOW]
-    return len(rows), _counted({"picture in the browser, which shows no TIFF": unseen})
+    return len(rows), _counted({"display of TIFF images in the browser": unseen})
 
 
 def _yolo(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
@@ -127,14 +130,14 @@ def _yolo(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
         left_out.update(lost)
         if lines is not None:
             write_whole(out / yolo.label_path(row), "".join(f"{line}\n" for line in lines).encode(), durable=False)
-        left_out.update(["type of defect without a place"] if set(row["defect_types"] or ()) - _placed(row) else [])
+        left_out.update(["defect type without a box or mask"] if set(row["defect_types"] or ()) - _placed(row) else [])
     columns = _no_columns(rows, "part", "slice", "defect_probability", "licence", "labelled_by")
     return len(rows), {**left_out, **_counted(columns)}
 
 
 def _mvtec(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
     kept = [row for row in rows if mvtec.held(row)]
-    for folder in {mvtec.folder_name(row["slice"]) for row in kept}:  # the layout is recognised by these two
+    for folder in {mvtec.folder_name(row["slice"]) for row in kept}:  # required by the layout
         (out / folder / "train" / "good").mkdir(parents=True)
         (out / folder / "test").mkdir()
     for row in kept:
@@ -145,15 +148,15 @@ def _mvtec(rows: Rows, data: Path, out: Path) -> tuple[int, dict[str, int]]:
         "defective or unlabelled image outside the test split": [row for row in rows if not mvtec.held(row)],
         "boxes": [row for row in kept if row["boxes"]],
         "mask of a good image": [row for row in kept if row["mask"] and row["label"] == Label.GOOD],
-        "further type of defect": [row for row in kept if len(row["defect_types"] or ()) > 1],
-        "train or validation": [row for row in kept if row["split"] != Split.TEST],
-        "sign in a name that no folder can have": [row for row in kept if _renamed(row)],
+        "further defect types": [row for row in kept if len(row["defect_types"] or ()) > 1],
+        "distinction of train and validation": [row for row in kept if row["split"] != Split.TEST],
+        "character in a name that is not allowed in folder names": [row for row in kept if _renamed(row)],
     }
     return len(kept), _counted(left_out | _no_columns(kept, "part", "defect_probability", "licence", "labelled_by"))
 
 
 def _placed(row: dict[str, Any]) -> set[str]:
-    """The types of defect that boxes have, or a mask, which has one."""
+    """Return the defect types of the boxes, or the single type of the mask."""
     if row["boxes"]:
         return {box["defect_type"] for box in row["boxes"]}
     return set((row["defect_types"] or [])[:1]) if row["mask"] and row["label"] != Label.GOOD else set()
@@ -165,7 +168,7 @@ def _renamed(row: dict[str, Any]) -> bool:
 
 
 def _no_columns(rows: Rows, *columns: str) -> dict[str, Rows]:
-    """Columns that an image has and the format has no place for."""
+    """Return the rows with values in columns that the format cannot represent."""
     return {column: [row for row in rows if row[column] is not None] for column in columns}
 
 

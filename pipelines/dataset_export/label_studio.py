@@ -1,7 +1,7 @@
-"""Hand the dataset over to Label Studio: `images/`, `tasks.json` with the ground truth as annotations, and `labelling.xml`.
+"""Exports the dataset for Label Studio: `images/`, `tasks.json` with the ground truth as annotations, and `labelling.xml`.
 
-Label Studio serves the images from where they lie ("local files"). What its format has no place for travels in each task's
-`data` (`pipelines.interchange.carried`), and comes back with either JSON export.
+Label Studio serves the images from this folder ("local files"). Columns that its format cannot represent are stored in each
+task's `data` (`pipelines.interchange.carried`) and are part of both of its JSON exports.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO_NUMBERS = {"choices", "rectanglelabels", "brushlabels", "format"}
 
 
 def tasks(rows: list[dict[str, Any]], data_dir: Path, directory: Path) -> list[dict[str, Any]]:
-    """One task per image; `directory` is where `images/` lies, and the folder above it is Label Studio's document root."""
+    """Return one task per image. `directory` contains `images/`; its parent is Label Studio's document root."""
     untyped = untyped_name(rows)
     return [_task(row, data_dir, directory.resolve().name, untyped) for row in rows]
 
@@ -74,7 +74,7 @@ def _results(row: dict[str, Any], data_dir: Path, untyped: str) -> list[dict[str
 
 
 def config(rows: list[dict[str, Any]]) -> str:
-    """The labelling interface: good or defective, which types, boxes and masks."""
+    """Return the labelling interface: label, defect types, boxes and masks."""
     kinds = type_names(rows)
     labels = [f"    <Label value={quoteattr(kind)}/>" for kind in [*kinds, untyped_name(rows)]]
     return "\n".join(
@@ -100,14 +100,14 @@ def config(rows: list[dict[str, Any]]) -> str:
 
 
 def advice(directory: Path) -> tuple[str, ...]:
-    """How Label Studio is pointed at what was written."""
+    """Return the steps to open the export in Label Studio."""
     place = directory.resolve()
     return (
         "To label in Label Studio:",
-        "  1. start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
+        "  1. Start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
         f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={place.parent}",
-        f"  2. make a project whose labelling interface (code) is {place / 'labelling.xml'}",
-        f"  3. settings, cloud storage, add source storage “local files”: {place / 'images'}; save, don't sync",
-        f"  4. import {place / 'tasks.json'}",
-        f"Back again: export JSON to {place}, then defectloop ingest {place}/EXPORT.json",
+        f"  2. Create a project and paste {place / 'labelling.xml'} as its labelling interface (code).",
+        f"  3. In Settings, Cloud Storage, add the source storage “local files” {place / 'images'}. Save it, don't sync.",
+        f"  4. Import {place / 'tasks.json'}.",
+        f"To bring the labels back: export JSON to {place}, then defectloop ingest {place}/EXPORT.json",
     )

@@ -1,4 +1,4 @@
-"""Hand the dataset over in the MVTec AD layout, a folder per slice: good parts to learn from, the test split to test."""
+"""Exports the dataset in the MVTec AD layout, one folder per slice: good training parts, and the test split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_TYPE = "defect"
 
 
 def held(row: dict[str, Any]) -> bool:
-    """Defective training parts have no place in the layout."""
+    """Return whether the layout can represent the image. It cannot represent defective training parts."""
     return bool(row["label"]) and (row["split"] == Split.TEST or row["label"] == Label.GOOD)
 
 
@@ -33,5 +33,5 @@ def kind(row: dict[str, Any]) -> str:
 
 
 def folder_name(text: str) -> str:
-    """The text as the name of one folder, which stays where it is put."""
+    """Return the text as a safe name of a single folder."""
     return re.sub(r"[/\\\x00:]|^\.+", "_", text).strip() or "_"

@@ -1,4 +1,4 @@
-"""Polygons around the areas of a mask, along the edges of the pixels, so that filling them gives the same pixels. Pure."""
+"""Polygons around the areas of a mask along pixel edges, so that filling them gives the same pixels. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Point = tuple[int, int]  # x, y of a pixel's corner
 
 
 def outlines(mask: np.ndarray) -> tuple[list[list[Point]], int]:
-    """The outline of every area of a mask bool [h, w], and how many holes the areas have, which outlines can't tell.
+    """Return the outline of every area of a mask bool [h, w], and the number of holes, which outlines cannot represent.
 
-    Pixels that touch at a corner alone are areas of their own. Every edge between inside and outside is walked once, with
-    the inside on the right; a loop that turns left as a whole runs around a hole.
+    Pixels that touch only at a corner are separate areas. Every edge between inside and outside is followed once, with the
+    inside on the right; a counter-clockwise loop surrounds a hole.
     """
     following: dict[Point, list[Point]] = defaultdict(list)
     padded = np.pad(mask, 1)
@@ -38,13 +38,13 @@ def outlines(mask: np.ndarray) -> tuple[list[list[Point]], int]:
 
 
 def _walked(following: dict[Point, list[Point]]) -> list[Point]:
-    """One loop, taken out of the edges; its corners alone."""
+    """Remove one loop from the edges and return its corners."""
     start = next(iter(following))
     at, heading = start, (0, 0)
     corners: list[Point] = []
     while True:
         ahead = following[at]
-        # Of two ways on, the right turn stays with the pixel whose edge this is.
+        # At a crossing, the right turn stays at the same pixel.
         turn = (at[0] - heading[1], at[1] + heading[0])
         step = turn if turn in ahead else ahead[0]
         ahead.remove(step)
@@ -60,5 +60,5 @@ def _walked(following: dict[Point, list[Point]]) -> list[Point]:
 
 
 def _area(loop: list[Point]) -> int:
-    """Twice the area, positive for a loop that runs clockwise on the screen."""
+    """Return twice the signed area, positive for a loop that is clockwise on the screen."""
     return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(loop, [*loop[1:], loop[0]], strict=True))

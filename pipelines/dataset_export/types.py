@@ -1,4 +1,4 @@
-"""What the formats share: an image's name, and the types of defect with a name for those that nobody typed."""
+"""Names shared by the formats: of images, of defect types, and of boxes without a type."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 
 def name(row: dict[str, Any]) -> str:
-    """The image's file name: its hash, which every other record of it uses."""
+    """Return the image's file name, which is its hash."""
     return Path(row["file"]).name
 
 
 def type_names(rows: list[dict[str, Any]]) -> list[str]:
-    """Every type of defect that an image or a box has, sorted."""
+    """Return all defect types of images and boxes, sorted."""
     of_images = {kind for row in rows for kind in row["defect_types"] or ()}
     return sorted(of_images | {box["defect_type"] for row in rows for box in row["boxes"] or () if box["defect_type"]})
 
 
 def untyped_name(rows: list[dict[str, Any]]) -> str:
-    """What a box is called whose type nobody said; no type has this name."""
+    """Return a name for boxes without a type that differs from all types."""
     names = set(type_names(rows))
     return next(
         word for word in ("defect", "untyped defect", "untyped defect " + "_" * len(names)) if word not in names

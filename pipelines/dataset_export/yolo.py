@@ -1,4 +1,4 @@
-"""Hand the dataset over as YOLO: `images/SPLIT/`, `labels/SPLIT/` with boxes, or polygons around masks, and `data.yaml`."""
+"""Exports the dataset as YOLO: `images/SPLIT/`, `labels/SPLIT/` with boxes or polygons around masks, and `data.yaml`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipelines.dataset_export.types import name, type_names, untyped_name
 from pipelines.interchange import carried
 
 FOLDERS = {Split.TRAIN: "train", Split.VALIDATION: "val", Split.TEST: "test"}
-NO_SPLIT = "unsplit"  # which no trainer reads, and ingest takes for what it is
+NO_SPLIT = "unsplit"  # ignored by trainers; ingest reads it as images without a split
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Number of every type of defect; that of None, if anything has no type."""
+    """Class number of every defect type, and of None if anything has no type."""
 
     names: list[str]
     number: dict[str | None, int]
@@ -45,16 +45,16 @@ def data_file(classes: Classes) -> str:
 
 
 def lines(row: dict[str, Any], data_dir: Path, classes: Classes) -> tuple[list[str] | None, list[str]]:
-    """The lines of a label file, and what they leave out: a line per box, or per area of a mask; none where it is good.
+    """Return the lines of a label file, one per box or area of a mask, and what they cannot represent.
 
-    None for an image of which nobody said what it shows, or not where.
+    A good image has no lines. The lines are None for an image without a label, or without boxes and mask.
     """
     boxes, mask = row["boxes"] or [], row["mask"]
     if boxes or row["label"] == Label.GOOD:
         wrong = ["label that its boxes contradict"] if boxes and row["label"] != Label.DEFECT else []
         numbers = [classes.number[box["defect_type"] or None] for box in boxes]
         written = [_line(number, _box(box), row) for number, box in zip(numbers, boxes, strict=True)]
-        return written, wrong + (["mask beside boxes"] if boxes and mask else ["mask of a good image"] if mask else [])
+        return written, wrong + (["mask besides boxes"] if boxes and mask else ["mask of a good image"] if mask else [])
     if mask is None or row["label"] is None:
         return None, ["mask of an unlabelled image"] if mask else ["label without boxes or mask"] if row[
             "label"
@@ -62,7 +62,7 @@ def lines(row: dict[str, Any], data_dir: Path, classes: Classes) -> tuple[list[s
     loops, holes = outlines(codec.read(data_dir / mask)[..., 0] > 0)
     number = classes.number[next(iter(row["defect_types"] or ()), None)]
     written = [_line(number, [side for corner in loop for side in corner], row) for loop in loops]
-    lost = (["hole in a mask"] if holes else []) + ([] if loops else ["mask with nothing on it, and its label"])
+    lost = (["hole in a mask"] if holes else []) + ([] if loops else ["empty mask, with its label"])
     return written or None, lost
 
 
@@ -79,6 +79,6 @@ def _box(box: dict[str, Any]) -> list[float]:
 
 
 def _line(number: int, pixels: Sequence[float], row: dict[str, Any]) -> str:
-    """Class, then the numbers, x and y in turn, as shares of the image."""
+    """Return a line with the class and the coordinates, alternating x and y, relative to the image size."""
     sides = (row["width_px"], row["height_px"])
     return " ".join([str(number), *(f"{value / sides[at % 2]:.12g}" for at, value in enumerate(pixels))])

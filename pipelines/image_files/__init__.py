@@ -1,1 +1,1 @@
-"""The files of images: where they lie, whether they still hold what was ingested, what is set aside."""
+"""The files of images: the image store, hash checks, repair from snapshots, quarantine and fingerprints."""

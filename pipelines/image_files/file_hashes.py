@@ -1,7 +1,7 @@
-"""Whether the files of `data/` still hold the bytes that they are named after: `images/ab/SHA256.png`, `masks/…`.
+"""Checks whether the files of `data/` still have the hash in their names: `images/ab/SHA256.png`, `masks/…`.
 
-What was hashed once is remembered by size, time and inode, so that asking again costs a look at each file. Who sets a
-file's time back after changing it is found by reading everything: `defectloop audit --hashes`.
+Checked files are remembered by size, time and inode, so a repeated check only needs their metadata. `defectloop audit
+--hashes` reads every file, which also finds files whose time was set back after a change.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from models.errors import BadData
 from models.files import write_whole
 from pipelines.workspace import Workspace
 
-FOLDER = "file-hashes"  # in the state: losing it costs time and nothing else
-CLOCK_TICK_NS = 50_000_000  # a file changed again within the file system's clock tick would look the same
+FOLDER = "file-hashes"  # in the state's cache: deleting it only costs time
+CLOCK_TICK_NS = 50_000_000  # a file that changes again within a tick of the file system's clock would go unnoticed
 LISTED = 5
 
 
 @dataclass(frozen=True)
 class HashCheck:
-    """Files that the annotations name, below `data/`, in their order. `hashed` of them were read now."""
+    """Result of a check of all annotated files below `data/`. `hashed` is the number of files that were read."""
 
     checked: int
     hashed: int
@@ -35,7 +35,7 @@ class HashCheck:
 
 
 def check(workspace: Workspace, *, every_file: bool = False, show: Callable[[int], None] | None = None) -> HashCheck:
-    """Compare each annotated image and mask with the hash in its name; with `every_file` even where nothing changed."""
+    """Compare each annotated image and mask with the hash in its name. `every_file` also reads unchanged files."""
     names = _annotated(workspace)
     memory = Memory(workspace)
     missing, altered, doubtful = [], [], []
@@ -60,29 +60,30 @@ def check(workspace: Workspace, *, every_file: bool = False, show: Callable[[int
 
 
 def require(workspace: Workspace) -> None:
-    """Raise BadData, naming them, where annotated files are missing or hold other bytes than those that were ingested."""
+    """Raise BadData if annotated files are missing or have been altered since they were ingested."""
     hashes = check(workspace)
     if hashes.altered or hashes.missing:
         raise complaint(workspace, hashes)
 
 
 def complaint(workspace: Workspace, hashes: HashCheck) -> BadData:
-    """What is wrong with these files, and the way to the originals."""
+    """Return the error that names altered and missing files, with the command that restores them."""
     wrong = []
     if n := len(hashes.altered):
-        verb = "file does" if n == 1 else "files do"
-        wrong.append(f"{n} {verb} not hold the bytes that were ingested ({_listed(workspace, hashes.altered)})")
+        wrong.append(
+            f"{n} {'file was' if n == 1 else 'files were'} altered after ingest ({_listed(workspace, hashes.altered)})"
+        )
     if n := len(hashes.missing):
         wrong.append(f"{n} {'file is' if n == 1 else 'files are'} missing ({_listed(workspace, hashes.missing)})")
     return BadData(
         f"{'; '.join(wrong)}, below {workspace.root}.",
-        next_step="Take the originals from the DVC cache or remote: defectloop audit --hashes --repair. "
-        "What no snapshot holds comes back by ingesting its source again.",
+        next_step="Restore them from the DVC cache or remote: defectloop audit --hashes --repair. "
+        "Files that are in no snapshot must be ingested again.",
     )
 
 
 class Memory:
-    """What was hashed, by the file's look and its name below `data/`; a clone with links to the same files shares it."""
+    """Remembers checked files by name and metadata. A clone with links to the same files uses the same memory."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.data = str(workspace.data)
@@ -104,7 +105,7 @@ class Memory:
         return True
 
     def is_intact(self, name: str) -> bool:
-        """Whether the file is there and holds what its name promises; read where nothing is known of it."""
+        """Return whether the file exists and has the hash in its name. Reads the file if it is not remembered."""
         path = f"{self.data}/{name}"
         token = _token(path)
         if token is None:
@@ -121,18 +122,18 @@ class Memory:
             self.known[name], self.changed = token, True
 
     def remember(self, names: Iterable[str]) -> None:
-        """Note and write down files that were made just now from bytes that their names were made of."""
+        """Remember files that were just written from bytes with these hashes, and save the memory."""
         for name in names:
             if token := _token(f"{self.data}/{name}"):
                 self.note(name, token)
         self.save()
 
     def doubt(self, name: str) -> None:
-        """Read it again next time, whatever anybody remembers."""
+        """Forget the file, so that it is read again next time."""
         self.known[name], self.changed = "", True
 
     def keep(self, names: Sequence[str]) -> None:
-        """Write it down, without files that are not among these."""
+        """Save the memory, without files that are not in `names`."""
         dropped = self.known.keys() - set(names)
         for name in dropped:
             del self.known[name]
@@ -161,12 +162,12 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _annotated(workspace: Workspace) -> list[str]:
-    """Every file that a row names and whose own name says its hash."""
+    """Return every annotated file whose name contains its hash."""
     return [name for name in annotation_table.files(workspace.annotations) if len(promised(name)) == 64]
 
 
 def promised(name: str) -> str:
-    """The SHA-256 that a file's name says."""
+    """Return the SHA-256 in a file's name."""
     return name.rpartition("/")[2].partition(".")[0]
 
 
@@ -184,13 +185,13 @@ def _sha256(path: str) -> str:
 
 
 def _listed(workspace: Workspace, names: Sequence[str]) -> str:
-    """The first few, each with the name that it came under."""
+    """Format the first few files, each with its delivery path."""
     first = names[:LISTED]
     table = annotation_table.load(workspace.annotations)
-    came: dict[str, str] = {}
+    delivered_as: dict[str, str] = {}
     for row in table.select(["file", "mask", "source", "source_path"]).to_pylist():
         for column in ("file", "mask"):
             if row[column] in first:
-                came.setdefault(row[column], f"{row['source']}/{row['source_path']}")
-    shown = [f"data/{name}, of {came[name]}" for name in first]
+                delivered_as.setdefault(row[column], f"{row['source']}/{row['source_path']}")
+    shown = [f"data/{name}, of {delivered_as[name]}" for name in first]
     return "; ".join(shown) + (f"; and {len(names) - LISTED} more" if len(names) > LISTED else "")

@@ -1,4 +1,4 @@
-"""Fingerprints of a workspace's images, kept in its state: ingest makes them on the way, missing ones are made anew."""
+"""Cached fingerprints of a workspace's images. Ingest computes them; missing ones are computed when needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODE = (
     "models.images.near_duplicates",
     "models.images.codec",
     "models.images.high_bit_depth",
-)  # another way of computing them, another folder
+)  # modules whose changes invalidate the cache
 
 
 def opened(workspace: Workspace) -> FeatureCache:
@@ -29,7 +29,7 @@ def opened(workspace: Workspace) -> FeatureCache:
 def of(
     workspace: Workspace, rows: Sequence[dict[str, Any]], show: Callable[[int], None] = lambda done: None
 ) -> np.ndarray:
-    """int8 [len(rows), 32, 32] of readable images; `rows` need `image` and `file`."""
+    """Return the fingerprints int8 [len(rows), 32, 32] of readable images. `rows` need `image` and `file`."""
     side = near_duplicates.SIDE
     if not rows:
         return np.zeros((0, side, side), np.int8)
@@ -43,7 +43,7 @@ def of(
 
 
 def tones(workspace: Workspace, files: Sequence[str]) -> Tones:
-    """What `part_grouping.group` asks for, read from the images when it does: few sets of images need it."""
+    """Return a function that reads the tones of images for `part_grouping.group`. They are read only when needed."""
 
     def read(places: Sequence[int]) -> np.ndarray:
         side = same_photograph.SIDE

@@ -1,4 +1,4 @@
-"""Where production images are kept: a directory, or S3. Content-addressed, so that a second copy costs nothing."""
+"""The store of production images: a directory or S3. Content-addressed, so copies take no space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.files import write_whole
 
 
 class ImageStore(Protocol):
-    """`put` returns the SHA-256 of the bytes once they are durable; `get` raises NotReady for an unknown one."""
+    """`put` returns the SHA-256 of the bytes once they are durable. `get` raises NotReady for an unknown image."""
 
     def put(self, data: bytes) -> str: ...
 
@@ -21,7 +21,7 @@ class ImageStore(Protocol):
 
 
 def open_store(url: str) -> ImageStore:
-    """`s3://bucket/prefix`, or a directory."""
+    """Open the store at `s3://bucket/prefix` or in a directory."""
     if url.startswith("s3://"):
         from pipelines.adapters.s3 import S3Store
 
@@ -41,8 +41,8 @@ class LocalStore:
                 write_whole(path, data)
             except OSError as error:
                 raise Unreachable(
-                    f"The image store {self.directory} takes no image: {error.strerror}.",
-                    next_step="Check the space on the disk and its permissions; the image was not inspected.",
+                    f"The image store {self.directory} cannot be written: {error.strerror}. The image was not inspected.",
+                    next_step="Check the free disk space and the permissions.",
                 ) from error
         return image
 

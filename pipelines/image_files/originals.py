@@ -1,4 +1,4 @@
-"""Bring back files of `data/` that were altered or deleted, from the snapshots that hold them."""
+"""Restores files of `data/` that were altered or deleted, from snapshots that contain them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ TABLE = "annotations.parquet"
 
 @dataclass(frozen=True)
 class Repaired:
-    """Files below `data/`; `lost` ones are in no snapshot of this machine's cache or its remote, and stay as they are."""
+    """Result of a repair, with paths below `data/`. `lost` files are in no snapshot of the cache or the remote."""
 
     checked: int
     repaired: tuple[str, ...]
     lost: tuple[str, ...]
-    annotations_of: str | None  # the snapshot whose annotations took the place of damaged ones
+    annotations_of: str | None  # the snapshot from which damaged annotations were restored
 
 
 def repair(workspace: Workspace) -> Repaired:
-    """Read every annotated file; put the original in the place of each that is absent or not what its name says."""
+    """Read every annotated file, and restore those that are missing or altered."""
     with line_lock(workspace, workspace.params().line, wait_s=600.0):
         annotations = _annotations(workspace)
         hashes = file_hashes.check(workspace, every_file=True)
@@ -38,7 +38,7 @@ def repair(workspace: Workspace) -> Repaired:
             listed = dataset_versions.listed(workspace.root, taken.data_hash)
             for name in sorted(wanted & listed.keys()):
                 content = dataset_versions.original(workspace.root, listed[name])
-                # A version that was sealed before hashes were checked may hold altered bytes.
+                # Snapshots that were taken before hashes were checked may contain altered files.
                 if content is not None and hashlib.sha256(content).hexdigest() == file_hashes.promised(name):
                     write_whole(workspace.data / name, content)
                     wanted.remove(name)
@@ -47,7 +47,7 @@ def repair(workspace: Workspace) -> Repaired:
 
 
 def _annotations(workspace: Workspace) -> str | None:
-    """Where the table of annotations can't be read: put that of the newest snapshot in its place, and name that one."""
+    """If the annotations cannot be read, restore those of the newest snapshot. Returns its tag, or None."""
     try:
         annotation_table.load(workspace.annotations)
         return None
@@ -62,5 +62,5 @@ def _annotations(workspace: Workspace) -> str | None:
                 return taken.tag
         raise BadData(
             damaged.message,
-            next_step=f"No snapshot holds an earlier one. Delete {workspace.annotations} and ingest every source again.",
+            next_step=f"No snapshot contains them. Delete {workspace.annotations} and ingest all deliveries again.",
         ) from damaged

@@ -1,4 +1,4 @@
-"""What was refused, with the reason: bytes and row are kept in `quarantine/`, so that nothing is lost."""
+"""The quarantine: refused images with the reason. Bytes and row are kept in `quarantine/`, so nothing is lost."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Quarantined:
     reason: str
     image: str  # SHA-256 of the bytes
     file: str  # below quarantine/
-    row: dict[str, Any]  # what the annotations said
+    row: dict[str, Any]  # the row of the annotations
 
 
 def entries(workspace: Workspace) -> list[Quarantined]:
-    """Everything in quarantine, in the order of delivery path."""
+    """Return all entries, ordered by delivery path."""
     folder = workspace.quarantine
     notes = sorted(folder.glob("*.json")) if folder.exists() else []
     contents = (read_json(note, next_step="Delete it and ingest its source again.") for note in notes)
@@ -37,7 +37,7 @@ def entries(workspace: Workspace) -> list[Quarantined]:
 
 
 def put(workspace: Workspace, row: dict[str, Any], reason: str, data: bytes, *, durable: bool = True) -> Quarantined:
-    """Keep one refused image. The same delivery put twice is one entry. `durable` as in `models.files.write_whole`."""
+    """Quarantine an image. Repeating it changes nothing. `durable` as in `models.files.write_whole`."""
     folder = workspace.quarantine
     path = f"{row['source']}/{row['source_path']}"
     file = names.for_file(f"{row['image'][:16]}-{Path(row['source_path']).name}")
@@ -55,37 +55,38 @@ def _of_another(note: Path, path: str) -> bool:
 
 
 def named(workspace: Workspace, paths: Sequence[str], reason: str | None = None) -> list[Quarantined]:
-    """The entries of these delivery paths whose reason holds the text, or all with that reason where none is named.
+    """Return the entries with these delivery paths whose reason contains the text, or all with that reason if no paths are
+    given. A path may have several entries.
 
-    Several images may have come under one path: two folders of the same name, or a file that was replaced.
-
-    Raises BadInput when a path is unknown, when nothing is left, and when neither is given.
+    Raises BadInput for an unknown path, if nothing matches, and if neither is given.
     """
     if not paths and not reason:
-        raise BadInput("No entry is named.", next_step="Name paths, or --reason TEXT: defectloop quarantine list")
+        raise BadInput(
+            "No entries were chosen.", next_step="Give paths or --reason TEXT; list them: defectloop quarantine list"
+        )
     with line_lock(workspace, workspace.params().line, LOCK_WAIT_S):
         tidy(workspace)
         present = entries(workspace)
     names = {entry.path for entry in present}
     unknown = [path for path in paths if path not in names]
     if unknown:
-        raise BadInput(f"Quarantine has no {unknown[0]}.", next_step="defectloop quarantine list")
+        raise BadInput(f"{unknown[0]} is not in quarantine.", next_step="List the entries: defectloop quarantine list")
     chosen = because([entry for entry in present if not paths or entry.path in paths], reason)
     if not chosen:
         raise BadInput(
-            f"Of {len(paths) or len(present)} entries none was refused for {reason!r}.",
-            next_step="defectloop quarantine list",
+            f"None of {len(paths) or len(present)} entries has a reason that contains {reason!r}.",
+            next_step="List the reasons: defectloop quarantine list",
         )
     return chosen
 
 
 def because(entries: Sequence[Quarantined], text: str | None) -> list[Quarantined]:
-    """Those whose reason holds the text, whatever the case of its letters."""
+    """Return the entries whose reason contains the text, ignoring case."""
     return [entry for entry in entries if (text or "").casefold() in entry.reason.casefold()]
 
 
 def by_reason(entries: Sequence[Quarantined]) -> dict[str, list[Quarantined]]:
-    """The entries by reason without what differs from image to image, the most frequent first."""
+    """Group the entries by reason, without details that differ between images. Most frequent first."""
     groups: dict[str, list[Quarantined]] = {}
     for entry in entries:
         kinds = (part.split(" (")[0].split(": the same")[0] for part in entry.reason.split("; "))
@@ -94,16 +95,16 @@ def by_reason(entries: Sequence[Quarantined]) -> dict[str, list[Quarantined]]:
 
 
 def drop(workspace: Workspace, entry: Quarantined) -> None:
-    """Forget one entry: the note first, so that a kill between leaves no entry without bytes (`tidy` takes the bytes)."""
+    """Delete one entry. The note is deleted first, so that a kill leaves no entry without bytes (`tidy` removes them)."""
     with line_lock(workspace, workspace.params().line, LOCK_WAIT_S):
         for name in (f"{entry.file}.json", entry.file):
             (workspace.quarantine / name).unlink(missing_ok=True)
 
 
 def tidy(workspace: Workspace) -> None:
-    """Remove what killed commands left: half a file, and bytes whose note is gone or was never written.
+    """Remove what killed commands left: partial files, and bytes without a note.
 
-    Needs the line's lock: whoever puts an entry writes the bytes first.
+    The caller holds the line's lock, because `put` writes the bytes before the note.
     """
     if not workspace.quarantine.exists():
         return

@@ -36,7 +36,7 @@ class OnDisk:
 def load(workspace: Workspace, line: str) -> OnDisk:
     """Return the champion's verified file. Raises NotReady if there is no champion, and Unreachable if the registry does not
     answer and no former champion on this disk may be used."""
-    earlier = _standing(workspace, line)
+    earlier = _usable_champion(workspace, line)
     try:
         with deadlines.together(deadlines.verdict_s() if earlier else deadlines.call_s()):
             champion = model_registry.champion(workspace, line)
@@ -63,7 +63,7 @@ def _noted(champion: ModelVersion, path: Path) -> OnDisk:
     return confirmed
 
 
-def _standing(workspace: Workspace, line: str) -> OnDisk | None:
+def _usable_champion(workspace: Workspace, line: str) -> OnDisk | None:
     """Return the former champion on this disk that may be used: that of the ledger's last decision, or else the one that was
     confirmed last. None if there is none."""
     on_disk = _on_disk(workspace, line)

@@ -1,1 +1,1 @@
-"""What ingest and dataset_export must agree on: how a file of another tool holds what only defectloop knows."""
+"""Formats shared by ingest and dataset_export: how files of other tools carry information that only defectloop has."""

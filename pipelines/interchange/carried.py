@@ -1,8 +1,8 @@
-"""Columns that another tool's format has no place for: they travel beside an image under one key of our own.
+"""Columns that another tool's format cannot represent: the export adds them to each image under a key of our own.
 
-The image's columns (part, slice, split, …) always come back. Ground truth comes back only while the annotations beside it
-are the ones that were handed over, which a seal tells: what a person changed in the other tool is that person's, and a
-label that we remember must not overrule it. Pure.
+Columns of the image (part, slice, split, …) are always read back. Ground truth is read back only if the annotations are
+unchanged since the export, which a digest (the seal) shows: changes that a person made in the other tool must not be
+overwritten by stored labels. Pure.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from models.errors import BadData
 from models.vocabulary import Label, Split
 
 KEY = "defectloop"
-UNANNOTATED = "unannotated"  # the seal where no annotation was written
-_DECIMALS = 3  # of pixels and of percent: other tools write floats their own way
+UNANNOTATED = "unannotated"  # the seal of an image without annotations
+_DECIMALS = 3  # of pixels and percent, because tools format floats differently
 
 
 def _text(value: Any) -> bool:
@@ -53,7 +53,7 @@ _GROUND_TRUTH: dict[str, Callable[[Any], bool]] = {
 
 
 def seal(annotations: Iterable[Any]) -> str:
-    """A short digest of annotations as JSON has them, whatever their order; the same for 24, 24.0 and 24.0000001."""
+    """Return a short digest of JSON annotations, independent of their order and of float formatting."""
     each = (json.dumps(_plain(one), sort_keys=True, separators=(",", ":")) for one in annotations)
     return hashlib.sha256("\n".join(sorted(each)).encode()).hexdigest()[:16]
 
@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 def carried(row: dict[str, Any], sealed: str) -> dict[str, Any]:
-    """What goes beside the image of a row. Absent keys are null."""
+    """Return the columns to store with the image of a row. Missing keys mean null."""
     columns = {name: row.get(name) for name in (*_IMAGE, *_GROUND_TRUTH)}
     kept: dict[str, Any] = {
         name: value
@@ -81,19 +81,19 @@ def carried(row: dict[str, Any], sealed: str) -> dict[str, Any]:
 
 
 def unchanged(held: Any, sealed: str) -> bool:
-    """Whether the annotations are still those that were handed over."""
+    """Return whether the annotations are unchanged since the export."""
     return isinstance(held, dict) and held.get("seal") == sealed
 
 
 def fields(held: Any, sealed: str, where: str) -> dict[str, Any]:
-    """The fields of a Delivery that the columns beside an image state.
+    """Return the fields of a Delivery from the columns stored with an image.
 
-    Raises BadData, beginning with `where`, for values that are none of ours.
+    Raises BadData, beginning with `where`, for invalid values.
     """
     if held is None:
         return {}
     if not isinstance(held, dict):
-        raise BadData(f"{where}: `{KEY}` is no object.", next_step=f"Take `{KEY}` out or hand the dataset over again.")
+        raise BadData(f"{where}: `{KEY}` is not an object.", next_step=f"Remove `{KEY}`, or export the dataset again.")
     same = unchanged(held, sealed)
     values = {name: held[name] for name in _IMAGE if held.get(name) is not None}
     if same:
@@ -102,11 +102,11 @@ def fields(held: Any, sealed: str, where: str) -> dict[str, Any]:
     for name, value in values.items():
         if value is not None and not (_IMAGE | _GROUND_TRUTH)[name](value):
             raise BadData(
-                f"{where}: `{KEY}` says {name} is {value!r}.",
-                next_step=f"Correct it, or take `{KEY}` out: it is what defectloop remembers of the image.",
+                f"{where}: `{KEY}` has an invalid {name}: {value!r}.",
+                next_step=f"Correct it, or remove `{KEY}`, which defectloop's export added to the image.",
             )
     if same:
         values["defect_types"] = tuple(values["defect_types"])
-        if not held.get("n_boxes"):  # there are none, or nobody looked; what stands there goes with the mask
+        if not held.get("n_boxes"):  # no boxes, or boxes unknown; boxes in the file were made from the mask
             values["boxes"] = None if held.get("n_boxes") is None else []
     return values

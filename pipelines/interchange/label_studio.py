@@ -1,4 +1,4 @@
-"""Which of Label Studio's results say the same: what a seal is put on. Pure."""
+"""The content of a Label Studio result that a seal covers. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def content(kind: str, labels: Sequence[str], numbers: Mapping[str, Any]) -> list[Any]:
-    """What a person would have to change to say something else; `kind` is choices, rectangle, polygon, ellipse or brush."""
+    """Return everything whose change is a change of the result. `kind` is choices, rectangle, polygon, ellipse or brush."""
     stated = {name: value for name, value in numbers.items() if name != "rotation" or value}
     return [kind, list(labels), stated]

@@ -1,4 +1,4 @@
-"""Review campaigns in the ledger: which parts they ask about, how far they are, and how they end."""
+"""Review campaigns in the ledger: their parts, their progress, and how they end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.ledger.tables import Campaign, CampaignPart, Inspection, Retraini
 
 @dataclass(frozen=True)
 class Progress:
-    """Parts of a campaign. Answered ones include those that nobody could tell; labelled ones do not."""
+    """Numbers of parts of a campaign. `answered` includes parts that could not be judged; `labelled` does not."""
 
     wanted: int
     answered: int
@@ -26,7 +26,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class AskedPart:
-    """A part that an open campaign waits for: its inspection when it was chosen, and why it was chosen."""
+    """A part that an open campaign asks about: the inspection for which it was chosen, and the reason."""
 
     inspection: Inspection
     campaign_id: int
@@ -34,8 +34,11 @@ class AskedPart:
 
 
 def add(ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, str]], request_id: int | None = None) -> Campaign:
-    """Open a campaign for these inspections, each with the reason it was chosen for, in one transaction with the
-    retraining request that needs it. Where another run of the request was faster, its campaign is the one returned."""
+    """Open a campaign for these inspections, each with the reason for its choice.
+
+    The retraining request is updated in the same transaction. If another run of the request has opened a campaign, that one
+    is returned.
+    """
     campaign = Campaign(line=line, wanted=len(chosen), opened_at=now())
     with ledger.writing() as session:
         request = session.get_one(RetrainingRequest, request_id) if request_id is not None else None
@@ -50,12 +53,12 @@ def add(ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, str]], req
         if request is not None:
             request.campaign_id, request.state = campaign.id, "labelling"
         session.flush()
-        end_when_answered(session, campaign)  # every part may have been judged before
+        end_when_answered(session, campaign)  # all parts may have been reviewed before
     return campaign
 
 
 def of_request(ledger: Ledger, request_id: int) -> Campaign | None:
-    """The campaign that asks for a retraining request, None when it has not asked yet."""
+    """Return the campaign of a retraining request, or None if it has none yet."""
     with ledger.reading() as session:
         asked = session.get_one(RetrainingRequest, request_id).campaign_id
         return None if asked is None else session.get_one(Campaign, asked)
@@ -67,14 +70,14 @@ def is_open(ledger: Ledger, campaign_id: int) -> bool:
 
 
 def open_ones(ledger: Ledger, line: str) -> list[Campaign]:
-    """Campaigns of the line that have not ended, oldest first."""
+    """Return the open campaigns of the line, oldest first."""
     query = select(Campaign).where(Campaign.line == line, Campaign.completed_at.is_(None)).order_by(Campaign.id)
     with ledger.reading() as session:
         return list(session.scalars(query))
 
 
 def usable(ledger: Ledger, line: str) -> set[int]:
-    """Campaigns of the line that can bring labels: they have some, or they are still open."""
+    """Return the ids of campaigns that have labels or are still open."""
     labelled = (
         select(CampaignPart.campaign_id)
         .join(Campaign, Campaign.id == CampaignPart.campaign_id)
@@ -93,7 +96,7 @@ def progress(ledger: Ledger, campaign_id: int) -> Progress:
 
 
 def open_campaign_of(ledger: Ledger, line: str, part: str) -> CampaignPart | None:
-    """Where an open campaign asks about the part; the oldest such campaign."""
+    """Return the entry for this part in the oldest open campaign that asks about it, or None."""
     query = (
         select(CampaignPart)
         .join(Campaign, Campaign.id == CampaignPart.campaign_id)
@@ -105,7 +108,7 @@ def open_campaign_of(ledger: Ledger, line: str, part: str) -> CampaignPart | Non
 
 
 def waiting(ledger: Ledger, line: str) -> list[AskedPart]:
-    """Parts that an open campaign asks about and nobody has answered for; those that were skipped come last."""
+    """Return the unanswered parts of open campaigns. Skipped parts come last."""
     query = (
         select(Inspection, CampaignPart)
         .join(CampaignPart, CampaignPart.inspection_id == Inspection.id)
@@ -120,7 +123,7 @@ def waiting(ledger: Ledger, line: str) -> list[AskedPart]:
 
 
 def parts_in_question(ledger: Ledger, line: str) -> set[str]:
-    """Parts that need no other question: an open campaign asks about them, or one that ended has an answer."""
+    """Return the parts that new campaigns need not ask about: they are in an open campaign, or were answered in another."""
     asked = (
         select(CampaignPart.part)
         .join(Campaign, Campaign.id == CampaignPart.campaign_id)
@@ -132,7 +135,7 @@ def parts_in_question(ledger: Ledger, line: str) -> set[str]:
 
 
 def reasons(ledger: Ledger, line: str) -> dict[str, set[str]]:
-    """Why campaigns of the line asked about each of their parts."""
+    """Return the reasons for which campaigns of the line chose each part."""
     query = (
         select(CampaignPart.part, CampaignPart.chosen_for)
         .join(Campaign, Campaign.id == CampaignPart.campaign_id)
@@ -146,7 +149,7 @@ def reasons(ledger: Ledger, line: str) -> dict[str, set[str]]:
 
 
 def close(ledger: Ledger, campaign_id: int, *, because: str, by: str | None = None) -> Campaign:
-    """End an open campaign early; one that ended already stays as it is. What was answered is used."""
+    """End an open campaign early; its answers are used. A campaign that has ended is not changed."""
     with ledger.writing() as session:
         campaign = session.get_one(Campaign, campaign_id)
         if campaign.completed_at is None:
@@ -156,7 +159,7 @@ def close(ledger: Ledger, campaign_id: int, *, because: str, by: str | None = No
 
 
 def add_review(ledger: Ledger, review: Review) -> bool:
-    """Keep one review. Returns whether it ended the campaign that asked for it."""
+    """Record a review. Returns whether it ended its campaign."""
     with ledger.writing() as session:
         session.add(review)
         session.flush()
@@ -166,7 +169,7 @@ def add_review(ledger: Ledger, review: Review) -> bool:
 
 
 def end_when_answered(session: Session, campaign: Campaign) -> bool:
-    """Whether this ends the campaign: it is open, and every part has an answer."""
+    """End an open campaign if every part is answered. Returns whether it ended."""
     if campaign.completed_at is not None or _progress(session, campaign).answered < campaign.wanted:
         return False
     _end(session, campaign)
@@ -174,7 +177,7 @@ def end_when_answered(session: Session, campaign: Campaign) -> bool:
 
 
 def _end(session: Session, campaign: Campaign) -> None:
-    """The request that waits goes on, or fails where there is nothing to learn from."""
+    """End the campaign. The request that waits for it continues, or fails if there are no labels to train on."""
     ended: datetime = now()
     campaign.completed_at = ended
     unfinished = select(RetrainingRequest).where(
@@ -187,9 +190,9 @@ def _end(session: Session, campaign: Campaign) -> None:
     if labelled or reviews.unlearned_in(session, campaign.line):
         events.add_labels_completed(session, request, campaign_id=campaign.id, labelled=labelled, at=ended)
     else:
-        why = campaign.closed_because or "nobody could say what its parts are"
+        why = campaign.closed_because or "none of its parts could be judged"
         request.state, request.closed_at = "failed", ended
-        request.outcome = f"Campaign {campaign.id} brought no label: {why}"
+        request.outcome = f"Campaign {campaign.id} ended without labels: {why}"
 
 
 def _progress(session: Session, campaign: Campaign) -> Progress:

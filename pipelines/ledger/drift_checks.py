@@ -1,4 +1,4 @@
-"""Drift checks in the ledger. A drift is kept together with the event that announces it."""
+"""Drift checks in the ledger. A drift is stored together with its event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.ledger.tables import DriftCheck, Event
 
 
 def add(ledger: Ledger, check: DriftCheck) -> DriftCheck:
-    """Keep a check. A judged window is kept once: if another process was faster, its check is the one returned."""
+    """Store a check and return it. If another process has stored a check of the same window, that one is returned."""
     with ledger.writing() as session:
         existing = None
         if check.last_inspection is not None:
@@ -30,7 +30,7 @@ def add(ledger: Ledger, check: DriftCheck) -> DriftCheck:
 
 
 def of_window(ledger: Ledger, line: str, model_version: str, last_inspection: int) -> DriftCheck | None:
-    """The check of exactly this window, None when it was not checked yet."""
+    """Return the check of this window, or None."""
     query = select(DriftCheck).where(
         DriftCheck.line == line,
         DriftCheck.model_version == model_version,
@@ -41,7 +41,7 @@ def of_window(ledger: Ledger, line: str, model_version: str, last_inspection: in
 
 
 def all_of(ledger: Ledger, line: str) -> list[DriftCheck]:
-    """Every check of the line, oldest first."""
+    """Return all checks of the line, oldest first."""
     with ledger.reading() as session:
         return list(session.scalars(select(DriftCheck).where(DriftCheck.line == line).order_by(DriftCheck.id)))
 

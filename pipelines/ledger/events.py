@@ -1,4 +1,4 @@
-"""What has to start a retraining or to go on with one: kept here until a request of the ledger answers for it."""
+"""Events that start or continue a retraining. They are stored until a retraining request takes them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pipelines.ledger.tables import Campaign, Event, RetrainingRequest, now
 
 DRIFT_DETECTED = "defectloop.drift.detected"
 LABELS_COMPLETED = "defectloop.labels.completed"
-CLOSED = ("promoted", "refused", "declined", "failed")  # states of a request that nothing follows
+CLOSED = ("promoted", "refused", "declined", "failed")  # final states of a request
 
 
 def waiting(ledger: Ledger, line: str) -> list[Event]:
-    """Events that have to be sent, oldest first: those that no request took up yet, and one for every request that stands
-    still although nothing keeps it (its flow was killed, or was never started)."""
+    """Return the events to send, oldest first: those that no request has taken, and one for every stalled request, whose
+    flow was killed or never started."""
     free = select(Event).where(Event.line == line, Event.request_id.is_(None)).order_by(Event.happened_at)
-    standing = (
+    of_stalled = (
         select(Event)
         .join(RetrainingRequest, RetrainingRequest.id == Event.request_id)
         .outerjoin(Campaign, Campaign.id == RetrainingRequest.campaign_id)
-        .where(Event.line == line, stands_still())
+        .where(Event.line == line, is_stalled())
         .order_by(Event.happened_at)
     )
     with ledger.reading() as session:
-        latest = {event.request_id: event for event in session.scalars(standing)}
+        latest = {event.request_id: event for event in session.scalars(of_stalled)}
         return [*session.scalars(free), *latest.values()]
 
 
-def stands_still() -> ColumnElement[bool]:
-    """Of a request, joined with its campaign: it has no end yet, and waits for nobody's answers."""
+def is_stalled() -> ColumnElement[bool]:
+    """Return the condition that a request, joined with its campaign, is open and not waiting for answers."""
     return and_(
         RetrainingRequest.state.not_in(CLOSED),
         or_(RetrainingRequest.campaign_id.is_(None), Campaign.completed_at.is_not(None)),
@@ -48,7 +48,7 @@ def mark_sent(ledger: Ledger, event_id: str) -> None:
 def add_labels_completed(
     session: Session, request: RetrainingRequest, *, campaign_id: int, labelled: int, at: datetime
 ) -> None:
-    """In the transaction that ends the campaign: the request that waits for it is to go on."""
+    """Add the event that lets the waiting request continue, in the transaction that ends the campaign."""
     session.add(
         Event(
             id=str(uuid4()),

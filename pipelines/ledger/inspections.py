@@ -16,42 +16,42 @@ from pipelines.ledger.part_verdicts import SEVERITY
 from pipelines.ledger.tables import Inspection, Rejection
 
 Record = Inspection | Rejection
-SHOWN = 5  # of the parts that have one file name
-_AT_ONCE = 500  # bound parameters of one statement
+SHOWN = 5  # parts with the same file name that are listed
+_AT_ONCE = 500  # bound parameters per statement
 
 
 def add(ledger: Ledger, records: Sequence[Record]) -> None:
-    """Write them in one transaction: all are on the disk when this returns, or none."""
+    """Store all records in one durable transaction."""
     with ledger.writing() as session:
         session.add_all(records)
 
 
 def add_once(ledger: Ledger, records: Sequence[Record]) -> dict[str, Record]:
-    """Write those whose request their line does not know yet, in one transaction. Returns what stands by request.
+    """Store records of new requests in one transaction. Returns the stored record of every request.
 
-    Another process may have been faster with some, and one request may be among `records` twice: the first one stands.
+    If another process has stored a request, or `records` has a request twice, the first record is kept.
     """
     if not records:
         return {}
     while True:
         try:
             with ledger.writing() as session:
-                standing = _requested(session, records[0].line, [record.request_id for record in records])
+                stored = _requested(session, records[0].line, [record.request_id for record in records])
                 for record in records:
-                    if record.request_id not in standing:
+                    if record.request_id not in stored:
                         session.add(record)
-                        standing[record.request_id] = record
-            return standing
+                        stored[record.request_id] = record
+            return stored
         except IntegrityError:
-            # A database that lets two write at once noticed at the end that the other one was faster.
+            # A database with concurrent writers found at commit that another process was faster.
             if not requested(ledger, records[0].line, [record.request_id for record in records]):
-                raise  # it is something else
+                raise  # another cause
             for record in records:
                 make_transient(record)
 
 
 def requested(ledger: Ledger, line: str, request_ids: Collection[str]) -> dict[str, Record]:
-    """The inspection or rejection that each of these requests led to on the line; unknown ones are absent."""
+    """Return the inspection or rejection of each of these requests. Unknown requests are missing."""
     with ledger.reading() as session:
         return _requested(session, line, list(request_ids))
 
@@ -68,7 +68,7 @@ def _requested(session: Session, line: str, request_ids: Sequence[str]) -> dict[
 
 
 def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = None) -> list[Inspection]:
-    """The last `n` inspections of the line, oldest first; only those by one model where one is named."""
+    """Return the last `n` inspections of the line, oldest first, optionally only those by one model."""
     query = select(Inspection).where(Inspection.line == line).order_by(Inspection.id.desc()).limit(n)
     if artefact_sha256 is not None:
         query = query.where(Inspection.artefact_sha256 == artefact_sha256)
@@ -77,8 +77,8 @@ def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = N
 
 
 def of_latest_parts(ledger: Ledger, line: str, n: int, *, artefact_sha256: str) -> list[Inspection]:
-    """The inspections by one model of the last `n` parts of the line, oldest first: every image of a part, as far as no
-    older part lies between."""
+    """Return the inspections by one model of the last `n` parts of the line, oldest first. Older images of these parts are
+    left out if another part was inspected before."""
     query = (
         select(Inspection)
         .where(Inspection.line == line, Inspection.artefact_sha256 == artefact_sha256)
@@ -103,7 +103,7 @@ def of_part(ledger: Ledger, line: str, part: str) -> list[Inspection]:
 
 
 def of_parts(ledger: Ledger, line: str, parts: Collection[str]) -> list[Inspection]:
-    """Inspections of all these parts, oldest first."""
+    """Return the inspections of all these parts, oldest first."""
     names = list(parts)
     selected: list[Inspection] = []
     with ledger.reading() as session:
@@ -115,9 +115,9 @@ def of_parts(ledger: Ledger, line: str, parts: Collection[str]) -> list[Inspecti
 
 
 def part_called(ledger: Ledger, line: str, name: str) -> str:
-    """The inspected part with this id, or the one whose image was delivered under this file name.
+    """Return the inspected part with this id, or the part whose image has this file name.
 
-    Raises BadInput when there is none, and when several parts have an image of that name.
+    Raises BadInput if there is none, and if several parts have an image of that name.
     """
     if of_part(ledger, line, name):
         return name
@@ -132,18 +132,20 @@ def part_called(ledger: Ledger, line: str, name: str) -> str:
         raise BadInput(f"Part {name} was never inspected on line {line}.", next_step="Check the serial number.")
     if len(matching) > 1:
         shown = ", ".join(matching[:SHOWN]) + (", …" if len(matching) > SHOWN else "")
-        raise BadInput(f"{name} is the file name of {len(matching)} parts: {shown}.", next_step="Name one of them.")
+        raise BadInput(
+            f"{name} is the file name of {len(matching)} parts: {shown}.", next_step="Give the id of one part."
+        )
     return matching[0]
 
 
 def _is_called(file_name: str, name: str) -> bool:
-    """Whether a delivered name is this one: with or without its folders, with or without its suffix."""
+    """Return whether a file name matches, with or without folders and suffix."""
     path = PurePosixPath(file_name)
     return name in (file_name, path.name, path.with_suffix("").as_posix(), path.stem)
 
 
 def part_verdicts(ledger: Ledger, line: str, parts: Collection[str] | None = None) -> dict[str, str]:
-    """The verdict on each part, of these parts only where named: the rule of `part_verdicts`, in the database."""
+    """Return the verdict on each part, optionally only of these parts. The rule of `part_verdicts`, in the database."""
     if parts is None:
         return _verdicts(ledger, line, None)
     names = list(parts)
@@ -167,5 +169,5 @@ def _verdicts(ledger: Ledger, line: str, parts: Sequence[str] | None) -> dict[st
 
 
 def count_parts(ledger: Ledger, line: str) -> dict[str, int]:
-    """Inspected parts of the line by verdict."""
+    """Return the number of inspected parts of the line by verdict."""
     return dict(sorted(Counter(part_verdicts(ledger, line).values()).items()))

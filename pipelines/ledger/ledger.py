@@ -1,4 +1,4 @@
-"""Open the ledger: SQLite in WAL mode by default, any SQLAlchemy URL otherwise, migrated to the present schema."""
+"""Opens the ledger: SQLite in WAL mode by default, or any SQLAlchemy URL, and migrates it to the present schema."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Ledger:
 
     @classmethod
     def open(cls, url: str) -> Ledger:
-        """Connect and migrate.
+        """Connect to the ledger and migrate it.
 
-        Raises BadParams for what is no address, Unreachable with the reason when the database does not answer, and
-        NotReady for a ledger that vanished or that a newer defectloop made.
+        Raises BadParams for an invalid address, Unreachable if the database cannot be opened, DefectloopError if it is
+        damaged, and NotReady if the ledger has disappeared or was made by a newer defectloop.
         """
         try:
             parsed = make_url(url)
         except SQLAlchemyError as error:
             raise BadParams(
-                f"DEFECTLOOP_LEDGER is no database address: {url!r}.",
-                next_step="Write it like postgresql+psycopg://host/name, or unset it for the workspace's own ledger.",
+                f"DEFECTLOOP_LEDGER is not a database address: {url!r}.",
+                next_step="Write it like postgresql+psycopg://host/name, or unset it to use the workspace's own ledger.",
             ) from error
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ class Ledger:
             note = _creation_note(parsed)
             existed = (
                 note is not None and note.exists()
-            )  # looked up before the version: another process may be creating both
+            )  # checked before the version, because another process may be creating both
             version = _version(engine)
             _require_readable(version, parsed, note if existed else None)
             if version != HEAD:
@@ -65,11 +65,11 @@ class Ledger:
             if parsed.get_backend_name() == "sqlite" and failures.is_damage(error):
                 raise DefectloopError(
                     f"The ledger {parsed.database} is damaged: {failures.short(error)}.",
-                    next_step="Restore it from a backup. To keep what can be read of it: sqlite3 FILE .recover",
+                    next_step="Restore it from a backup. To save what is still readable: sqlite3 FILE .recover",
                 ) from error
             raise Unreachable(
-                f"The ledger {parsed.render_as_string()} can't be opened: {failures.short(error)}.",
-                next_step="Check DEFECTLOOP_LEDGER and the space on the disk.",
+                f"The ledger {parsed.render_as_string()} cannot be opened: {failures.short(error)}.",
+                next_step="Check DEFECTLOOP_LEDGER and the free disk space.",
             ) from error
         return cls(engine)
 
@@ -88,28 +88,28 @@ class Ledger:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
-        """One transaction, on the disk when the block ends; an error inside undoes all of it."""
+        """Run the block as one transaction, which is durable at its end and rolled back on an error."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
 
 def _require_readable(version: str | None, url: URL, note: Path | None) -> None:
-    """Raise NotReady for a ledger of a newer version, and for one that `note` says was here and is gone or empty: a new one
-    would hide that."""
+    """Raise NotReady for a ledger of a newer version, and for one that existed before (`note`) and is now missing or
+    empty, because creating a new one would hide the loss."""
     if version is not None and version > HEAD:
         raise NotReady(
-            f"The ledger {url.render_as_string()} was made by a newer defectloop (schema {version}, this one knows {HEAD}).",
-            next_step="Install that version: make setup in its checkout.",
+            f"The ledger {url.render_as_string()} was made by a newer defectloop (schema {version}, this one has {HEAD}).",
+            next_step="Install the newer version: make setup in its checkout.",
         )
     if note is not None and version is None:
         raise NotReady(
             f"The ledger {url.database} is missing or empty; it was created on {note.read_text().strip()}.",
-            next_step=f"Restore it from a backup. To begin an empty one, delete {note}.",
+            next_step=f"Restore it from a backup. To start an empty ledger, delete {note}.",
         )
 
 
 def _creation_note(url: URL) -> Path | None:
-    """A file beside a SQLite ledger that outlives it."""
+    """Return the path of the file that records the creation of a SQLite ledger."""
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         return None
     return Path(f"{url.database}.created")
@@ -122,13 +122,13 @@ def _engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # the driver's own transactions would start too late
+        connection.isolation_level = None  # the driver would start transactions too late
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A writer takes the lock at once: two that both read first could never both go on.
+        # Writers take the lock immediately, because two that both read first would deadlock.
         writes = connection.get_execution_options().get(WRITES)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -152,9 +152,9 @@ def _migrate(engine: Engine, url: URL) -> None:
 
 @contextlib.contextmanager
 def _without_foreign_keys(connection: Connection) -> Iterator[None]:
-    """SQLite changes a table by making it anew, and the rows that point to it would forbid to drop the old one.
+    """Turn foreign keys off during a migration: SQLite alters a table by recreating it, and references prevent dropping it.
 
-    The switch works outside transactions alone, hence past SQLAlchemy, which begins one with the first statement.
+    This only works outside transactions, so it bypasses SQLAlchemy, which begins one with the first statement.
     """
     if connection.dialect.name != "sqlite":
         yield
@@ -165,7 +165,7 @@ def _without_foreign_keys(connection: Connection) -> Iterator[None]:
         yield
         astray = driver.execute("PRAGMA foreign_key_check").fetchall()
         if astray:
-            raise OSError(f"{len(astray)} rows point to rows that are missing (first: {astray[0]})")
+            raise OSError(f"{len(astray)} rows refer to missing rows (first: {astray[0]})")
     finally:
         driver.execute("PRAGMA foreign_keys = ON")
 

@@ -1,8 +1,8 @@
-"""One verdict for a part, from the inspections of its images. Pure.
+"""The verdict on a part, from the inspections of its images. Pure.
 
-Of every view the latest inspection counts. The part fails when one of them fails, goes to review when one is unclear, and
-passes otherwise; its most suspicious image gives its score. An image whose view nobody stated is a view of its own: the
-same bytes once more are the same view, another picture is another.
+The latest inspection of each view is used. The part fails if any view fails, goes to review if any view does, and passes
+otherwise; its score is that of its most suspicious image. Each image without a stated view is a view of its own, identified
+by its bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SEVERITY = {Verdict.PASS.value: 0, Verdict.REVIEW.value: 1, Verdict.FAIL.value: 
 
 @dataclass(frozen=True)
 class PartVerdict:
-    """`views` are the inspections that count, the most suspicious first."""
+    """`views` are the latest inspections of each view, most suspicious first."""
 
     part: str
     verdict: Verdict
@@ -28,7 +28,7 @@ class PartVerdict:
 
 
 def of(inspections: Iterable[Inspection]) -> PartVerdict:
-    """The verdict on one part from all its inspections, at least one, in any order."""
+    """Return the verdict on one part from all its inspections (at least one, in any order)."""
     latest: dict[tuple[str | None, str], Inspection] = {}
     for item in sorted(inspections, key=lambda item: item.id):
         latest[view_of(item)] = item
@@ -38,7 +38,7 @@ def of(inspections: Iterable[Inspection]) -> PartVerdict:
 
 
 def by_part(inspections: Iterable[Inspection]) -> list[PartVerdict]:
-    """The verdict on every part, in the order in which the parts were first inspected."""
+    """Return the verdict on every part, in the order of first inspection."""
     parts: dict[str, list[Inspection]] = defaultdict(list)
     for item in inspections:
         parts[item.part].append(item)
@@ -46,5 +46,5 @@ def by_part(inspections: Iterable[Inspection]) -> list[PartVerdict]:
 
 
 def view_of(item: Inspection) -> tuple[str | None, str]:
-    """What tells one view of a part from another: its stated name, or else the image itself."""
+    """Return the key of a view: its stated name, or else the image."""
     return (item.view, "") if item.view is not None else (None, item.image)

@@ -1,4 +1,4 @@
-"""Decisions about the champion: written down before the registry changes, marked done after it."""
+"""Decisions about the champion. They are stored before the registry changes, and marked as done afterwards."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def add(ledger: Ledger, promotion: Promotion) -> Promotion:
 
 
 def close(ledger: Ledger, promotion: Promotion, state: str) -> None:
-    """Mark a decision `done` or `overtaken`, once and for all."""
+    """Set the final state of a decision: `done` or `overtaken`."""
     with ledger.writing() as session:
         kept = session.get_one(Promotion, promotion.id)
         kept.state, kept.done_at = promotion.state, promotion.done_at = state, now()
 
 
 def pending(ledger: Ledger, line: str) -> list[Promotion]:
-    """Decisions that are not carried out, oldest first: one is being, or its process was killed."""
+    """Return the decisions that are not carried out yet, oldest first: in progress, or left by a killed process."""
     query = select(Promotion).where(Promotion.line == line, Promotion.state == "pending").order_by(Promotion.id)
     with ledger.reading() as session:
         return list(session.scalars(query))
 
 
 def last(ledger: Ledger, line: str, *, version: str | None = None) -> Promotion | None:
-    """The latest decision of the line, or about one version."""
+    """Return the latest decision of the line, optionally about one version."""
     query = select(Promotion).where(Promotion.line == line).order_by(Promotion.id.desc()).limit(1)
     if version is not None:
         query = query.where(Promotion.version == version)
@@ -43,7 +43,7 @@ def all_of(ledger: Ledger, line: str) -> list[Promotion]:
 
 
 def champion(ledger: Ledger, line: str) -> Promotion | None:
-    """The decision that made the present champion one: its first promotion, if it came back by a rollback."""
+    """Return the first promotion of the present champion, also if it returned by a rollback."""
     made = [item for item in all_of(ledger, line) if item.kind != "refuse" and item.state == "done"]
     if not made:
         return None

@@ -1,4 +1,4 @@
-"""What people said about parts that nobody sought out: how common defects are in production."""
+"""Labels of randomly chosen parts, from which the line's defect rate is estimated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.ledger.tables import Campaign, CampaignPart, Review
 
 
 def labels(ledger: Ledger, line: str, reasons: Collection[str]) -> list[str]:
-    """The latest label of every part that a campaign of the line asked about for one of these reasons; judged ones only."""
+    """Return the latest labels of the parts that campaigns of the line chose for one of these reasons."""
     query = (
         select(Review.part, Review.label)
         .join(CampaignPart, CampaignPart.part == Review.part)

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from pipelines.ledger.events import CLOSED, stands_still
+from pipelines.ledger.events import CLOSED, is_stalled
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, Event, RetrainingRequest, now
 
-TRAINED = ("promoted", "refused")  # states that a request reaches with a model
+TRAINED = ("promoted", "refused")  # final states of a request that trained a model
 
 
 def decide(
@@ -20,9 +20,9 @@ def decide(
     decision: Callable[[list[RetrainingRequest]], RetrainingRequest],
     event_id: str | None = None,
 ) -> RetrainingRequest:
-    """Let `decision` see every request of the line and return one of them or a new one, in a single transaction.
+    """Let `decision` choose an existing request of the line or make a new one, in a single transaction.
 
-    An event that a request took up already leads to that request. One that is worked on takes up every event that waits.
+    An event that a request has taken leads to that request. An open request takes all waiting events.
     """
     with ledger.writing() as session:
         event = session.get(Event, event_id) if event_id is not None else None
@@ -49,7 +49,7 @@ def change(ledger: Ledger, request_id: int, **values: Any) -> RetrainingRequest:
 
 
 def fail(ledger: Ledger, request_id: int, why: str) -> RetrainingRequest:
-    """Close a request that raised an error; one that ended already stays as it is."""
+    """Close a request that raised an error. A closed request is not changed."""
     with ledger.writing() as session:
         request = session.get_one(RetrainingRequest, request_id)
         if request.state not in CLOSED:
@@ -63,11 +63,11 @@ def get(ledger: Ledger, request_id: int) -> RetrainingRequest:
 
 
 def has_stalled(ledger: Ledger, line: str) -> bool:
-    """Whether a request could go on at once: somebody works on it, or somebody was killed while working on it."""
+    """Return whether a request could continue at once: it is running, or its process was killed."""
     query = (
         select(RetrainingRequest.id)
         .outerjoin(Campaign, Campaign.id == RetrainingRequest.campaign_id)
-        .where(RetrainingRequest.line == line, stands_still())
+        .where(RetrainingRequest.line == line, is_stalled())
     )
     with ledger.reading() as session:
         return session.scalars(query).first() is not None

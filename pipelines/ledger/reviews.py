@@ -1,4 +1,4 @@
-"""What people said about parts. Never overwritten: the latest answer counts."""
+"""Reviews of parts. They are never overwritten; the latest answer is used."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.requests import TRAINED
 from pipelines.ledger.tables import Inspection, RetrainingRequest, Review
 
-LABEL, CANT_SAY, SKIP = "label", "cant_say", "skip"  # kinds of answer; a part that was skipped still waits for one
+LABEL, CANT_SAY, SKIP = "label", "cant_say", "skip"  # kinds of answer; a skipped part still waits for an answer
 
 
 def answered(line: str) -> Select:
-    """Parts of the line that have an answer, as a subquery."""
+    """Return a subquery of the answered parts of the line."""
     return select(Review.part).where(Review.line == line, Review.answer != SKIP)
 
 
 def latest(ledger: Ledger, line: str) -> list[tuple[Review, Inspection]]:
-    """The latest answer about every part of the line, with the inspection it was given for, in the order of parts."""
+    """Return the latest answer about every part of the line with its inspection, ordered by part."""
     query = (
         select(Review, Inspection)
         .join(Inspection, Inspection.id == Review.inspection_id)
@@ -31,20 +31,20 @@ def latest(ledger: Ledger, line: str) -> list[tuple[Review, Inspection]]:
 
 
 def last_skips(ledger: Ledger, line: str) -> dict[str, int]:
-    """When each part was skipped last, as the number of that review."""
+    """Return the id of the latest skip of each part."""
     query = select(Review.part, func.max(Review.id)).where(Review.line == line, Review.answer == SKIP)
     with ledger.reading() as session:
         return {str(part): int(number) for part, number in session.execute(query.group_by(Review.part))}
 
 
 def newest(ledger: Ledger, line: str) -> int:
-    """The number of the line's newest review, 0 without one."""
+    """Return the id of the line's newest review, or 0."""
     with ledger.reading() as session:
         return session.scalar(select(func.max(Review.id)).where(Review.line == line)) or 0
 
 
 def unlearned(ledger: Ledger, line: str) -> int:
-    """Parts with a label that no retraining learned from yet."""
+    """Return the number of labelled parts that no retraining has used yet."""
     with ledger.reading() as session:
         return unlearned_in(session, line)
 

@@ -1,4 +1,4 @@
-"""What the ledger records: one class per table, each a dataclass too, so that a row read is the record itself."""
+"""The ledger's tables. Each class is also a dataclass, so rows are records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def now() -> datetime:
 
 
 class Moment(TypeDecorator[datetime]):
-    """A time with its zone, stored as UTC: SQLite keeps no zones."""
+    """A time with a zone, stored as UTC because SQLite has no time zones."""
 
     impl = DateTime
     cache_ok = True
@@ -39,7 +39,7 @@ class Record(MappedAsDataclass, DeclarativeBase, kw_only=True):
 
 
 class Inspection(Record):
-    """One verdict on one image. `request_id` makes a repeated delivery the same inspection, within its line."""
+    """One verdict on one image. `request_id` is unique within a line, so a repeated request is not inspected again."""
 
     __tablename__ = "inspections"
     __table_args__ = (
@@ -65,12 +65,12 @@ class Inspection(Record):
     latency_ms: Mapped[float]
     descriptors: Mapped[dict[str, Any]]
     regions: Mapped[list[Any]]
-    view: Mapped[str | None] = mapped_column(default=None)  # which side, light or station; None: nobody said
-    file_name: Mapped[str | None] = mapped_column(default=None)  # as delivered, so that people find it again
+    view: Mapped[str | None] = mapped_column(default=None)  # side, light or station; None: not stated
+    file_name: Mapped[str | None] = mapped_column(default=None)  # as delivered, so that people can find it
 
 
 class Rejection(Record):
-    """An image that could not be inspected: kept in the store with the reason."""
+    """An image that could not be inspected. It is kept in the image store, with the reason here."""
 
     __tablename__ = "rejections"
     __table_args__ = (UniqueConstraint("line", "request_id"),)
@@ -87,21 +87,21 @@ class Rejection(Record):
 
 
 class DriftCheck(Record):
-    """The latest inspections of one model version against the reference it was accepted on."""
+    """A comparison of the latest inspections by one model version with the reference on which it was accepted."""
 
     __tablename__ = "drift_checks"
     __table_args__ = (UniqueConstraint("line", "model_version", "last_inspection"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     line: Mapped[str]
-    slice: Mapped[str | None]  # what most of the window was reported as
+    slice: Mapped[str | None]  # most frequent reported slice of the window
     checked_at: Mapped[datetime]
     model_version: Mapped[str]
     first_inspection: Mapped[int | None]
     last_inspection: Mapped[int | None]
     n: Mapped[int]
     n_reference: Mapped[int]
-    judged: Mapped[bool]  # False: too few inspections to say
+    judged: Mapped[bool]  # False: too few inspections
     drifted: Mapped[bool]
     share_drifted: Mapped[float]
     columns: Mapped[dict[str, Any]]
@@ -112,7 +112,7 @@ class DriftCheck(Record):
 
 
 class Event(Record):
-    """What has to start a retraining, or to go on with one. Sent again until a request answers for it."""
+    """An event that starts or continues a retraining. It is sent again until a request takes it."""
 
     __tablename__ = "events"
     __table_args__ = (Index("ix_events_line", "line"),)
@@ -122,12 +122,12 @@ class Event(Record):
     name: Mapped[str]
     payload: Mapped[dict[str, Any]]
     happened_at: Mapped[datetime]
-    sent_at: Mapped[datetime | None] = mapped_column(default=None)  # last time; a server that has it may still lose it
+    sent_at: Mapped[datetime | None] = mapped_column(default=None)  # latest sending; a server may still lose it
     request_id: Mapped[int | None] = mapped_column(ForeignKey("retraining_requests.id"), default=None)
 
 
 class Campaign(Record):
-    """A budgeted request for ground truth. It ends when every part is answered, when a person closes it, or by expiry."""
+    """A request for labels. It ends when every part is answered, when a person closes it, or when its time is over."""
 
     __tablename__ = "campaigns"
 
@@ -135,13 +135,13 @@ class Campaign(Record):
     line: Mapped[str]
     wanted: Mapped[int]
     opened_at: Mapped[datetime]
-    completed_at: Mapped[datetime | None] = mapped_column(default=None)  # when it ended, for whatever reason
-    closed_by: Mapped[str | None] = mapped_column(default=None)  # the person who ended it early
-    closed_because: Mapped[str | None] = mapped_column(default=None)  # why it ended early
+    completed_at: Mapped[datetime | None] = mapped_column(default=None)  # when it ended, for any reason
+    closed_by: Mapped[str | None] = mapped_column(default=None)  # person who ended it early
+    closed_because: Mapped[str | None] = mapped_column(default=None)  # reason for ending it early
 
 
 class CampaignPart(Record):
-    """One part that a campaign asks about, and why it was chosen."""
+    """One part that a campaign asks about, with the reason for its choice."""
 
     __tablename__ = "campaign_parts"
 
@@ -152,7 +152,7 @@ class CampaignPart(Record):
 
 
 class Review(Record):
-    """What a person said about a part. Never overwritten: the latest answer counts."""
+    """A person's answer about a part. Reviews are never overwritten; the latest answer is used."""
 
     __tablename__ = "reviews"
     __table_args__ = (Index("ix_reviews_line_part", "line", "part"),)
@@ -161,17 +161,19 @@ class Review(Record):
     line: Mapped[str]
     part: Mapped[str]
     campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"))
-    inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id"))  # the part's latest at that time
-    label: Mapped[str | None]  # of the part; None with every answer but `label`
+    inspection_id: Mapped[int] = mapped_column(
+        ForeignKey("inspections.id")
+    )  # the part's latest inspection at that time
+    label: Mapped[str | None]  # label of the part; None unless the answer is `label`
     reviewer: Mapped[str]
     comment: Mapped[str | None]
     reviewed_at: Mapped[datetime]
     answer: Mapped[str] = mapped_column(default="label")  # label, cant_say or skip
-    images: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)  # SHA-256 to what that image shows
+    images: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)  # SHA-256 of an image to its label
 
 
 class RetrainingRequest(Record):
-    """From the event that asked for it to its outcome."""
+    """A retraining request, from its trigger to its outcome."""
 
     __tablename__ = "retraining_requests"
 
@@ -185,14 +187,14 @@ class RetrainingRequest(Record):
     campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"), default=None)
     flow_run_id: Mapped[str | None] = mapped_column(default=None)
     new_labels: Mapped[int] = mapped_column(default=0)
-    last_review: Mapped[int | None] = mapped_column(default=None)  # the latest one that it learned from
+    last_review: Mapped[int | None] = mapped_column(default=None)  # latest review that it used
     snapshot: Mapped[str | None] = mapped_column(default=None)
     version: Mapped[str | None] = mapped_column(default=None)
     outcome: Mapped[str] = mapped_column(default="")
 
 
 class Promotion(Record):
-    """A decision about the champion, written before the registry changes and marked done after it."""
+    """A decision about the champion. It is stored before the registry changes, and marked as done afterwards."""
 
     __tablename__ = "promotions"
 
@@ -203,13 +205,13 @@ class Promotion(Record):
     champion_before: Mapped[str | None]
     reasons: Mapped[list[Any]]
     numbers: Mapped[dict[str, Any]]
-    state: Mapped[str]  # pending, done, or overtaken: another champion came before it was carried out
+    state: Mapped[str]  # pending, done, or overtaken (the champion changed before it was carried out)
     decided_at: Mapped[datetime]
     done_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class Withdrawal(Record):
-    """A champion that was rolled back: nothing promotes its file again until a person lifts this."""
+    """A champion that was rolled back. Its file cannot be promoted again until a person lifts the withdrawal."""
 
     __tablename__ = "withdrawals"
     __table_args__ = (Index("ix_withdrawals_line", "line"),)
@@ -217,11 +219,11 @@ class Withdrawal(Record):
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     line: Mapped[str]
     version: Mapped[str]
-    artefact_sha256: Mapped[str | None]  # null for a rollback of before this was kept, where nothing was inspected
+    artefact_sha256: Mapped[str | None]  # null for rollbacks of older versions without inspections
     promotion_id: Mapped[int] = mapped_column(ForeignKey("promotions.id"), unique=True, init=False)  # the rollback
     reason: Mapped[str]
     withdrawn_by: Mapped[str | None]
     withdrawn_at: Mapped[datetime]
     lifted_by: Mapped[str | None] = mapped_column(default=None)
-    lifted_for: Mapped[str | None] = mapped_column(default=None)  # the reason that the person gave
+    lifted_for: Mapped[str | None] = mapped_column(default=None)  # the person's reason
     lifted_at: Mapped[datetime | None] = mapped_column(default=None)

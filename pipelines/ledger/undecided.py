@@ -1,4 +1,4 @@
-"""Parts that the detector left to a person: their verdict is `review`, and nobody has answered since."""
+"""Parts with the verdict `review` that nobody has reviewed since."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pipelines.ledger.tables import Campaign, CampaignPart, Inspection, Review
 
 @dataclass(frozen=True)
 class Undecided:
-    """The oldest such parts, each with its latest inspection that asks for a person, and how many there are in all."""
+    """The oldest such parts, each with its latest inspection with the verdict `review`, and the total number."""
 
     parts: list[Inspection]
     total: int
 
 
 def parts(ledger: Ledger, line: str, limit: int) -> Undecided:
-    """Oldest first; those that were skipped come last. Parts that an open campaign asks about are in that campaign."""
-    left_to_people = _left_to_people(line).subquery()
+    """Return such parts, oldest first, skipped ones last. Parts in open campaigns are left out."""
+    undecided_parts = _undecided_parts(line).subquery()
     skipped = (
         select(Review.part, func.max(Review.id).label("skip"))
         .where(Review.line == line, Review.answer == reviews.SKIP)
@@ -32,18 +32,18 @@ def parts(ledger: Ledger, line: str, limit: int) -> Undecided:
     )
     listed = (
         select(Inspection)
-        .join(left_to_people, Inspection.id == left_to_people.c.inspection)
+        .join(undecided_parts, Inspection.id == undecided_parts.c.inspection)
         .outerjoin(skipped, skipped.c.part == Inspection.part)
-        .order_by(func.coalesce(skipped.c.skip, 0), left_to_people.c.first)
+        .order_by(func.coalesce(skipped.c.skip, 0), undecided_parts.c.first)
         .limit(limit)
     )
     with ledger.reading() as session:
-        total = session.scalar(select(func.count()).select_from(left_to_people)) or 0
+        total = session.scalar(select(func.count()).select_from(undecided_parts)) or 0
         return Undecided(list(session.scalars(listed)), int(total))
 
 
-def _left_to_people(line: str) -> Select:
-    """One row a part. The verdict of a part with several images: fail if one fails, review if one is unclear, else pass."""
+def _undecided_parts(line: str) -> Select:
+    """Return a query with one row per part. Parts with several images fail if one fails, and go to review if one does."""
     judged = aliased(Inspection)
     answer = (
         select(Review.id)

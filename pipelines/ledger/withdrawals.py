@@ -1,4 +1,4 @@
-"""Versions that were withdrawn by a rollback, and who lifted that."""
+"""Withdrawals of versions by rollbacks, and who lifted them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.ledger.tables import Promotion, Withdrawal, now
 
 
 def add(ledger: Ledger, rollback: Promotion, withdrawal: Withdrawal) -> None:
-    """Keep a rollback and what it withdraws, in one transaction."""
+    """Store a rollback and its withdrawal in one transaction."""
     with ledger.writing() as session:
         session.add(rollback)
         session.flush()
@@ -18,9 +18,9 @@ def add(ledger: Ledger, rollback: Promotion, withdrawal: Withdrawal) -> None:
 
 
 def of(ledger: Ledger, line: str, version: str, artefact_sha256: str) -> Withdrawal | None:
-    """The withdrawal that stands against this version or against its file under another number, None without one."""
+    """Return the active withdrawal of this version, or of another version with the same file, or None."""
     with ledger.reading() as session:
-        return session.scalar(_standing(line, version, artefact_sha256).limit(1))
+        return session.scalar(_active(line, version, artefact_sha256).limit(1))
 
 
 def of_rollback(ledger: Ledger, promotion_id: int) -> Withdrawal | None:
@@ -29,20 +29,20 @@ def of_rollback(ledger: Ledger, promotion_id: int) -> Withdrawal | None:
 
 
 def standing(ledger: Ledger, line: str) -> list[Withdrawal]:
-    """Every withdrawal of the line that nobody lifted, oldest first."""
+    """Return all withdrawals of the line that are not lifted, oldest first."""
     query = select(Withdrawal).where(Withdrawal.line == line, Withdrawal.lifted_at.is_(None)).order_by(Withdrawal.id)
     with ledger.reading() as session:
         return list(session.scalars(query))
 
 
 def lift(ledger: Ledger, line: str, version: str, artefact_sha256: str, reviewer: str, reason: str) -> None:
-    """Lift what stands against this version or its file; without any, nothing changes."""
+    """Lift the active withdrawals of this version or its file, if there are any."""
     with ledger.writing() as session:
-        for withdrawal in session.scalars(_standing(line, version, artefact_sha256)):
+        for withdrawal in session.scalars(_active(line, version, artefact_sha256)):
             withdrawal.lifted_by, withdrawal.lifted_for, withdrawal.lifted_at = reviewer, reason, now()
 
 
-def _standing(line: str, version: str, artefact_sha256: str) -> Select[tuple[Withdrawal]]:
+def _active(line: str, version: str, artefact_sha256: str) -> Select[tuple[Withdrawal]]:
     same = or_(Withdrawal.version == version, Withdrawal.artefact_sha256 == artefact_sha256)
     query = select(Withdrawal).where(Withdrawal.line == line, Withdrawal.lifted_at.is_(None), same)
     return query.order_by(Withdrawal.id)

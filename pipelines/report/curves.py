@@ -1,4 +1,4 @@
-"""Curves and tables of an evaluation: CSV for `dvc plots`, PNG for reports and MLflow."""
+"""Figures and tables of an evaluation: CSV for `dvc plots`, PNG for reports and MLflow."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from models.vocabulary import Label, OperatingPoint
 
 GOOD, DEFECT, INK, GRID = "#2a9d8f", "#d1495b", "#264653", "#e5e9ec"
 _LONGEST_LABEL = 40  # characters
-_MOST_POINTS = 400  # of a curve in a CSV: dvc plots draws each
+_MOST_POINTS = 400  # per curve in a CSV, because dvc plots draws every point
 
 
 def write(predictions: pa.Table, folder: Path) -> None:
-    """precision_recall.csv, roc.csv and confusion.csv for `dvc plots diff`."""
+    """Write precision_recall.csv, roc.csv and confusion.csv for `dvc plots diff`."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     folder.mkdir()
@@ -40,7 +40,7 @@ def write(predictions: pa.Table, folder: Path) -> None:
 def draw(
     predictions: pa.Table, point: OperatingPoint, history: Path, folder: Path, defect_rate: float | None = None
 ) -> None:
-    """confusion.png, curves.png, scores.png, calibration.png (at the line's `defect_rate`) and training.png."""
+    """Write confusion.png, curves.png, scores.png, calibration.png (at the line's `defect_rate`) and training.png."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -139,13 +139,13 @@ def _curves(axes: Any, predictions: pa.Table) -> None:
                 x, y, label=f"{_legend(name)}: AUROC {roc_auc_score(truth[mine], score[mine]):.3f}", linewidth=1.6
             )
     axes.plot([0, 1], [0, 1], color=GRID, zorder=0)
-    axes.set(xlabel="false alarms among good parts", ylabel="defective parts found", title="ROC by slice")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC by slice")
     if axes.get_legend_handles_labels()[1]:  # a slice with both labels
         axes.legend(loc="lower right")
 
 
 def _legend(name: str) -> str:
-    """A slice's name in a legend, which leaves out what begins with an underscore and grows with the longest name."""
+    """Return a slice's name for a legend. Matplotlib omits names with a leading underscore; long names are shortened."""
     short = name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
     return f" {short}" if short.startswith("_") else short
 

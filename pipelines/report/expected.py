@@ -21,7 +21,7 @@ def expected_rows(columns: Sequence[Expected]) -> list[tuple[str, ...]]:
     rows = [(title, *(_share(one, name) for one in columns)) for name, title in SHARES]
     rows.append(("defective among delivered", *(delivered(one) for one in columns)))
     rows.append(("cost per part", *(_number(one, "cost_per_part") for one in columns)))
-    rows.append(("cost if every part passed", *(f"{one.cost_if_all_pass:.3g}" for one in columns)))
+    rows.append(("cost per part without inspection", *(f"{one.cost_if_all_pass:.3g}" for one in columns)))
     return rows
 
 

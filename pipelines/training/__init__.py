@@ -1,1 +1,1 @@
-"""The stages of dvc.yaml, from a snapshot to a registered version."""
+"""The stages of dvc.yaml (train, export, evaluate), and registration."""

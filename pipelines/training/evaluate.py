@@ -1,7 +1,7 @@
-"""Stage `evaluate`: measure the exported file on the frozen test parts. Writes `artifacts/evaluate/`.
+"""Stage `evaluate`: measures the exported file on the frozen test parts. Writes `artifacts/evaluate/`.
 
-The validation split gives the drift reference: descriptors as the inspection runtime computes them, on parts that the
-detector did not learn from.
+It also computes the drift reference from the validation split, which was not trained on, with the descriptors that the
+inspection runtime computes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(workspace: Workspace) -> None:
     detector = Detector(workspace.artifacts / "export" / "detector.onnx")
     n_test = sum(split == Split.TEST for split in table["split"].to_pylist())
     if not n_test:
-        raise BadData("The test split has no images.", next_step="Ingest more: defectloop ingest FOLDER")
+        raise BadData("The test split contains no images.", next_step="Ingest more: defectloop ingest FOLDER")
     pixels = detail.Pixels(workspace.data)
     with progress.bar("test parts", n_test) as show:
 
@@ -59,7 +59,7 @@ def main(workspace: Workspace) -> None:
         whose = kept_predictions.origin(detector.sha256, annotations_sha256)
         kept_predictions.write(predictions, whose, out / "predictions.parquet")
         parquet.write_table(reference(detector, table, workspace.data), out / "reference.parquet")
-        # On test parts: the calibrator was fitted on the validation split, which would flatter it.
+        # Measured on test parts, because the calibrator was fitted on the validation split.
         scores, labels = curves.score_and_truth(predictions)
         error = calibration.expected_error(
             scores, labels, weights=class_mix.weights(labels, detector.metadata.defect_rate)
@@ -74,7 +74,7 @@ def main(workspace: Workspace) -> None:
         robustness_found = measured_robustness(detector, predictions, workspace.data, params.evaluate.robustness)
         (out / "steadiness.json").write_text(
             json.dumps(robustness_found, indent=1)
-        )  # a name in every workspace's dvc.yaml
+        )  # this file name is in the dvc.yaml of every workspace
         history = workspace.artifacts / "train" / "history.csv"
         curves.draw(predictions, point, history, out / "figures", detector.metadata.defect_rate)
         shown = GroundTruth(table, workspace.data)
@@ -93,27 +93,27 @@ def main(workspace: Workspace) -> None:
     )
     for one in expected:
         progress.say(
-            f"evaluate: with {percent(one.defect_rate)} of the parts defective {one.review_rate:.1%} go to review, a part "
-            f"costs {one.cost_per_part:.3g} ({one.cost_if_all_pass:.3g} if every part passed)"
+            f"evaluate: at a defect rate of {percent(one.defect_rate)}, {one.review_rate:.1%} of the parts go to review; "
+            f"cost per part {one.cost_per_part:.3g} (without inspection: {one.cost_if_all_pass:.3g})"
         )
 
 
 def line_rate(workspace: Workspace) -> float | None:
-    """The line's defect rate as `export` took it: the one that is measured for is the one that thresholds are for."""
+    """Return the line's defect rate that `export` used, so that evaluation and thresholds use the same rate."""
     made = read_json(workspace.artifacts / "export" / "export.json", next_step="Make it again: defectloop train")
     rate: float | None = made.get("line_defect_rate")
     return rate
 
 
 def in_each_mix(predictions: pa.Table, point: OperatingPoint, cost: Cost, rate: float | None) -> list[Expected]:
-    """What verdicts come to in the dataset's mix of parts, and on the line where its defect rate is known."""
+    """Return the expected outcomes at the dataset's defect rate, and at the line's if it is known."""
     truth, score = evaluation.of_parts(predictions)
     mixes = [float(truth.mean())] + ([] if rate is None else [rate])
     return [costs.expected(truth, score, point, cost, mix) for mix in mixes]
 
 
 def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:
-    """Slice, truth and descriptors of the validation split, one row per part: what production is compared with."""
+    """Return the drift reference: slice, ground truth and descriptors of the validation split, one row per part."""
     held = [row for row in table.to_pylist() if row["split"] == Split.VALIDATION]
     of_part: dict[str, list[tuple[dict, dict[str, float]]]] = defaultdict(list)
     for row in held:
@@ -134,7 +134,7 @@ def reference(detector: Detector, table: pa.Table, data_dir: Path) -> pa.Table:
 def measured_robustness(
     detector: Detector, predictions: pa.Table, data_dir: Path, most: int
 ) -> dict[str, dict[str, float]]:
-    """By change, how many verdicts it changes, on at most `most` test images spread evenly over the hashes."""
+    """Measure how many verdicts each change of the images alters, on at most `most` evenly spread test images."""
     files = predictions["file"].to_pylist()
     chosen = [files[int(place)] for place in np.linspace(0, len(files) - 1, min(most, len(files)))]
     with progress.bar("robustness", len(chosen)) as show:
@@ -143,7 +143,7 @@ def measured_robustness(
 
 
 def flat(result: Evaluation) -> dict:
-    """For `dvc metrics diff`: numbers alone, no intervals."""
+    """Return the metrics without intervals, for `dvc metrics diff`."""
     everything = result.to_dict()
     for metrics in (everything["overall"], *everything["slices"].values()):
         for name in ("intervals", "at_most", "defect_rate"):
@@ -152,7 +152,7 @@ def flat(result: Evaluation) -> dict:
 
 
 def flat_costs(expected: Sequence[Expected]) -> dict:
-    """The same of what verdicts come to: in the dataset's mix, and on the line where its defect rate is known."""
+    """Return the expected outcomes without intervals, at the dataset's defect rate and at the line's if it is known."""
     return {
         mix: {name: value for name, value in one.to_dict().items() if name != "intervals"}
         for mix, one in zip(("in_the_data", "on_the_line"), expected, strict=False)

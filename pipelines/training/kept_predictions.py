@@ -1,4 +1,4 @@
-"""What registered versions answer on the frozen test parts, computed once and kept under what it was computed from."""
+"""Cached predictions of registered versions on the frozen test parts, keyed by their inputs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ModelVersion
 from pipelines.workspace import Workspace
 
-# Raise it when models.evaluation.evaluation.predict answers otherwise, or more: what older code kept is passed over.
+# Increase this when models.evaluation.evaluation.predict changes its answers, so that older cached files are not used.
 ANSWERS = "1"
 
 
 def predictions(workspace: Workspace, version: ModelVersion) -> pa.Table:
-    """The version's answers on the test parts of the present snapshot, read from the snapshot's own annotations: those
-    in `data/` may hold what no snapshot has yet."""
+    """Return the version's predictions on the test parts of the present snapshot. Uses the snapshot's annotations, because
+    those in `data/` may contain later changes. Raises NotReady if test images are missing."""
     sha256 = version.tags[model_registry.ARTEFACT]
     table, annotations_sha256 = annotation_table.load_hashed(lineage.snapshot_annotations(workspace))
     expected = origin(sha256, annotations_sha256)
     kept = workspace.state / "evaluations" / f"{sha256[:20]}-{annotations_sha256[:20]}.parquet"
     for path in (workspace.artifacts / "evaluate" / "predictions.parquet", kept):
-        with contextlib.suppress(FileNotFoundError):  # a training may replace the first one at any moment
+        with contextlib.suppress(FileNotFoundError):  # a training may replace the first file at any time
             answers = parquet.read_table(path)
             if answers.schema.metadata == expected:
                 return answers
@@ -45,7 +45,7 @@ def predictions(workspace: Workspace, version: ModelVersion) -> pa.Table:
 
 
 def origin(artefact_sha256: str, annotations_sha256: str) -> dict[bytes, bytes]:
-    """Whose answers these are, on which test parts, as the file's metadata has it."""
+    """Return the file metadata that identifies the model and the test parts of predictions."""
     named = {"artefact_sha256": artefact_sha256, "annotations_sha256": annotations_sha256, "answers": ANSWERS}
     return {name.encode(): value.encode() for name, value in named.items()}
 
@@ -64,5 +64,5 @@ def _require_images(workspace: Workspace, table: pa.Table) -> None:
     if lacking:
         raise NotReady(
             f"{len(lacking)} test images of the present snapshot are not in {workspace.data} (first: {lacking[0]}).",
-            next_step="Take a snapshot: defectloop snapshot. Or go back to one: defectloop snapshots restore NUMBER",
+            next_step="Take a snapshot: defectloop snapshot; or restore one: defectloop snapshots restore NUMBER",
         )

@@ -1,4 +1,4 @@
-"""What training and export learn from: the two splits of the snapshot, large images as tiles where params.yaml says so."""
+"""The training and validation data of a snapshot, with large images cut into tiles if params.yaml asks for it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipelines.workspace import Workspace
 
 
 def splits(workspace: Workspace, params: Params) -> tuple[Examples, Examples]:
-    """(training, validation). Raises BadData where one lacks a label that this kind of detector needs."""
+    """Return (training, validation) examples. Raises BadData if a split lacks a label that this kind of detector needs."""
     table = annotation_table.load(workspace.annotations)
     needs = kinds.KINDS[params.model.kind]
     training, validation = (
         examples.of_split(table, workspace.data, split, needs) for split in (Split.TRAIN, Split.VALIDATION)
     )
-    if needs == {Label.GOOD}:  # nobody need say where the others' defects are
+    if needs == {Label.GOOD}:  # this kind trains on good parts only
         training = examples.chosen_from(training, training.targets == 0)
     if params.model.tile_px is None:
         return training, validation

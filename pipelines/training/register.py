@@ -1,4 +1,4 @@
-"""Put the evaluated detector into the registry: its run completed, its file a version, its alias `challenger`."""
+"""Registers the evaluated detector: completes its run, and registers its file as a version with the alias `challenger`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from pipelines.adapters.model_registry import ModelVersion
 from pipelines.snapshots import snapshot
 from pipelines.workspace import Workspace
 
-AGAIN = "Make it again: defectloop train"
+AGAIN = "Create it again: defectloop train"
 LOGGED = ("f1", "auroc", "average_precision", "precision", "recall", "escape_rate", "overkill_rate", "review_rate")
 
 
 def register(workspace: Workspace) -> ModelVersion:
-    """The version of `artifacts/export/detector.onnx`. Killed anywhere and run again, there is one version and one run."""
+    """Register `artifacts/export/detector.onnx` and return its version. Repeating it, also after a kill, gives the same
+    version and run. Raises NotReady if a stage has not run."""
     line = workspace.params().line
     made = workspace.artifacts
     for stage in ("train/run.json", "export/detector.onnx", "evaluate/evaluation.json"):
         if not (made / stage).exists():
-            raise NotReady(f"There is no {made / stage}.", next_step="defectloop train")
+            raise NotReady(f"{made / stage} does not exist.", next_step="defectloop train")
     run = read_json(made / "train" / "run.json", next_step=AGAIN)
     evaluated = read_json(made / "evaluate" / "evaluation.json", next_step=AGAIN)
     result = Evaluation.from_dict(evaluated)
@@ -90,7 +91,7 @@ def register(workspace: Workspace) -> ModelVersion:
 
 
 def final_metrics(result: Evaluation) -> dict[str, float]:
-    """Flat names for MLflow's comparison: test_f1, test_mono_f1, …"""
+    """Return metrics with flat names for MLflow: test_f1, test_mono_f1, …"""
     numbers: dict[str, float] = {}
     for prefix, metrics in (
         ("test", result.overall),
@@ -102,7 +103,7 @@ def final_metrics(result: Evaluation) -> dict[str, float]:
 
 
 def cost_metrics(evaluated: dict[str, Any]) -> dict[str, float]:
-    """Per part inspected, in the dataset's mix and on the line where its defect rate is known."""
+    """Return the expected outcomes per part, at the dataset's defect rate and at the line's if it is known."""
     names = ("defect_rate", "review_rate", "delivered_defective", "cost_per_part", "cost_if_all_pass")
     return {
         f"{mix}_{name}": one[name]
@@ -113,7 +114,7 @@ def cost_metrics(evaluated: dict[str, Any]) -> dict[str, float]:
 
 
 def beyond_verdicts(evaluated: dict[str, Any]) -> dict[str, float]:
-    """Of boxes, types and pixels, and recall at set false-alarm rates: what was measured, by names for MLflow."""
+    """Return the measured metrics of boxes, types and pixels, and recall at given false positive rates, named for MLflow."""
     chosen = {"boxes": ("map50", "map50_95"), "types": ("macro_f1",), "pixels": ("iou", "auroc", "aupro")}
     numbers = {
         f"test_{name}" if part == "boxes" else f"test_{part}_{name}": evaluated[part][name]
@@ -126,7 +127,7 @@ def beyond_verdicts(evaluated: dict[str, Any]) -> dict[str, float]:
 
 
 def robustness_shares(robustness: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """What the gate asks for, short enough for a tag. Older evaluations say `turned` where later ones say `flipped`."""
+    """Return the shares that the gate needs, short enough for a tag. Older evaluations have `turned` for `flipped`."""
     return {
         change: {
             "changed": round(shares["changed"], 4),
@@ -142,7 +143,7 @@ def export_metrics(workspace: Workspace) -> dict[str, float]:
 
 
 def profile(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Photographed images by split and label, and how many were made."""
+    """Return the numbers of photographs by split and label, and the number of synthetic images."""
     counts = Counter(f"{row['split']}/{row['label']}" for row in rows if not row["synthetic"])
     made = sum(bool(row["synthetic"]) for row in rows)
     return {"images": len(rows), **dict(sorted(counts.items()))} | ({"synthetic": made} if made else {})

@@ -1,4 +1,4 @@
-"""What every stage of `dvc.yaml` shares as a program: errors, one at a time, the end of its parent."""
+"""Runs a stage of `dvc.yaml`: reports errors, prevents concurrent stages, and ends with its caller."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARENT_POLL_S = 0.5
 
 
 def run_stage(main: Callable[[Workspace], None]) -> None:
-    """Run a stage's `main` in the workspace of the current directory; an error of ours ends it in words, with its code."""
+    """Run a stage's `main` in the workspace of the current directory. Errors are printed and set the exit code."""
     private_by_default()
     workspace = workspaces.at(Path.cwd())
     caller = int(os.environ.get(CALLER, os.getppid()))
@@ -35,12 +35,12 @@ def run_stage(main: Callable[[Workspace], None]) -> None:
             file_hashes.require(workspace)
             main(workspace)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)  # whoever runs the stage was interrupted too, and says so
+        sys.exit(INTERRUPTED)  # the caller was interrupted too, and prints a message
     except Exception as raised:
         error = failures.in_words(raised)
         sys.stderr.write(f"✗ {error.message}\n" + (f"  → {error.next_step}\n" if error.next_step else ""))
         if REASON in os.environ:
-            with contextlib.suppress(OSError):  # on a full disk the line above has to do
+            with contextlib.suppress(OSError):  # on a full disk, the printed error must suffice
                 Path(os.environ[REASON]).write_text(error.message, encoding="utf-8")
         sys.exit(error.exit_code)
 
@@ -54,8 +54,8 @@ def _one_at_a_time(workspace: Workspace) -> Iterator[None]:
 
 
 def _end_with(caller: int) -> None:
-    """A stage whose caller was killed must not write beside the next try, even where a shell stands between the two or
-    the caller was gone before this program had begun."""
+    """End this stage when its caller is gone, so that it does not write at the same time as the next attempt. Also works
+    with a shell between the two, and if the caller ended before this program started."""
     this = psutil.Process()
     while caller in {ancestor.pid for ancestor in this.parents()}:
         time.sleep(PARENT_POLL_S)

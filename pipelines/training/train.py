@@ -1,6 +1,6 @@
-"""Stage `train`: learn a detector from the training split of the snapshot. Writes `artifacts/train/`.
+"""Stage `train`: trains a detector on the training split of the snapshot. Writes `artifacts/train/`.
 
-A killed training goes on from its last epoch and ends with the same weights as an undisturbed one.
+A killed training continues from its last epoch and ends with the same weights as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SUMMARISED = {
     "val_auroc": "validation AUROC",
     "val_iou": "IoU of pixels",
     "val_map50": "validation mAP50",
-    "farthest_patch": "farthest patch from the bank",
+    "farthest_patch": "largest distance of a patch to the memory bank",
 }
 
 
@@ -62,7 +62,7 @@ def main(workspace: Workspace) -> None:
 
 
 def train_key(params: Params, snapshot: str) -> str:
-    """What makes two trainings the same one: line, data, and the sections model and train."""
+    """Return the key that identifies a training: a hash of line, data, and the sections model and train."""
     values = params.model_dump(mode="json", include={"line", "model", "train"}) | {"snapshot": snapshot}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 

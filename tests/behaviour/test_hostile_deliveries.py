@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
         annotated(segmentation={"size": [10**6, 10**6], "counts": [0, 10**12]}),
         "run lengths are for 1000000×1000000 px",
     ),
-    "COCO: a run length without end": (annotated(segmentation={"size": [64, 64], "counts": "o" * 5000}), "no end"),
+    "COCO: a run length without end": (annotated(segmentation={"size": [64, 64], "counts": "o" * 5000}), "does not end"),
     "COCO: a category that is a list": (annotated(category_id=[3]), "unknown category [3]"),
     "COCO: an image id that is a list": (annotated(image_id=[1]), "has no image_id"),
     "COCO: annotations are an object": (with_coco(lambda c: c.update(annotations={})), "`annotations` is not a list"),
@@ -116,9 +116,9 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     ),
     "VOC: another kind of XML": (
         lambda root: put(voc(root) / "ANNOTATIONS" / "b.xml", "<project/>").parents[1],
-        "holds project, not annotation",
+        "its root is project, not annotation",
     ),
-    "manifest: a column twice": (manifest("path,label,label", "a.png,good,defect"), "the column 'label' stands there twice"),
+    "manifest: a column twice": (manifest("path,label,label", "a.png,good,defect"), "the column 'label' occurs twice"),
     "manifest: a type that is an object": (boxes(box(defect_type={"a": 1})), "the defect type {'a': 1} is not text"),
     "manifest: boxes nested 100,000 deep": (manifest("path,boxes", f"a.png,{DEEP}"), "its boxes cannot be read"),
     "manifest: an infinite box": (boxes(box(x=float("inf"))), "not finite"),
@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
         lambda root: label_studio(
             root, region("brushlabels", rle=[255] * 9) | {"original_width": 10**6, "original_height": 10**6}
         ),
-        "more than 134,217,728 in all",
+        "more than the limit of 134,217,728",
     ),
     "folder: only links that lead nowhere": (
         lambda root: ((root / "good").mkdir(parents=True), (root / "good" / "a.png").symlink_to("b.png"), root)[2],

@@ -101,7 +101,7 @@ def test_what_a_format_can_not_hold_is_counted(workspace: Workspace, tmp_path: P
     assert written.images == 60
     assert written.left_out == {
         "label without boxes or mask": 20,
-        "type of defect without a place": 20,
+        "defect type without a box or mask": 20,
         "part": 60,
         "slice": 60,
         "labelled_by": 60,
@@ -335,7 +335,7 @@ def test_label_studio_is_told_where_the_images_are(empty_workspace: Workspace, t
     ingest(empty_workspace, str(tmp_path / "d"))
     done = defectloop("export", "label-studio", tmp_path / "to label", "-w", empty_workspace.root)
     assert f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={tmp_path}" in done.stdout
-    assert "shows no TIFF, 1 images" in done.stdout
+    assert "display of TIFF images in the browser, 1 images" in done.stdout
     tasks = json.loads((tmp_path / "to label" / "tasks.json").read_text())
     for task in tasks:
         assert task["data"]["image"].startswith("/data/local-files/?d=to%20label/images/")

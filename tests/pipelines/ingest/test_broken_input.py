@@ -131,11 +131,11 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     "COCO: neither shape nor box": (annotated(bbox=None, segmentation=None), "annotation 2 has neither"),
     "COCO: runs too short": (
         annotated(segmentation={"size": [64, 64], "counts": [2, 3]}),
-        "annotation 2: its run lengths add up to 5 pixels, 64×64 px have 4096",
+        "annotation 2: its run lengths add up to 5 pixels, but 64×64 px are 4096",
     ),
     "COCO: runs too long, compressed": (
         annotated(segmentation={"size": [4, 7], "counts": ";230009"}),
-        "annotation 2: its run lengths add up to 35 pixels, 7×4 px have 28",
+        "annotation 2: its run lengths add up to 35 pixels, but 7×4 px are 28",
     ),
     "COCO: compressed runs cut off": (
         annotated(segmentation={"size": [64, 64], "counts": "P"}),
@@ -256,9 +256,9 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     ),
     "Label Studio: no brush": (
         lambda root: label_studio(root, region("brushlabels", rle=[1, 2])),
-        "within their header",
+        "truncated in the header",
     ),
-    "Label Studio: no bytes": (lambda root: label_studio(root, region("brushlabels", rle=[999] * 9)), "are no bytes"),
+    "Label Studio: no bytes": (lambda root: label_studio(root, region("brushlabels", rle=[999] * 9)), "are not bytes"),
     "Label Studio: turned image": (
         lambda root: label_studio(
             root, region("rectanglelabels", x=1, y=2, width=3, height=4) | {"image_rotation": 90}

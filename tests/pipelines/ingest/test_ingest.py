@@ -146,7 +146,7 @@ def test_a_manifest_s_own_part_comes_before_the_pattern_and_is_named(
     assert (
         "1 × part stated by the delivery used instead of the one found by --part-from (first: a_7.png)" in done.stdout
     )
-    assert "1 × name in which --part-from finds no part (first: c.png)" in done.stdout
+    assert "1 × file name in which --part-from finds no part (first: c.png)" in done.stdout
 
 
 def test_a_part_in_a_file_s_name_is_the_same_below_any_folder() -> None:

@@ -182,7 +182,7 @@ def test_labels_apart_from_their_shape_join_it_and_unknown_results_are_named(tmp
     assert source.deliveries[0].defect_types == ("dent",)
     assert source.remarks == {
         "choice for a single region, which is not supported": ["task 1, annotation 70, result r"],
-        "result of the type textarea, which is not read": ["task 1, annotation 70, result t"],
+        "result of the type textarea, which is not supported": ["task 1, annotation 70, result t"],
     }
 
 
@@ -247,11 +247,11 @@ def test_a_brush_of_words_as_they_are_and_of_runs_is_read_by_the_documented_form
 @pytest.mark.parametrize(
     ("packed", "says"),
     [
-        (bits((4, 32), *HEADER, (1, 1), (0, 2), (7, 3), (9, 8)), "longer than the 4 values"),
-        (bits((4, 32), *HEADER, (0, 1), (0, 2), (3, 3), (9, 8)), "cut off"),
-        (bits((4, 32), *HEADER, (1, 1)), "cut off"),
+        (bits((4, 32), *HEADER, (1, 1), (0, 2), (7, 3), (9, 8)), "more values than the 4"),
+        (bits((4, 32), *HEADER, (0, 1), (0, 2), (3, 3), (9, 8)), "truncated"),
+        (bits((4, 32), *HEADER, (1, 1)), "truncated"),
         (bits((4, 32), (15, 5), *HEADER[1:], (1, 1), (0, 2), (3, 3), (9, 16)), "words of 16 bits"),
-        (bits((8, 32), *HEADER, (1, 1), (0, 2), (7, 3), (9, 8)), "hold 8 values, 1×1 px have 4"),
+        (bits((8, 32), *HEADER, (1, 1), (0, 2), (7, 3), (9, 8)), "have 8 values instead of 4 for 1×1 px"),
     ],
 )
 def test_a_brush_that_breaks_off_is_an_error(packed: list[int], says: str) -> None:
@@ -263,5 +263,5 @@ def test_a_brush_that_breaks_off_makes_the_mask_unreadable_and_nothing_else(tmp_
     whole = brush.packed(np.eye(64, dtype=bool))
     item = only(tmp_path, result("brushlabels", rle=whole[: len(whole) // 2]))
     assert item.mask is not None
-    with pytest.raises(UnreadableImage, match="cut off"):
+    with pytest.raises(UnreadableImage, match="truncated"):
         item.mask()

@@ -299,7 +299,7 @@ def test_a_ledger_of_a_newer_version_is_left_alone(url: str) -> None:
 
 
 def test_a_ledger_address_that_is_none_is_named() -> None:
-    with pytest.raises(BadParams, match="no database address"):
+    with pytest.raises(BadParams, match="not a database address"):
         Ledger.open("/var/lib/ledger.db")
 
 

@@ -186,7 +186,7 @@ def test_a_campaign_that_nobody_can_answer_fails_its_request_and_is_not_taken_ov
     progress = answers.cant_say(ledger, "widgets", "p", "lab", "under a label")
     assert (progress.answered, progress.labelled, progress.ended) == (1, 0, True)
     failed = requests.get(ledger, first)
-    assert (failed.state, "nobody could say" in failed.outcome) == ("failed", True)
+    assert (failed.state, "none of its parts could be judged" in failed.outcome) == ("failed", True)
     assert ask(ledger, None, Reason.PERSON).campaign_id is None
 
 

@@ -302,7 +302,7 @@ def test_bytes_that_a_killed_drop_left_in_quarantine_go_with_the_next_command(wo
     entry = quarantine.put(workspace, row, "no label", b"1")
     (workspace.quarantine / "notes-of-mine.txt").write_text("kept")
     (workspace.quarantine / f"{entry.file}.json").unlink()
-    with pytest.raises(BadInput, match="Quarantine has no"):
+    with pytest.raises(BadInput, match="is not in quarantine"):
         quarantine.named(workspace, [entry.path])
     assert [path.name for path in workspace.quarantine.iterdir()] == ["notes-of-mine.txt"]
 
