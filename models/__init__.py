@@ -1,1 +1,1 @@
-"""Floor 1: what a defect detector is."""
+"""Floor 1: the defect detector itself, without workspace, ledger or tools."""

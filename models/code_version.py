@@ -1,4 +1,4 @@
-"""A version of the code that computed something, for caches that outlive the code."""
+"""A version of the code, used in the keys of caches."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 
 def code_version(modules: Sequence[str], libraries: Sequence[str] = ("numpy", "pillow")) -> str:
-    """A digest of the source of `modules` and the versions of `libraries`: other code, other folder. Imports none of them.
+    """Return a digest of the source of `modules` and the versions of `libraries`. Imports none of them.
 
-    A number raised by hand would be forgotten once, and then a detector learns from features that no code computes any
-    more. A changed comment costs one computation too many.
+    A version number that is increased by hand is easily forgotten, and training would then use outdated features. A digest
+    only costs an unnecessary computation after a changed comment.
     """
     digest = hashlib.sha256()
     for name in modules:

@@ -1,18 +1,17 @@
-"""Every error that defectloop raises on purpose.
+"""The errors that defectloop raises.
 
     DefectloopError                exit code 1
-    ├── BadInput                   exit code 2   what the user gave can't be used as it is
+    ├── BadInput                   exit code 2   the user's input is invalid
     │   ├── BadParams              params.yaml or an environment variable
-    │   ├── UnreadableImage        bytes that are no image
-    │   └── BadData                annotations, labels or classes that don't allow the step
+    │   ├── UnreadableImage        bytes that cannot be decoded as an image
+    │   └── BadData                files, annotations, labels or classes that the step cannot use
     ├── NotReady                   exit code 3   an earlier step has not run yet
-    ├── Refused                    exit code 4   a gate said no; the reasons are recorded
-    ├── Unreachable                exit code 5   a server, remote or download that does not answer
-    ├── Busy                       exit code 6   somebody else holds the line's lock
-    └── Unexpected                 exit code 1   nobody foresaw it; a log file has the traceback
+    ├── Refused                    exit code 4   a gate refused; the reasons are recorded
+    ├── Unreachable                exit code 5   a server, remote or download does not answer
+    ├── Busy                       exit code 6   another process holds the line's lock
+    └── Unexpected                 exit code 1   a bug; a log file has the traceback
 
-A message says what is wrong and where; `next_step` says what to type or change. Neither shows the credentials of a URL.
-Reads and writes nothing.
+The message says what is wrong and where; `next_step` says what to run or change. Credentials in URLs are masked in both.
 """
 
 import re
@@ -21,17 +20,17 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def masked(text: str) -> str:
-    """`text` with the user and password of every URL in it replaced: `https://***@host/path`."""
+    """Return `text` with user and password of every URL replaced: `https://***@host/path`."""
     return _CREDENTIALS.sub("***@", text)
 
 
 def _printable(text: str) -> str:
-    """With bytes of file names that are no UTF-8 escaped: a terminal refuses them."""
+    """Escape invalid UTF-8 from file names, which a terminal cannot print."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class DefectloopError(Exception):
-    """Base of the tree. `next_step` is a command or a change that gets the user further."""
+    """Base class. `next_step` is the command or change that solves the problem."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, for nobody but owner and group; read one that a person or another command left."""
+"""Atomic writes, private file permissions, and reading of files that people or other commands wrote."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any, BinaryIO
 
 from models.errors import BadData, BadInput
 
-PARTIAL = ".partial"  # at the end of the name of a file that is being written
+PARTIAL = ".partial"  # suffix of a file that is being written
 
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file by `replacing` it."""
+    """Write a file atomically, see `replacing`."""
     with replacing(path, durable=durable) as sink:
         sink.write(data)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """Temporary file beside it, fsync, rename, fsync of the folder: a reader, a kill or a power cut never finds half a file.
+    """Write a file atomically: temporary file beside it, fsync, rename, fsync of the folder. Yields the open file.
 
-    Without `durable` the fsync is left to the caller, who writes thousands and makes them all durable at once.
+    Neither a reader nor a kill nor a power cut sees a partial file. Without `durable`, the caller syncs many files at once.
     """
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             partial.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(partial)):
-            error.filename = str(path)  # a full disk says no name
+            error.filename = str(path)  # the error of a full disk has no file name
         raise
     if durable:
         for folder in (path.parent, *(folder.parent for folder in made)):
@@ -51,7 +51,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def remove_partial(folder: Path) -> int:
-    """Remove what killed writers left below `folder`, where nobody writes now; returns how many files that were."""
+    """Remove partial files of killed processes below `folder`, in which nobody else may be writing. Returns their number."""
     partials = [
         Path(root, name)
         for root, _, names in os.walk(folder)
@@ -65,7 +65,7 @@ def remove_partial(folder: Path) -> int:
 
 @contextlib.contextmanager
 def output_directory(path: Path) -> Iterator[Path]:
-    """A directory to fill, which replaces `path` only when the block succeeds."""
+    """Yield a directory to fill. It replaces `path` only if the block succeeds."""
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -75,15 +75,15 @@ def output_directory(path: Path) -> Iterator[Path]:
 
 
 def private_by_default() -> None:
-    """What this process and its children create is for its owner to write, for its group to read, and for nobody else.
+    """Set the umask so that new files are writable by the owner, readable by the group, and inaccessible to others.
 
-    Files become 0640 and directories 0750, or what a stricter umask says. A program calls it when it starts.
+    Files get mode 0640 and directories 0750, or less with a stricter umask. Programs call this at their start.
     """
     os.umask(os.umask(0o077) | 0o027)
 
 
 def require_writable(folder: Path) -> None:
-    """Raise BadInput unless files can be made in `folder`, which is made where it is absent."""
+    """Raise BadInput unless files can be created in `folder`, which is created if needed."""
     probe = folder / f".{os.getpid()}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,13 +91,13 @@ def require_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise BadInput(
-            f"No file can be made in {folder}: {error.strerror}.",
-            next_step="Choose another folder, or make room in it.",
+            f"{folder} is not writable: {error.strerror}.",
+            next_step="Choose another folder, or free disk space.",
         ) from error
 
 
 def read_json(path: Path, *, next_step: str) -> Any:
-    """The content of a JSON file that an earlier step wrote. Raises BadData for a damaged one."""
+    """Read a JSON file that an earlier step wrote. Raises BadData if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -105,21 +105,21 @@ def read_json(path: Path, *, next_step: str) -> Any:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a file. Raises BadData when it can't be read, and at once for a pipe or a device, which may never end."""
+    """Return the bytes of a file. Raises BadData if it cannot be read, or is a pipe or device, whose reading may not end."""
     try:
         with open(path, "rb", opener=_without_waiting) as source:
             if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
                 raise BadData(f"{path} is a pipe or a device, not a file.", next_step="Give the path of an image file.")
             return source.read()
     except OSError as error:
-        raise BadData(f"{path} can't be read: {error.strerror}.", next_step="Check the path.") from error
+        raise BadData(f"{path} cannot be read: {error.strerror}.", next_step="Check the path.") from error
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names in it durable: a file that was renamed, or made, is lost with its entry otherwise."""
+    """Sync a folder, so that its new and renamed entries survive a power cut."""
     number = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some network file systems know no fsync of a folder
+        with contextlib.suppress(OSError):  # some network file systems cannot sync folders
             os.fsync(number)
     finally:
         os.close(number)

@@ -1,10 +1,9 @@
-"""Names that people give (lines, slices, types of defect, parts, files): free for people, encoded once for tools. Pure.
+"""Names that people choose (lines, slices, defect types, parts, files), and their encoding for tools. Pure.
 
-A name may hold any character that can be printed. Where a tool takes fewer, each other one becomes `_xHHHH_`, its code
-point, as ISO/IEC 9075-14 (SQL/XML) writes it: letters, digits and underscores, which MLflow, git, Prefect and file
-systems all take. It can be read back (`decoded`), and a name that a tool takes as it is stays as it is. One that is too
-long for a tool is cut, and a short hash of the whole keeps it apart from others that begin alike; the ledger and the
-tables have the whole.
+A name may contain any printable character. If a tool allows fewer, each other character becomes `_xHHHH_`, its code point,
+as in ISO/IEC 9075-14 (SQL/XML). The result has only letters, digits and underscores, which MLflow, git, Prefect and file
+systems all allow, and can be decoded (`decoded`). Names that a tool allows are not changed. A name that is too long for a
+tool is cut, and a short hash of the whole name keeps it unique; the ledger and the tables store the whole name.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from dataclasses import dataclass
 
 from models.errors import BadInput
 
-LONGEST = 255  # characters, of names that people give
+LONGEST = 255  # characters
 _ESCAPED = re.compile(r"_x([0-9A-F]{4,6})_")
 _HASH_DIGITS = 8
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of a pair, line and paragraph ends
-_TURNS_TEXT = re.compile("[\u202a-\u202e\u2066-\u2069]")  # a name would be shown otherwise than it is
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)  # Windows' devices
+_TURNS_TEXT = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidirectional controls, which change how a name is displayed
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)  # device names on Windows
 
 
 @dataclass(frozen=True)
 class Tool:
-    """What a tool takes: characters that stay (a regular expression for one of them), and how many bytes in UTF-8."""
+    """What a tool allows: a regular expression for an allowed character, and the maximum length in UTF-8 bytes."""
 
     keeps: re.Pattern[str]
     longest_bytes: int
@@ -35,11 +34,11 @@ class Tool:
 
 _ANYWHERE = Tool(re.compile(r"[\w.-]"), 200)  # MLflow's models and experiments, git's refs, Prefect's names, folders
 _FILE = Tool(re.compile(r'[^/\\:*?"<>|]'), 200)
-_MLFLOW_KEY = Tool(re.compile(r"[\w.\- :/]"), 220)  # of the 250 of a metric; the rest is what is measured
+_MLFLOW_KEY = Tool(re.compile(r"[\w.\- :/]"), 220)  # of 250 for a metric; the rest is the metric's own name
 
 
 def problem(name: str) -> str | None:
-    """Why this can be no name, as the end of a sentence; None where it can be one."""
+    """Return why a name is invalid, as the end of a sentence, or None."""
     if not name.strip():
         return "is empty"
     if len(name) > LONGEST:
@@ -48,26 +47,26 @@ def problem(name: str) -> str | None:
 
 
 def unprintable(name: str) -> str | None:
-    """Why a name can't be shown, whatever its length; None where it can."""
+    """Return why a name cannot be displayed, as the end of a sentence, or None."""
     for character in name:
         if unicodedata.category(character) in _UNPRINTABLE:
-            kind = "no UTF-8" if "\ud800" <= character <= "\udfff" else "a control character"
-            return f"holds {kind} ({shown(character)})"
+            kind = "invalid UTF-8" if "\ud800" <= character <= "\udfff" else "a control character"
+            return f"contains {kind} ({shown(character)})"
         if _TURNS_TEXT.match(character):
-            return f"holds a character that turns the text round (U+{ord(character):04X})"
+            return f"contains a character that changes the text direction (U+{ord(character):04X})"
     return None
 
 
 def require(name: str | None, what: str) -> None:
-    """Raise BadInput for what can be no name; None is no name and passes."""
+    """Raise BadInput for an invalid name. None is allowed."""
     if name is not None and (wrong := problem(name)):
         raise BadInput(
-            f"{what} {shown(name)[:60]!r} {wrong}.", next_step=f"Give it a name of 1 to {LONGEST} printable characters."
+            f"{what} {shown(name)[:60]!r} {wrong}.", next_step=f"Use a name of 1 to {LONGEST} printable characters."
         )
 
 
 def shown(text: str) -> str:
-    """The text with `\\xHH` or `\\uHHHH` for what can't be printed: bytes that are no UTF-8, control characters."""
+    """Return the text with `\\xHH` or `\\uHHHH` for unprintable characters: invalid UTF-8 and control characters."""
     try:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a pair, as JSON can write it
@@ -77,41 +76,41 @@ def shown(text: str) -> str:
 
 
 def for_tools(name: str) -> str:
-    """The name of a line, for MLflow, git, Prefect and the file system alike."""
+    """Encode the name of a line for MLflow, git, Prefect and the file system."""
     return _encoded(name, _ANYWHERE, _unfit_alone(name))
 
 
 def for_file(name: str) -> str:
-    """The name of one file or folder, on any operating system."""
+    """Encode a name as that of one file or folder on any operating system."""
     return _encoded(name, _FILE, _unfit_alone(name) | ({0} if _DEVICE.match(name) else set()))
 
 
 def for_mlflow_key(name: str) -> str:
-    """The name of a slice or type, inside the name of a metric, parameter or tag."""
-    # MLflow takes a key for a path, and refuses `a//b` and `a/../b`.
+    """Encode the name of a slice or type as part of the name of a metric, parameter or tag."""
+    # MLflow reads a key as a path, and refuses `a//b` and `a/../b`.
     is_path = posixpath.normpath(f"x{name}x") == f"x{name}x"
     return _encoded(name, _MLFLOW_KEY, set() if is_path else {at for at, one in enumerate(name) if one == "/"})
 
 
 def decoded(text: str) -> str:
-    """The name that was encoded, where it was not too long."""
+    """Return the original name of an encoded one, if it was not cut."""
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def _encoded(name: str, tool: Tool, unfit: set[int]) -> str:
-    """`unfit` are the places of characters that the tool takes elsewhere in a name."""
+    """Encode a name. `unfit` are the indices of characters that the tool does not allow at their place."""
     tokens = [
         one if tool.keeps.match(one) and not unprintable(one) and at not in unfit else _escaped(one)
         for at, one in enumerate(name)
     ]
     for at, one in enumerate(tokens):
-        if one == "_" and _ESCAPED.match("".join(tokens[at:])):  # looks escaped and is not
+        if one == "_" and _ESCAPED.match("".join(tokens[at:])):  # looks like an escape sequence, but is not
             tokens[at] = _escaped("_")
     return _shortened("".join(tokens), name, tool)
 
 
 def _unfit_alone(name: str) -> set[int]:
-    """What a name must not have that stands by itself: it is not hidden, no `..`, no lock of git."""
+    """Return the indices of characters that are not allowed there: no hidden name, no `..`, no `.lock`."""
     unfit = {at for at, one in enumerate(name) if one == "." and name[at - 1 : at] == "."}
     if name[:1] in (".", "-"):
         unfit.add(0)

@@ -1,4 +1,4 @@
-"""Names in `params.yaml` that were others once: an older file is read under the present ones, and told so. Pure."""
+"""Renamed parameters: older `params.yaml` files are read under the present names, with a notice. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from models.errors import BadParams
 
-# The old place to the present name in the same section.
+# The former path of a parameter to its present name in the same section.
 RENAMED = {
     "validate.looks_reach": "typical_range_factor",
     "validate.severity.looks": "typical_range",
@@ -23,7 +23,7 @@ RENAMED_VALUES = {"model.anomaly.method": {"distilled": "student_teacher"}}
 
 
 def with_present_names(tree: Any) -> tuple[Any, list[str]]:
-    """`tree` with every old name replaced, and one sentence for each that was. Raises BadParams for both names at once."""
+    """Return `tree` with present names, and one sentence per replaced name. Raises BadParams if both names are present."""
     return _renamed(tree, "")
 
 
@@ -37,12 +37,12 @@ def _renamed(tree: Any, place: str) -> tuple[Any, list[str]]:
         if name != key:
             if name in tree:
                 raise BadParams(
-                    f"params.yaml holds {here} and {name}, which mean the same.", next_step=f"Delete the line {here}."
+                    f"params.yaml contains both {here} and {name}, which are the same.", next_step=f"Delete {here}."
                 )
-            notices.append(f"params.yaml: {here} is called {name} now.")
+            notices.append(f"params.yaml: {here} was renamed to {name}.")
         present[name], below = _renamed(value, here)
         notices += below
         if isinstance(value, str) and value in RENAMED_VALUES.get(here, {}):
             present[name] = RENAMED_VALUES[here][value]
-            notices.append(f"params.yaml: {here}: {value} is called {present[name]} now.")
+            notices.append(f"params.yaml: {here}: {value} was renamed to {present[name]}.")
     return present, notices

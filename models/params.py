@@ -1,4 +1,4 @@
-"""`params.yaml` as frozen types. An unknown key, a wrong type or an impossible number is an error that names its place."""
+"""`params.yaml` as frozen types. Unknown keys, wrong types and invalid numbers are errors that name the key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _regular_expression(text: str | None) -> str | None:
         try:
             re.compile(text)
         except re.error as error:
-            raise ValueError(f"{text!r} is no regular expression: {error}") from error
+            raise ValueError(f"{text!r} is not a regular expression: {error}") from error
     return text
 
 
@@ -63,14 +63,14 @@ class PartsPerClass(Section):
     test: Count
 
 
-# YAML reads a bare `off` as false.
+# YAML reads an unquoted `off` as false.
 Severity = Annotated[
     Literal["critical", "warning", "off"], BeforeValidator(lambda value: "off" if value is False else value)
 ]
 
 
 class Severities(Section):
-    readable: Literal["critical"]  # what can't be decoded can't be learned from
+    readable: Literal["critical"]  # images that cannot be decoded are unusable
     label: Literal["critical"]
     label_source: Severity
     label_age: Severity
@@ -121,7 +121,7 @@ class Model(Section):
 
 
 class Augment(Section):
-    """How far each random view of a training image may go; shares are of full scale or of the side."""
+    """Ranges of the random augmentations; shares are of full scale or of the image's side."""
 
     views: Count
     rotation_deg: Annotated[float, Field(ge=0, le=180)]
@@ -143,7 +143,7 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     flips: tuple[Literal["none", "horizontal", "vertical", "both"], ...]
     augment: Augment
-    seed: Annotated[int, Field(ge=0, lt=1 << 32)]  # what NumPy and PyTorch take
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)]  # the range that NumPy and PyTorch accept
     accelerator: str
     devices: int | str
     strategy: str
@@ -166,13 +166,13 @@ class Cost(Section):
 
 
 class Production(Section):
-    """The line itself, whatever the dataset holds."""
+    """Properties of the line, independent of the dataset."""
 
     defect_rate: Annotated[float, Field(gt=0, lt=1)] | Literal["reviews"] | None = None
 
 
 class MinParts(Section):
-    """Test parts of each kind. A single number, as older files have it, stands for both."""
+    """Minimum numbers of test parts. A single number, as in older files, applies to both."""
 
     good: Count
     defective: Count
@@ -217,7 +217,7 @@ class Retrain(Section):
 class Params(Section):
     line: Annotated[str, AfterValidator(_name)]
     ingest: Ingest
-    validate_: Validate = Field(alias="validate")  # pydantic keeps `validate` for itself
+    validate_: Validate = Field(alias="validate")  # `validate` is a method of pydantic's models
     model: Model
     train: Train
     export: Export
@@ -230,19 +230,19 @@ class Params(Section):
 
 
 def load(path: Path, notice: Callable[[str], None] = lambda text: None) -> Params:
-    """Read and check `params.yaml`; `notice` gets a sentence for each name that an older file has for something.
+    """Read and check `params.yaml`. `notice` is called with a sentence for each former name.
 
-    Raises NotReady when the file is absent and BadParams when anything in it is unknown, missing or out of range.
+    Raises NotReady if the file does not exist, and BadParams if anything in it is unknown, missing or out of range.
     """
     if not path.exists():
-        raise NotReady(f"There is no {path}.", next_step="Make a workspace: defectloop init DIR --line NAME")
+        raise NotReady(f"{path} does not exist.", next_step="Create a workspace: defectloop init DIR --line NAME")
     try:
         params, notices = _read(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error
     except UnicodeDecodeError as error:
         raise BadParams(
-            f"{path} is no UTF-8 (byte {error.start}).", next_step="Save the file as UTF-8, then try again."
+            f"{path} is not valid UTF-8 (byte {error.start}).", next_step="Save the file as UTF-8, then try again."
         ) from error
     except ValidationError as error:
         problems = "; ".join(
@@ -259,7 +259,7 @@ def load(path: Path, notice: Callable[[str], None] = lambda text: None) -> Param
 
 @lru_cache(maxsize=8)
 def _read(text: str) -> tuple[Params, tuple[str, ...]]:
-    """The parameters in `text`, and what is to be said of their names. Kept: to parse it takes 20 ms, and one command asks
-    a dozen times."""
+    """Return the parameters in `text`, and notices about former names. Cached, because parsing takes 20 ms and one command
+    needs it a dozen times."""
     values, notices = with_present_names(yaml_text.load(text))
     return Params.model_validate(values), tuple(notices)

@@ -1,4 +1,4 @@
-"""The words of the project as types: verdict, operating point, region, prediction. Imports NumPy alone."""
+"""The project's terms as types: label, split, verdict, operating point, region, prediction. Imports only NumPy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Two thresholds on the calibrated score: below `pass_below` pass, from `fail_from` on fail, between them review."""
+    """Two thresholds on the calibrated score: pass below `pass_below`, fail from `fail_from`, review between them."""
 
     pass_below: float
     fail_from: float
@@ -44,7 +44,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Region:
-    """A box around a connected hot area of the heatmap, in pixels of the inspected image."""
+    """A bounding box around a connected area of the heatmap above the region threshold, in pixels of the image."""
 
     x: int
     y: int
@@ -56,14 +56,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What every kind of detector answers; nothing downstream asks which kind it was.
+    """The prediction of any kind of detector. Code downstream does not depend on the kind.
 
     score               calibrated probability that the part is defective, [0, 1]
     raw_score           the network's uncalibrated output, any real number, larger is more defective
     class_probabilities by defect type, [0, 1]
-    heatmap             float32 [h, w] in [0, 1], the graph's own resolution, covering the whole image
+    heatmap             float32 [h, w] in [0, 1], at the graph's resolution, covering the whole image
     embedding           float32 [d]
-    projection          float32 [k], the embedding on the training data's principal axes: what drift is measured on
+    projection          float32 [k], the embedding on the training data's principal axes, used for drift monitoring
     regions             boxes derived from the heatmap
     """
 

@@ -1,1 +1,1 @@
-"""Detectors that learn from good parts alone: what is unlike anything seen is suspicious."""
+"""Anomaly detection: trains on good parts only, and scores how much an image differs from them."""

@@ -1,4 +1,4 @@
-"""Which patches are worth remembering: a few that lie close to all. Pure."""
+"""Coreset selection for the memory bank: few patches that lie close to all others. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import torch
 
-PROJECTED = 64  # dimensions that distances are compared in (Johnson and Lindenstrauss, 1984)
+PROJECTED = 64  # dimensions of the random projection for distances (Johnson and Lindenstrauss, 1984)
 
 
 def greedy(
     patches: torch.Tensor, size: int, seed: int, show: Callable[[int, float], None] = lambda done, reach: None
 ) -> torch.Tensor:
-    """Places of `size` rows of `patches` [n, c]: each next one is the farthest from those chosen (k-center greedy).
+    """Choose `size` rows of `patches` [n, c], each the farthest from those chosen before (k-center greedy).
 
-    Sener and Savarese, 2018, on a random projection as in PatchCore. The same seed gives the same places. `show` is told
-    how many are chosen and how far the farthest patch now is from them.
+    Sener and Savarese, 2018, on a random projection as in PatchCore. Returns indices; the same seed gives the same ones.
+    `show` is called with the number of chosen patches and the distance of the farthest remaining one.
     """
     random = torch.Generator().manual_seed(seed)
     projection = torch.randn(patches.shape[1], min(PROJECTED, patches.shape[1]), generator=random)

@@ -1,6 +1,6 @@
-"""Teach a student on the good images of the training split. Reads images; knows no tracker and no stage.
+"""Trains a student network on the good images of the training split (`student_teacher`).
 
-Images are read, varied and shown to the teacher as they are needed: memory does not grow with their number.
+Images are read, augmented and passed to the teacher when they are needed, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from models.training import backbones
 from models.training.context import TrainingContext
 from models.training.fitting import EpochOrder, Trained, fit
 
-PICTURES = 512  # that an epoch shows at least: with few images, several views of each
-MEASURED = 256  # images that the channels' and the disagreement's usual size is taken from
+PICTURES = 512  # minimum images per epoch; with fewer images, several views of each are used
+MEASURED = 256  # images from which the normal statistics of channels and disagreement are taken
 
 
 class Lessons(Dataset):
-    """(pixels, the teacher's map of each level). `teacher` is a session of its graph, faster than eager PyTorch on a CPU."""
+    """Items are (pixels, the teacher's map of each level). `teacher` is an ONNX session, faster than PyTorch on a CPU."""
 
     def __init__(self, images: ImageDataset, teacher: onnxruntime.InferenceSession) -> None:
         self.images = images
@@ -46,7 +46,7 @@ class Lessons(Dataset):
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The network with a student that knows nothing. Raises what `models.training.backbones.build` raises."""
+    """Return the network with an untrained student. Raises as `models.training.backbones.build` does."""
     model, seed = params.model, params.train.seed
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, seed)
     torch.manual_seed(seed)
@@ -54,7 +54,7 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
 
 
 def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
-    """Train from the last epoch that `context.work` holds, else anew. Validation is looked at, never learned from."""
+    """Train, continuing from the last checkpoint in `context.work` if there is one. Returns the trained network."""
     params = context.params
     chosen, size = params.train, params.model.image_size_px
     network = build(params, training.defect_types).eval()
@@ -82,7 +82,7 @@ def _session(teacher: Teacher, image_size_px: int) -> onnxruntime.InferenceSessi
 
 
 def _standardise(teacher: Teacher, lessons: Lessons) -> None:
-    """Every channel counts alike, however loud the teacher's is."""
+    """Standardise the teacher's channels, so that all have the same weight."""
     for level in range(len(teacher.channels)):
         n, total, squares = 0, torch.zeros(()), torch.zeros(())
         for place in range(len(lessons)):

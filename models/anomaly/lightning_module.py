@@ -1,4 +1,4 @@
-"""How a student imitates its teacher: loss, optimiser, schedule, and what is logged per epoch."""
+"""Lightning module of the student: loss, optimiser, schedule and logging."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from models.training.fitting import seed_step
 
 
 class Distillation(lightning.LightningModule):
-    """Mean squared difference over every level. Batches are (pixels, the teacher's standardised map of each level)."""
+    """The loss is the mean squared difference on every level. Batches are (pixels, the teacher's map of each level)."""
 
     def __init__(self, student: Student, params: Train) -> None:
         super().__init__()
         self.params = params
-        self.student = student  # a checkpoint holds what is learned
+        self.student = student  # only the student is part of the checkpoint
 
     def on_train_batch_start(self, batch: list[torch.Tensor], number: int) -> None:
         seed_step(self.params.seed, self.current_epoch, number)

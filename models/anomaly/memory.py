@@ -1,6 +1,6 @@
-"""Fill the memory of a PatchCore detector from the good images of the training split. Knows no tracker and no stage.
+"""Fills the memory bank of a PatchCore detector from the good images of the training split.
 
-Nothing is learned by steps: a killed training starts again and, with the same seed, ends with the same bank.
+There are no training steps to resume: a killed training starts again and, with the same seed, gives the same bank.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from models.training import backbones
 from models.training.context import Progress, TrainingContext
 from models.training.fitting import Trained
 
-POOL = 40_000  # patches that the bank is chosen from, whatever the number of images: 25 MB
+POOL = 40_000  # patches that the bank is chosen from, for any number of images (25 MB)
 READERS = 2
-LOGGED = 20  # points of the curve that says how well the bank covers the pool
+LOGGED = 20  # points of the curve of how well the bank covers the pool
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The network with an empty bank. Raises what `models.training.backbones.build` raises."""
+    """Return the network with an empty bank. Raises as `models.training.backbones.build` does."""
     model = params.model
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
     return Network(backbone, model.anomaly.memory_bank_size)
 
 
 def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
-    """Remember what the good images show. `validation` is left to the thresholds; no folder of the context is needed."""
+    """Fill the memory bank from the good training images. `validation` is not used. Returns the network."""
     params = context.params
     network = build(params, training.defect_types)
     good = chosen_from(training, training.targets == 0)
@@ -55,7 +55,7 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
                 history.append({"patches": float(done), "farthest_patch": reach})
 
         chosen = greedy(pool, size, params.train.seed, log_reach)
-    places = torch.arange(size) % len(chosen)  # fewer patches than places: some are remembered twice
+    places = torch.arange(size) % len(chosen)  # with fewer patches than places, some are stored twice
     network.bank.copy_(pool[chosen][places])
     if context.logger:
         for row in history:
@@ -66,9 +66,9 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
 def sampled(
     patches: Patches, good: Examples, angles: Sequence[View], params: Params, progress: Progress
 ) -> torch.Tensor:
-    """float32 [at most `POOL`, c]: the same number of patches of every view of every image, drawn by the image's hash.
+    """Return float32 [at most `POOL`, c]: the same number of patches of every view of every image, drawn by hash.
 
-    With more views than the pool has room for, those with the smallest hashes.
+    If there are more views than the pool can hold, those with the smallest hashes are used.
     """
     size = params.model.image_size_px
     wanted = sorted(

@@ -1,7 +1,4 @@
-"""PatchCore (Roth et al., 2022): how far each place of an image lies from everything that good parts showed.
-
-Knows nothing of files, training or the choice of what is remembered.
-"""
+"""PatchCore (Roth et al., 2022): the distance of each patch of an image to a memory bank of patches of good parts."""
 
 from __future__ import annotations
 
@@ -11,14 +8,14 @@ from torch.nn import functional
 
 from models.training.backbones import Backbone, described
 
-LEVELS = 2  # of the backbone's feature maps: the last one knows objects, which no scratch is
-AROUND = 3  # positions whose mean is one patch: a little displacement is no defect
-FINER = 4  # times the patches' grid: the resolution of the heatmap
-BLUR = 1.75  # standard deviation in cells of the finer grid, as in the paper relative to the image
+LEVELS = 2  # feature maps that are used; the last one represents objects rather than texture
+AROUND = 3  # positions that are averaged into one patch, for tolerance to small displacements
+FINER = 4  # resolution of the heatmap relative to the grid of patches
+BLUR = 1.75  # standard deviation in cells of the finer grid; relative to the image as in the paper
 
 
 class Patches(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to locally aware patch features [n, c, h, w] of a frozen backbone."""
+    """Maps pixels [n, 3, side, side] in [0, 1] to locally aware patch features [n, c, h, w] of a frozen backbone."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -36,7 +33,7 @@ class Patches(nn.Module):
 
 
 class Smooth(nn.Module):
-    """A map [n, h, w] to [n, 4h, 4w], blurred: what a person looks at."""
+    """Upsamples and blurs a map [n, h, w] to [n, 4h, 4w] for display."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,10 +50,10 @@ class Smooth(nn.Module):
 
 
 class Network(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, 2c] and relevance [n, h, w].
+    """Maps pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, 2c] and relevance [n, h, w].
 
-    The raw score is the largest distance of a patch to the bank, the relevance all distances, smoothed. The embedding is
-    mean and standard deviation of the patches: what drift is measured on.
+    The raw score is the largest distance of a patch to the bank. The relevance (anomaly map) holds all distances,
+    smoothed. The embedding is mean and standard deviation of the patches, used for drift monitoring.
     """
 
     outputs = ("raw_score", "embedding", "relevance")
@@ -74,7 +71,7 @@ class Network(nn.Module):
         return distance.flatten(1).amax(1), described([patches]), self.smooth(distance)
 
     def distances(self, patches: torch.Tensor) -> torch.Tensor:
-        """Euclidean distance of each patch [n, c, h, w] to its nearest neighbour in the bank: [n, h, w]."""
+        """Return the Euclidean distance [n, h, w] of each patch [n, c, h, w] to its nearest neighbour in the bank."""
         n, _, height, width = patches.shape
         rows = patches.flatten(2).transpose(1, 2)
         squared = (self.bank.square().sum(1) - 2 * rows @ self.bank.T).amin(2) + rows.square().sum(2)

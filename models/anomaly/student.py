@@ -1,7 +1,7 @@
-"""A student that knows good parts alone disagrees with its teacher about the rest: student–teacher feature matching.
+"""Student–teacher feature matching: a student trained on good parts disagrees with its teacher on anomalies.
 
-After Wang et al., 2021 (STFPM: frozen teacher, levels of its feature pyramid) and Batzner et al., 2024 (EfficientAD:
-channels standardised, a small student, the hardest places). Knows nothing of files or training.
+Based on Wang et al., 2021 (STFPM: frozen teacher, levels of its feature pyramid) and Batzner et al., 2024 (EfficientAD:
+standardised channels, a small student).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch.nn import functional
 from models.anomaly.network import LEVELS, Smooth
 from models.training.backbones import Backbone, described
 
-WIDTHS = (16, 32, 64, 96)  # channels after each halving of the side; twice as many found no more
+WIDTHS = (16, 32, 64, 96)  # channels after each halving of the side; twice as many gave no improvement
 
 
 class Teacher(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to a frozen backbone's first maps, each channel standardised over good images."""
+    """Maps pixels [n, 3, side, side] in [0, 1] to a frozen backbone's first maps, standardised over good images."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class Teacher(nn.Module):
         )
 
     def standardise(self, level: int, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Take mean and deviation [c] of the level's channels."""
+        """Set mean and standard deviation [c] of the level's channels."""
         getattr(self, f"mean_{level}").copy_(mean.view(1, -1, 1, 1))
         getattr(self, f"std_{level}").copy_(std.view(1, -1, 1, 1) + 1e-6)
 
 
 class Student(nn.Module):
-    """Pixels to what it believes the teacher says: maps of `channels` at an eighth and a sixteenth of the side."""
+    """Maps pixels to the predicted teacher's maps, with `channels` at an eighth and a sixteenth of the side."""
 
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -60,10 +60,10 @@ class Student(nn.Module):
 
 
 class Network(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, 2c] and relevance [n, h, w].
+    """Maps pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, 2c] and relevance [n, h, w].
 
-    Relevance is the squared disagreement of student and teacher, each level relative to its mean over good images; the
-    raw score is the largest. The embedding is mean and standard deviation of the teacher's channels.
+    Relevance (the anomaly map) is the squared disagreement of student and teacher, on each level relative to its mean over
+    good images; the raw score is its maximum. The embedding is mean and standard deviation of the teacher's channels.
     """
 
     outputs = ("raw_score", "embedding", "relevance")
@@ -73,7 +73,8 @@ class Network(nn.Module):
         super().__init__()
         self.teacher = Teacher(backbone)
         self.student = Student(self.teacher.channels)
-        self.register_buffer("usual", torch.ones(len(self.teacher.channels)))  # mean disagreement about good images
+        # Mean disagreement on good images. The name is part of older checkpoints.
+        self.register_buffer("usual", torch.ones(len(self.teacher.channels)))
         self.smooth = Smooth()
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -82,7 +83,7 @@ class Network(nn.Module):
         return relevance.flatten(1).amax(1), described(list(taught)), relevance
 
     def disagreement(self, taught: tuple[torch.Tensor, ...], imitated: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """[n, h, w] at the finest level's resolution."""
+        """Return the disagreement [n, h, w] at the finest level's resolution."""
         finest = taught[0].shape[-2:]
         total = torch.zeros_like(taught[0][:, :1])
         for level, error in enumerate(errors(taught, imitated)):
@@ -92,7 +93,7 @@ class Network(nn.Module):
 
 
 def errors(taught: tuple[torch.Tensor, ...], imitated: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-    """Mean squared difference over the channels of each level: [n, 1, h, w], of the teacher's resolution."""
+    """Return the mean squared difference over the channels of each level, [n, 1, h, w] at the teacher's resolution."""
     return [
         (one - functional.interpolate(other, size=one.shape[-2:], mode="bilinear", align_corners=False))
         .square()

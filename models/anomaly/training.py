@@ -1,4 +1,4 @@
-"""How an anomaly detector learns, by `model.anomaly.method`: it remembers good patches, or a student imitates a teacher."""
+"""Training of anomaly detectors by `model.anomaly.method`: a memory bank of patches, or a student network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ METHODS = {"patchcore": memory, "student_teacher": distillation}
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Any:
-    """The untrained network. Raises what `models.training.backbones.build` raises."""
+    """Return the untrained network. Raises as `models.training.backbones.build` does."""
     return METHODS[params.model.anomaly.method].build(params, defect_types)
 
 
 def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
-    """Learn the good images of the training split."""
+    """Train on the good images of the training split."""
     return METHODS[context.params.model.anomaly.method].train(training, validation, context)

@@ -1,1 +1,1 @@
-"""Detectors that learn from one label per image."""
+"""Classification: trains on one label per image."""

@@ -1,4 +1,4 @@
-"""How heads, and on request the backbone, are trained: loss, optimiser, schedule, and what is logged per epoch."""
+"""Lightning modules that train the heads, and optionally the backbone: loss, optimiser, schedule and logging."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from models.training.fitting import seed_step
 
 
 class HeadsAlone(lightning.LightningModule):
-    """Heads learn from kept statistics: batches are (statistics, target in {0, 1}), then types as in `loss`.
+    """Trains the heads on cached statistics. Batches are (statistics, target in {0, 1}), then types as in `loss`.
 
-    Each batch draws its random numbers from the seed and its own place, so that a training that was killed and resumed
-    ends with the same weights, bit for bit.
+    The random numbers of each batch follow from the seed and its index, so a resumed training ends with exactly the same
+    weights.
     """
 
     def __init__(self, network: Network, params: Train, *, share_defective: float) -> None:
         super().__init__()
         self.params = params
-        self.learner = network.heads  # a checkpoint holds what is learned
+        self.learner = network.heads  # only the heads are part of the checkpoint
         self.positive_weight = positive_weight(share_defective)
         self._validation = Validation(self)
 
@@ -49,11 +49,11 @@ class HeadsAlone(lightning.LightningModule):
 
 
 class FromPixels(FineTuning):
-    """Heads and backbone learn together: batches are (pixels, target in {0, 1}), then types as in `loss`.
+    """Trains heads and backbone together. Batches are (pixels, target in {0, 1}), then types as in `loss`.
 
-    Heads are fed standardised statistics, to which their noise and their initial weights are fitted. So the network
-    comes with a standardisation that was taken from the training images. Batch statistics stay the pretrained ones,
-    from which that one was taken: those of small batches would shift what it makes of the statistics.
+    Noise and initial weights of the heads assume standardised statistics, so the network comes with a standardisation
+    from the training images. Batch normalisation keeps its pretrained statistics, because those of small batches would
+    not match this standardisation.
     """
 
     learner: Network
@@ -85,7 +85,7 @@ class FromPixels(FineTuning):
 
 
 class Validation:
-    """What the validation split's batches came to, and the numbers that are logged of all of them."""
+    """Collects the validation batches and logs their metrics."""
 
     def __init__(self, module: lightning.LightningModule) -> None:
         self._log = module.log
@@ -103,15 +103,15 @@ class Validation:
 
 
 def positive_weight(share_defective: float) -> float:
-    """Half way, on the log scale, between counting parts and counting classes; calibration sets the level later."""
+    """Return a class weight half way, on a log scale, between no weighting and equal class weights."""
     return float(((1 - share_defective) / share_defective) ** 0.5)
 
 
 def loss(heads: Heads, batch: list[torch.Tensor], positive_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Binary cross-entropy of every member's logit, and of each defect type where there are several; and the logits.
+    """Return the binary cross-entropy of every head's logit, plus that of each defect type if there are several, and the
+    logits [n, ensemble_size].
 
-    A batch is (statistics, target in {0, 1}), then with several types [n, k] in {0, 1}, −1 where nobody said. The logits
-    are [n, ensemble_size].
+    A batch is (statistics, target in {0, 1}), and with several types also [n, k] in {0, 1}, −1 for unknown types.
     """
     features, target, *types = batch
     logits = heads(features)

@@ -1,4 +1,4 @@
-"""Backbone, pooled statistics, heads, and the heatmap in closed form. Knows nothing of Lightning, losses or files."""
+"""The classification network: backbone, pooled statistics, heads, and the attribution map in closed form."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch.nn import functional
 from models.training.backbones import Backbone
 
 _TINY = 1e-8
-INPUT_NOISE = 0.1  # of the standardised statistics, in training
+INPUT_NOISE = 0.1  # standard deviation, added to the standardised statistics in training
 INPUT_DROPOUT = 0.3
 
 
 def pool(maps: list[torch.Tensor]) -> torch.Tensor:
-    """Mean, maximum and standard deviation of each channel of each map: [n, 3 · Σ channels].
+    """Return mean, maximum and standard deviation of each channel of each map: [n, 3 · Σ channels].
 
-    A scratch covers few positions: the mean dilutes it, the maximum and the deviation keep it.
+    A scratch covers few positions, so it hardly changes the mean, but maximum and deviation show it.
     """
     return torch.cat([torch.cat(_statistics(level), dim=1) for level in maps], dim=1)
 
 
 class Pooled(nn.Module):
-    """What a frozen backbone says about an image: the statistics that heads learn from."""
+    """A frozen backbone with pooling: the statistics that the heads are trained on."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -33,10 +33,10 @@ class Pooled(nn.Module):
 
 
 class Heads(nn.Module):
-    """Several small networks side by side on the same statistics; their mean logit varies less than one's."""
+    """An ensemble of small networks on the same statistics. Their mean logit varies less than that of one network."""
 
     def __init__(self, width: int, hidden: int, ensemble_size: int, dropout: float, types: int = 0) -> None:
-        """`types` defect types to tell apart, by a linear layer of their own on the same statistics; 0 for none."""
+        """`types` is the number of defect types, classified by a separate linear layer; 0 for none."""
         super().__init__()
         self.ensemble_size = ensemble_size
         self.dropout = dropout
@@ -51,7 +51,7 @@ class Heads(nn.Module):
         self.types = nn.Linear(width, types) if types else None
 
     def fit_standardisation(self, features: torch.Tensor) -> None:
-        """Take mean and deviation of each statistic from the training features [n, width]."""
+        """Set mean and standard deviation of each statistic from the training features [n, width]."""
         self.mean.copy_(features.mean(0))
         self.std.copy_(features.std(0) + 1e-6)
 
@@ -59,7 +59,7 @@ class Heads(nn.Module):
         return (features - self.mean) / self.std
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Statistics [n, width] to each member's logit [n, ensemble_size]."""
+        """Map statistics [n, width] to the logit of each head [n, ensemble_size]."""
         inputs = self.standardise(features).unsqueeze(0).expand(self.ensemble_size, -1, -1)
         if self.training:
             inputs = functional.dropout(inputs + INPUT_NOISE * torch.randn_like(inputs), INPUT_DROPOUT)
@@ -68,16 +68,16 @@ class Heads(nn.Module):
         return (hidden * self.second.unsqueeze(1)).sum(2).T + self.second_bias
 
     def type_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Statistics [n, width] to one logit for each defect type [n, k]."""
+        """Map statistics [n, width] to one logit per defect type [n, k]."""
         if self.types is None:
-            raise ValueError("these heads tell no types apart")
+            raise ValueError("these heads do not classify defect types")
         inputs = self.standardise(features)
         if self.training:
             inputs = functional.dropout(inputs, INPUT_DROPOUT)
         return self.types(inputs)
 
     def explained(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean logit [n] and its gradient by the unstandardised statistics [n, width], without autograd."""
+        """Return the mean logit [n] and its gradient by the raw statistics [n, width], without autograd."""
         inputs = self.standardise(features).unsqueeze(0).expand(self.ensemble_size, -1, -1)
         before = torch.baddbmm(self.first_bias, inputs, self.first)
         active = (before > 0).to(before.dtype) * self.second.unsqueeze(1)  # [ensemble_size, n, hidden]
@@ -87,11 +87,10 @@ class Heads(nn.Module):
 
 
 class Network(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d] and relevance map [n, h, w].
+    """Maps pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d] and relevance [n, h, w].
 
-    The relevance of a position is how much it moves the logit away from where an even image would leave it: Grad-CAM
-    (Selvaraju et al., 2017) of every level, with the pooled statistics differentiated by hand, so that it runs inside
-    the exported graph.
+    The relevance (attribution map) is Grad-CAM (Selvaraju et al., 2017) of every level, with analytic derivatives of the
+    pooled statistics, so that it runs inside the exported graph.
     """
 
     outputs: tuple[str, ...] = ("raw_score", "embedding", "relevance")

@@ -1,4 +1,4 @@
-"""Train a classification network on the examples of two splits. Reads images and caches; knows no tracker and no stage."""
+"""Trains a classification network on the training split. Reads images and caches features."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from models.training.context import TrainingContext
 from models.training.fitting import EpochOrder, Trained, fit
 from models.training.frozen_features import frozen_features
 
-MOST_FOR_STANDARDISATION = 2000  # training images that mean and deviation of the statistics are taken from
+MOST_FOR_STANDARDISATION = 2000  # maximum training images for mean and deviation of the statistics
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The untrained network. Raises what `models.training.backbones.build` raises."""
+    """Return the untrained network. Raises as `models.training.backbones.build` does."""
     model, heads = params.model, params.model.classification
     torch.manual_seed(params.train.seed)
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
@@ -39,9 +39,9 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
 
 
 def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
-    """Train from the last epoch that `context.work` holds, else from the start; both end with the same weights.
+    """Train, continuing from the checkpoint in `context.work` if there is one; both end with the same weights.
 
-    `context.cache` keeps frozen features by image, for every later training.
+    `context.cache` holds frozen features by image, for later trainings too.
     """
     params = context.params
     network = build(params, training.defect_types)
@@ -101,5 +101,5 @@ def _tensors(features: np.ndarray, examples: Examples, views: int) -> TensorData
 
 
 def _types(examples: Examples) -> np.ndarray | None:
-    """None where there are not several types to tell apart."""
+    """Return the type targets, or None if there are fewer than two types."""
     return type_targets(examples) if len(examples.defect_types) > 1 else None

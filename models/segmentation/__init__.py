@@ -1,1 +1,1 @@
-"""Segmentation: every pixel is part of a defect or not."""
+"""Segmentation: trains on masks and classifies every pixel as defective or not."""

@@ -1,4 +1,4 @@
-"""How a segmentation network learns: the loss of pixels, images and types, and what is logged."""
+"""Lightning module of the segmentation network: losses of pixels, images and types, and logging."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from models.params import Train
 from models.segmentation.network import Network, UNetOutput, score
 from models.training.fine_tuning import FineTuning
 
-OF_IMAGES = (
-    0.3  # of the loss, beside 1 for pixels: it says which places of an image must be found, not how far they reach
-)
+OF_IMAGES = 0.3  # weight of the image loss, relative to 1 for the pixel loss
 
 
 class Segmentation(FineTuning):
-    """Batches are (pixels, target [n], types [n, k], mask [n, side, side], whether anybody drew one [n]).
+    """Batches are (pixels, target [n], types [n, k], mask [n, side, side], whether the mask is known [n]).
 
-    A pixel counts by cross-entropy and, since few are defective, by the Dice overlap (Milletari et al., 2016) of the
-    whole batch. A defective image without a mask teaches the image's score and types alone. Every U-Net learns by
-    itself; few defects are too few to learn batch statistics from, which stay the pretrained ones.
+    The pixel loss is cross-entropy plus, because few pixels are defective, the Dice loss (Milletari et al., 2016) of the
+    whole batch. A defective image without a mask trains only score and types. The U-Nets are trained independently. Batch
+    normalisation keeps its pretrained statistics, because there are few defects.
     """
 
     learner: Network
@@ -35,7 +33,7 @@ class Segmentation(FineTuning):
         self._overlap = np.zeros(2)
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
-        apart, _said = self._loss(self.learner, batch)
+        apart, _outputs = self._loss(self.learner, batch)
         self.log("train_loss", apart, on_epoch=True, on_step=False, batch_size=len(batch[0]), sync_dist=True)
         return apart
 
@@ -57,7 +55,7 @@ class Segmentation(FineTuning):
         self._overlap[:] = 0
 
     def _loss(self, network: Network, batch: list[torch.Tensor]) -> tuple[torch.Tensor, list[UNetOutput]]:
-        """The batch's loss, and what each U-Net says."""
+        """Return the batch's loss and the output of each U-Net."""
         pixels, target, types, mask, has_mask = batch
         outputs, type_logits = network.learned(pixels.contiguous(memory_format=torch.channels_last))
         loss = torch.stack([_of_one(one, target, mask, has_mask) for one in outputs]).sum()
@@ -69,7 +67,7 @@ class Segmentation(FineTuning):
 
 
 def _of_one(output: UNetOutput, target: torch.Tensor, mask: torch.Tensor, has_mask: torch.Tensor) -> torch.Tensor:
-    """Images' and pixels' loss of one U-Net."""
+    """Return the image and pixel loss of one U-Net."""
     logits = _as_fine_as(mask, output.logits)
     weight = has_mask.view(-1, 1, 1).expand_as(mask)
     of_pixels = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
@@ -85,5 +83,5 @@ def _as_fine_as(mask: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 
 def _dice(probability: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """1 - overlap of the two, over all pixels of the batch; where nobody drew, both are 0."""
+    """Return the Dice loss over all pixels of the batch. Both inputs are 0 for images without a known mask."""
     return 1 - (2 * (probability * mask).sum() + 1) / (probability.sum() + mask.sum() + 1)

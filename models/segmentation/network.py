@@ -1,7 +1,4 @@
-"""U-Nets (Ronneberger et al., 2015) on pretrained backbones, and the image's score from its most suspicious places.
-
-Knows nothing of Lightning, losses or files.
-"""
+"""U-Nets (Ronneberger et al., 2015) on pretrained backbones. The image's score comes from its most suspicious places."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ from torch.nn import functional
 
 from models.training.backbones import Backbone, described
 
-LEVELS = 5  # of the backbone: from every second pixel to every thirty-second
-WIDTHS = (96, 64, 40, 24)  # channels of the decoder, from every sixteenth pixel to every second, where it ends
-UNCHANGED = 3  # of the widths: where the decoder of a backbone that stays as it was ends, at every fourth pixel
-CELL_PX = 4  # places within it are judged together: a noisy one is no defect
-CELLS = 8  # the most suspicious ones, whose mean speaks for the image
-CONTEXT = 3  # of the coarsest levels: what tells types apart, and what drift is measured on
+LEVELS = 5  # feature maps of the backbone, with strides 2 to 32
+WIDTHS = (96, 64, 40, 24)  # channels of the decoder, with strides 16 to 2
+UNCHANGED = 3  # number of widths for the decoder of the unchanged backbone, which ends at stride 4
+CELL_PX = 4  # logits are averaged over cells of this size, so that single noisy pixels do not count
+CELLS = 8  # number of most suspicious cells whose mean logit is the raw score
+CONTEXT = 3  # coarsest levels, used for defect types and drift monitoring
 
 
 class UNetOutput(NamedTuple):
-    """What one U-Net answers: the image's raw score [n], the places' logits [n, h, w], its backbone's maps."""
+    """Output of one U-Net: raw score [n], logits of positions [n, h, w], and the backbone's feature maps."""
 
     raw: torch.Tensor
     logits: torch.Tensor
@@ -32,10 +29,10 @@ class UNetOutput(NamedTuple):
 
 
 class UNet(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to logits of places as fine as the decoder, whose `widths` go coarse to fine.
+    """Maps pixels [n, 3, side, side] in [0, 1] to logits at the decoder's resolution. `widths` go from coarse to fine.
 
-    The raw score is the mean logit of the most suspicious cells and nothing else: what the image as a whole says is
-    learned by heart (docs/decisions/0015).
+    The raw score is the mean logit of the most suspicious cells. A classifier on global features would overfit
+    (docs/decisions/0015).
     """
 
     def __init__(self, backbone: Backbone, widths: Sequence[int]) -> None:
@@ -55,23 +52,23 @@ class UNet(nn.Module):
 
 
 def score(outputs: Sequence[UNetOutput]) -> torch.Tensor:
-    """The raw score [n] of all of them."""
+    """Return the mean raw score [n] of the U-Nets."""
     return torch.stack([one.raw for one in outputs]).mean(0)
 
 
 class Network(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d], relevance [n, h, w], and type logits.
+    """Maps pixels [n, 3, side, side] in [0, 1] to raw score [n], embedding [n, d], relevance [n, h, w] and type logits.
 
-    `tuned` outlines: relevance is its probability of every second pixel. Where its backbone learns, `unchanged` looks at
-    the same pixels with the backbone as it was, and the raw score is the mean of both: learning finds the outlines of
-    the defects it was shown, and forgets what else is unusual (docs/decisions/0015).
+    The relevance is the pixel probability of the U-Net `tuned`, at stride 2. If its backbone is trained, a second U-Net,
+    `unchanged`, uses the pretrained backbone, and the raw score is the mean of both: a trained backbone finds outlines of
+    known defects better, but forgets other anomalies (docs/decisions/0015).
     """
 
     outputs: tuple[str, ...] = ("raw_score", "embedding", "relevance")
     baseline = "none"
 
     def __init__(self, backbone: Backbone, types: int = 0, unchanged: Backbone | None = None) -> None:
-        """`types` defect types to tell apart by the features where the defect is; 0 for none."""
+        """`types` is the number of defect types, classified by the features at the defect; 0 for none."""
         super().__init__()
         self.tuned = UNet(backbone, WIDTHS)
         self.unchanged = None if unchanged is None else UNet(unchanged.requires_grad_(False), WIDTHS[:UNCHANGED])
@@ -85,13 +82,13 @@ class Network(nn.Module):
         return answers if types is None else (*answers, types)
 
     def learned(self, pixels: torch.Tensor) -> tuple[list[UNetOutput], torch.Tensor | None]:
-        """What each U-Net says, the tuned one first, and type logits [n, k]."""
+        """Return the outputs of the U-Nets, the tuned one first, and type logits [n, k]."""
         outputs = [one(pixels) for one in (self.tuned, self.unchanged) if one is not None]
         types = None if self.types is None else self.types(self._where_defective(outputs[0]))
         return outputs, types
 
     def _where_defective(self, output: UNetOutput) -> torch.Tensor:
-        """The mean of each level's channels [n, Σ channels], every place weighted by the likeliest defect in it."""
+        """Return the mean of each level's channels [n, Σ channels], weighted by the defect probability of positions."""
         pooled = []
         for level in output.maps[-CONTEXT:]:
             times = max(output.logits.shape[-1] // level.shape[-1], 1)

@@ -1,4 +1,4 @@
-"""Train a segmentation network on the masks of two splits. Reads images; knows no tracker and no stage."""
+"""Trains a segmentation network on the masks of the training split. Reads images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models.training.fitting import EpochOrder, Trained, fit
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The untrained network, with a second backbone where one learns. Raises what `backbones.build` raises."""
+    """Return the untrained network, with a second backbone if the first is trained. Raises as `backbones.build` does."""
     model, seed, learns = params.model, params.train.seed, params.train.finetune != "head"
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, seed, levels=LEVELS)
     unchanged = copy.deepcopy(backbone) if learns else None
@@ -33,9 +33,9 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
 
 
 def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
-    """Train from the last epoch that `context.work` holds, else from the start; both end with the same weights.
+    """Train, continuing from the checkpoint in `context.work` if there is one; both end with the same weights.
 
-    Nothing is cached: a decoder needs maps of every level, larger than the images. Raises BadData when no training
+    Nothing is cached, because the feature maps of all levels are larger than the images. Raises BadData if no training
     image has a mask.
     """
     params = context.params
@@ -45,8 +45,7 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     unmarked = int((training.targets > 0).sum()) - learn.drawn
     if not learn.drawn:
         raise BadData(
-            "No defective image of the training split has a mask with anything in it; model.kind: segmentation learns "
-            "from nothing else.",
+            "No defective image of the training split has a non-empty mask, which model.kind: segmentation needs.",
             next_step="Ingest masks (same-stem PNG, MVTec AD, COCO polygons), or set model.kind: classification.",
         )
     network = build(params, training.defect_types)
@@ -62,12 +61,12 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
         context,
     )
     module.keep_averaged()
-    noted = [f"{unmarked} defective ones without a mask taught the score alone"] if unmarked else []
+    noted = [f"{unmarked} defective images without a mask, used for the score only"] if unmarked else []
     return Trained(network.cpu().eval(), history, noted)
 
 
 class WithMasks(Dataset):
-    """(pixels, target, types, mask, whether it is known) of every view of every image: index = view · n + image."""
+    """Items are (pixels, target, types, mask, whether it is known) of a view of an image: index = view · n + image."""
 
     def __init__(self, examples: Examples, image_size_px: int, view: Callable[[int], View] = lambda _: PLAIN) -> None:
         self.examples, self.view = examples, view
@@ -80,7 +79,7 @@ class WithMasks(Dataset):
 
     @property
     def drawn(self) -> int:
-        """Defective images whose defect somebody outlined."""
+        """Return the number of defective images with a non-empty mask."""
         return int((np.array(self.known) & (self.examples.targets > 0)).sum())
 
     def __len__(self) -> int:

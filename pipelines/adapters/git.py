@@ -118,5 +118,5 @@ def _identity(root: Path) -> tuple[str, ...]:
 
 def _advice(stderr: str) -> str:
     if "index.lock" in stderr:
-        return "Wait until the other git process ends. If none is running, delete the index.lock that is named above."
+        return "If another git is running, wait until it ends. If not, delete the index.lock that is named above."
     return ""

@@ -94,9 +94,9 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     "COCO: an infinite box": (annotated(bbox=[1, 2, float("inf"), 3]), "not finite"),
     "COCO: a split that is a list": (imaged(defectloop={"split": ["train"]}), "says split is ['train']"),
     "COCO: a name with a NUL": (imaged(file_name="b\0.png"), "does not exist"),
-    "YOLO: an alias bomb": (with_yaml(bomb()), "stands for more than 1,000,000 values"),
+    "YOLO: an alias bomb": (with_yaml(bomb()), "expands to more than 1,000,000 values"),
     "YOLO: brackets without end": (with_yaml("names: " + DEEP), "nested deeper than 100 levels"),
-    "YOLO: a key twice": (with_yaml("names: {0: a, 0: b}"), "stands there twice"),
+    "YOLO: a key twice": (with_yaml("names: {0: a, 0: b}"), "occurs twice"),
     "YOLO: a class that is null": (with_yaml("names: [null, dent]"), "the name of class 0 is None"),
     "YOLO: a class that YAML takes for false": (with_yaml("names: [scratch, no]"), "the name of class 1 is False"),
     "YOLO: a class that is a list": (with_yaml("names: [[a], b]"), "the name of class 0 is ['a']"),
@@ -141,10 +141,10 @@ REFUSED: dict[str, tuple[Maker, str]] = {
 
 # What costs one image.
 ONE_IMAGE: dict[str, tuple[Maker, str]] = {
-    "folder: a name that is no UTF-8": (named(b"caf\xe9.png"), "its file name holds no UTF-8 (\\xe9)"),
+    "folder: a name that is no UTF-8": (named(b"caf\xe9.png"), "its file name contains invalid UTF-8 (\\xe9)"),
     "folder: a name with an escape sequence": (named(b"\x1b[31ma.png"), "a control character (\\x1b)"),
     "folder: a name with a line end": (named(b"a\n.png"), "a control character (\\x0a)"),
-    "folder: a name that reads otherwise": (named("a\u202egnp.png".encode()), "turns the text round (U+202E)"),
+    "folder: a name that reads otherwise": (named("a\u202egnp.png".encode()), "changes the text direction (U+202E)"),
     "COCO: a box outside the image": (annotated(bbox=[900, 2, 3, 4]), "a box lies outside the image"),
     "COCO: a box of another image's size": (annotated(bbox=[1, 2, 10**30, 4]), "the image's own size beyond"),
     "COCO: a polygon in other units": (
@@ -170,18 +170,18 @@ ONE_IMAGE: dict[str, tuple[Maker, str]] = {
         "it is labelled good and has a type of defect (scratch)",
     ),
     "manifest: a slice of 300 characters": (manifest("path,slice", f"a.png,{'x' * 300}"), "its slice has 300 characters"),
-    "manifest: a part with a line end": (manifest("path,part", 'a.png,"a\nb"'), "its part holds a control character"),
+    "manifest: a part with a line end": (manifest("path,part", 'a.png,"a\nb"'), "its part contains a control character"),
     "manifest: a type with a line end": (
         manifest("path,label,defect_types", 'a.png,defect,"a\nb"'),
-        "its defect type holds a control character",
+        "its defect type contains a control character",
     ),
     "manifest: a labeller with an escape sequence": (
         manifest("path,labelled_by", "a.png,\x1b[31mme"),
-        "its labelled_by holds a control character",
+        "its labelled_by contains a control character",
     ),
     "COCO: a category that is half a character": (
         with_coco(lambda content: content["categories"][0].update(name="\ud800")),
-        "its defect type holds no UTF-8 (\\ud800)",
+        "its defect type contains invalid UTF-8 (\\ud800)",
     ),
 }  # fmt: skip
 

@@ -104,9 +104,9 @@ def test_slices_that_mlflow_took_before_keep_their_metrics(name: str) -> None:
         ("x" * 256, "has 256 characters, more than 255"),
         ("a\nb", "a control character (\\x0a)"),
         ("a\0b", "a control character (\\x00)"),
-        ("a\udcffb", "no UTF-8 (\\xff)"),
-        ("a\ud800b", "no UTF-8 (\\ud800)"),
-        ("a\u202eb", "turns the text round (U+202E)"),
+        ("a\udcffb", "invalid UTF-8 (\\xff)"),
+        ("a\ud800b", "invalid UTF-8 (\\ud800)"),
+        ("a\u202eb", "changes the text direction (U+202E)"),
     ],
 )
 def test_what_can_be_no_name_is_refused_with_a_sentence(name: str, says: str) -> None:

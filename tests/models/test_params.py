@@ -37,7 +37,7 @@ def test_a_key_that_stands_twice_is_an_error_with_its_line(tmp_path: Path) -> No
     path = tmp_path / "params.yaml"
     text = DEFAULTS.read_text()
     path.write_text(text.replace("  labels: 300", "  labels: 200\n  labels: 300"))
-    with pytest.raises(BadParams, match=r"'labels' stands there twice(.|\n)*line \d+"):
+    with pytest.raises(BadParams, match=r"'labels' occurs twice(.|\n)*line \d+"):
         params.load(path)
 
 
@@ -55,10 +55,10 @@ def test_names_of_older_files_are_read_under_the_present_ones_and_named(tmp_path
     assert read.detection.nms_iou == 0.5
     assert read.anomaly.method == "student_teacher"
     assert sorted(notices) == [
-        "params.yaml: model.anomaly.method: distilled is called student_teacher now.",
-        "params.yaml: model.classification.members is called ensemble_size now.",
-        "params.yaml: model.detection.overlap is called nms_iou now.",
-        "params.yaml: validate.severity.looks is called typical_range now.",
+        "params.yaml: model.anomaly.method: distilled was renamed to student_teacher.",
+        "params.yaml: model.classification.members was renamed to ensemble_size.",
+        "params.yaml: model.detection.overlap was renamed to nms_iou.",
+        "params.yaml: validate.severity.looks was renamed to typical_range.",
     ]
 
 
@@ -78,7 +78,7 @@ def test_every_renamed_key_exists_under_its_present_name(tmp_path: Path, values:
 
 def test_both_names_of_a_key_at_once_are_an_error(tmp_path: Path, values: dict) -> None:
     values["model"]["anomaly"]["bank_size"] = 10
-    with pytest.raises(BadParams, match=r"model\.anomaly\.bank_size and memory_bank_size, which mean the same"):
+    with pytest.raises(BadParams, match=r"model\.anomaly\.bank_size and memory_bank_size, which are the same"):
         loaded(tmp_path, values)
 
 

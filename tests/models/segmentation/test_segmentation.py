@@ -193,12 +193,12 @@ def test_a_defect_that_nobody_outlined_teaches_no_pixel_and_is_counted(tmp_path:
     assert torch.equal(alone, network.tuned.pixel.bias.grad)
 
     noted = training.train(unmarked, check, TrainingContext(place.params(), tmp_path / "work", tmp_path)).noted
-    assert noted == ["1 defective ones without a mask taught the score alone"]
+    assert noted == ["1 defective images without a mask, used for the score only"]
 
 
 def test_a_line_without_any_outline_is_told_what_is_missing(tmp_path: Path) -> None:
     place = line(tmp_path, 24)
     learn, check = learning_data.splits(place, place.params())
     bare = replace(learn, masks=[None] * len(learn))
-    with pytest.raises(BadData, match="No defective image of the training split has a mask"):
+    with pytest.raises(BadData, match="No defective image of the training split has a non-empty mask"):
         training.train(bare, check, TrainingContext(place.params(), tmp_path, tmp_path))

@@ -163,7 +163,7 @@ def test_a_part_in_a_file_s_name_is_the_same_below_any_folder() -> None:
 
 def test_a_pattern_in_params_that_is_none_is_named(empty_workspace: Workspace) -> None:
     change_params(empty_workspace, {"ingest": {"part_from": "part("}})
-    with pytest.raises(BadParams, match=r"ingest\.part_from.*no regular expression"):
+    with pytest.raises(BadParams, match=r"ingest\.part_from.*not a regular expression"):
         empty_workspace.params()
 
 

@@ -44,7 +44,7 @@ def test_the_first_version_needs_the_floors_alone() -> None:
         ({"overkill_rate": 0.3}, "overkill rate 0.300 > 0.200"),
         ({"auroc": 0.79}, "AUROC 0.790 < 0.800"),
         ({"auroc": math.nan}, "AUROC nan < 0.800"),
-        ({"n": 0, "n_defective": 0}, "the test split holds no good part"),
+        ({"n": 0, "n_defective": 0}, "the test split has no good parts"),
     ],
 )
 def test_a_version_below_a_floor_is_refused_with_the_number(change: dict, reason: str) -> None:
