@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.anomaly.lightning_module import Distillation
 from models.anomaly.student import Network, Teacher, errors
-from models.dataset.examples import Examples, chosen_from
+from models.dataset.examples import Examples, subset
 from models.dataset.torch_dataset import ImageDataset
 from models.detector.onnx_graphs import export
 from models.detector.preprocessing import OUTPUT, session_of
@@ -58,7 +58,7 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     params = context.params
     chosen, size = params.train, params.model.image_size_px
     network = build(params, training.defect_types).eval()
-    good, held = (chosen_from(split, split.targets == 0) for split in (training, validation))
+    good, held = (subset(split, split.targets == 0) for split in (training, validation))
     seldom = -(-len(good) // MEASURED)
     few = ImageDataset(good.files[::seldom], good.targets[::seldom], size)
     _standardise(network.teacher, Lessons(few, _session(network.teacher, size)))

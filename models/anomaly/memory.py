@@ -16,7 +16,7 @@ import torch
 
 from models.anomaly.coreset import greedy
 from models.anomaly.network import Network, Patches
-from models.dataset.examples import Examples, chosen_from
+from models.dataset.examples import Examples, subset
 from models.detector.onnx_graphs import export, with_preprocessing
 from models.detector.preprocessing import session_of
 from models.detector.runtime import INPUT, as_input
@@ -43,7 +43,7 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     """Fill the memory bank from the good training images. `validation` is not used. Returns the network."""
     params = context.params
     network = build(params, training.defect_types)
-    good = chosen_from(training, training.targets == 0)
+    good = subset(training, training.targets == 0)
     pool = sampled(network.patches, good, views(params.train), params, context.progress)
     size, history = len(network.bank), []
     every = max(1, size // LOGGED)

@@ -1,4 +1,4 @@
-"""The one table about images, `data/annotations.parquet`: its columns, and reading and writing it byte for byte alike.
+"""The annotation table `data/annotations.parquet`: its columns, and reproducible reading and writing.
 
 One row per image, sorted by image, so that the same content always has the same hash.
 """
@@ -21,12 +21,12 @@ SCHEMA = pa.schema(
         pa.field("file", pa.string(), nullable=False),  # below data/: images/ab/<sha256>.<ext>
         pa.field("line", pa.string(), nullable=False),
         pa.field("part", pa.string(), nullable=False),
-        pa.field("slice", pa.string(), nullable=False),  # a group worth measuring alone: material, light, camera
-        pa.field("split", pa.string()),  # train, validation or test: decided at entry, never changed
-        pa.field("split_stated", pa.bool_()),  # whether it came with that split; null in rows of older versions
-        pa.field("label", pa.string()),  # good, defect, or null: nobody has said yet
+        pa.field("slice", pa.string(), nullable=False),  # group that is measured separately: material, light, camera
+        pa.field("split", pa.string()),  # train, validation or test: assigned at ingest
+        pa.field("split_stated", pa.bool_()),  # whether the delivery stated the split; null in rows of older versions
+        pa.field("label", pa.string()),  # good, defect, or null if not labelled yet
         pa.field("defect_types", pa.list_(pa.string())),
-        pa.field("defect_probability", pa.float64()),  # graded ground truth, where the source has it
+        pa.field("defect_probability", pa.float64()),  # graded ground truth, if the source has it
         pa.field("mask", pa.string()),  # below data/: masks/ab/<sha256>.png
         pa.field(
             "boxes",
@@ -44,18 +44,18 @@ SCHEMA = pa.schema(
         ),  # pixels
         pa.field("labelled_by", pa.string()),
         pa.field("labelled_at", pa.string()),  # ISO 8601
-        pa.field("source", pa.string(), nullable=False),  # the delivery it came with
-        pa.field("source_path", pa.string(), nullable=False),  # its name in that delivery
+        pa.field("source", pa.string(), nullable=False),  # name of the delivery
+        pa.field("source_path", pa.string(), nullable=False),  # path in the delivery
         pa.field("licence", pa.string()),
-        pa.field("synthetic", pa.bool_(), nullable=False),  # made, not photographed: training split only
+        pa.field("synthetic", pa.bool_(), nullable=False),  # synthetic images are only in the training split
         pa.field("width_px", pa.int32()),
         pa.field("height_px", pa.int32()),
         pa.field("channels", pa.int32()),
         pa.field("bit_depth", pa.int32()),
         pa.field("format", pa.string()),  # PNG, JPEG, TIFF, BMP, WEBP
         pa.field("size_bytes", pa.int64(), nullable=False),
-        pa.field("decode_error", pa.string()),  # why the bytes are no image, null where they are
-        pa.field("accepted_by", pa.string()),  # who released it from quarantine in spite of what the contract says
+        pa.field("decode_error", pa.string()),  # why the bytes cannot be decoded, or null
+        pa.field("accepted_by", pa.string()),  # who released it from quarantine in spite of the contract
         pa.field("accepted_at", pa.string()),  # ISO 8601
         pa.field("brightness", pa.float64()),  # this and the next four: models.images.descriptors.describe, white is 1
         pa.field("contrast", pa.float64()),
@@ -71,17 +71,17 @@ def empty() -> pa.Table:
 
 
 def from_rows(rows: list[dict]) -> pa.Table:
-    """Rows as dicts with the schema's keys; absent keys become null (not for `nullable=False` fields)."""
+    """Return a table from dicts with the schema's keys. Missing keys become null (not for `nullable=False` fields)."""
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def load(path: Path) -> pa.Table:
-    """Read the table; an absent file is an empty table."""
+    """Read the table. A missing file gives an empty table. Raises BadData for a damaged one."""
     return _read(path) if path.exists() else empty()
 
 
 def files(path: Path) -> list[str]:
-    """Every image and mask that the table names, below `data/`; an absent table names none."""
+    """Return the paths of all images and masks in the table, relative to `data/`."""
     if not path.exists():
         return []
     table = _read(path, columns=["file", "mask"])
@@ -90,13 +90,13 @@ def files(path: Path) -> list[str]:
 
 
 def load_hashed(path: Path) -> tuple[pa.Table, str]:
-    """The table, and the SHA-256 of the very bytes that it was read from: what follows from it can be kept under that."""
+    """Return the table, and the SHA-256 of the bytes that it was read from, for use as a cache key."""
     data = path.read_bytes()
     return _read(path, data), hashlib.sha256(data).hexdigest()
 
 
 def _read(path: Path, data: bytes | None = None, columns: list[str] | None = None) -> pa.Table:
-    """Raises BadData for what is no such table: other bytes, a column missing that every row needs, or of another type."""
+    """Read the table. Raises BadData if it is damaged, or if a column is missing or has another type."""
     source = path if data is None else pa.BufferReader(data)
     try:
         with pq.ParquetFile(source) as opened:
@@ -109,20 +109,20 @@ def _read(path: Path, data: bytes | None = None, columns: list[str] | None = Non
             if not field.nullable and table[field.name].null_count:
                 raise pa.ArrowInvalid(f"column {field.name} lacks values")
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's fault, not the table's
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the disk
             raise
-        reason = (str(error).strip().splitlines() or ["it can't be read"])[0].rstrip(".")
+        reason = (str(error).strip().splitlines() or ["it cannot be read"])[0].rstrip(".")
         raise BadData(
             f"{path} is damaged: {reason}.",
-            next_step="Bring back the last snapshot's: defectloop audit --hashes --repair",
+            next_step="Restore it from the last snapshot: defectloop audit --hashes --repair",
         ) from error
     return table
 
 
 def save(table: pa.Table, path: Path) -> None:
-    """Write atomically (temporary file, fsync, rename), sorted by image, so that equal content gives equal bytes.
+    """Write the table atomically, sorted by image, so that equal content gives equal bytes.
 
-    Raises BadData when a synthetic image is anywhere but in the training split.
+    Raises BadData if a synthetic image is not in the training split.
     """
     made = table.filter(table["synthetic"])
     astray = [
@@ -133,7 +133,7 @@ def save(table: pa.Table, path: Path) -> None:
     if astray:
         raise BadData(
             f"{len(astray)} synthetic images are not in the training split (first: {astray[0]}).",
-            next_step="Nothing that was made may be measured on: give their parts names of their own.",
+            next_step="Give their parts separate names: synthetic images must not be used for evaluation.",
         )
     table = table.cast(SCHEMA).replace_schema_metadata(None).sort_by("image")
     with replacing(path) as sink:

@@ -1,4 +1,4 @@
-"""The labelled images of one split, as arrays and paths that training and fitting share."""
+"""The labelled images of one split, as arrays and paths."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from models.vocabulary import Label, Split
 class Examples:
     """Images of one split, in the order of their hashes.
 
-    targets       float32 [n], 1 where defective
-    types         each image's places in `defect_types`; none where it is good or nobody said
-    masks         each image's ground-truth mask, white where defective, None where there is none
-    boxes         each image's float32 [m, 5]: left, top, right, bottom in shares of its sides, place in `defect_types`
-    synthetic     bool [n], made and not photographed: in the training split alone
-    defect_types  those of the training split, whichever split this is; `defect` alone where nobody named any
+    targets       float32 [n], 1 for defective images
+    types         indices of each image's types in `defect_types`; empty for good images and unknown types
+    masks         each image's ground-truth mask, white where defective, or None
+    boxes         each image's float32 [m, 5]: left, top, right, bottom relative to its sides, index in `defect_types`
+    synthetic     bool [n], True for synthetic images, which are only in the training split
+    defect_types  types of the training split, for every split; only `defect` if no types are known
     """
 
     images: Sequence[str]
@@ -41,16 +41,16 @@ class Examples:
 
 
 def of_split(table: pa.Table, data_dir: Path, split: Split, needs: Collection[Label]) -> Examples:
-    """The labelled rows of `split`. Raises BadData when a label that is needed has no image."""
+    """Return the labelled images of `split`. Raises BadData if a needed label has no image."""
     columns = ["image", "part", "file", "split", "label", "defect_types", "mask", "boxes", "synthetic"]
     rows = table.select([*columns, "width_px", "height_px"]).to_pylist()
     defect_types = _defect_types(rows)
     chosen = [row for row in rows if row["split"] == split and row["label"]]
     if missing := sorted(set(needs) - {row["label"] for row in chosen}):
         raise BadData(
-            f"The {split} split holds {len(chosen)} labelled images, none of them {' or '.join(missing)}; "
-            f"this kind of detector needs {' and '.join(sorted(needs))} ones.",
-            next_step="Ingest more: defectloop ingest FOLDER; model.kind: anomaly learns from good ones alone.",
+            f"The {split} split has {len(chosen)} labelled images, but none with the label {' or '.join(missing)}. "
+            f"This kind of detector needs images with the label {' and '.join(sorted(needs))}.",
+            next_step="Ingest more: defectloop ingest FOLDER; or set model.kind: anomaly, which needs only good images.",
         )
     place = {name: number for number, name in enumerate(defect_types)}
     return Examples(
@@ -66,8 +66,8 @@ def of_split(table: pa.Table, data_dir: Path, split: Split, needs: Collection[La
     )
 
 
-def chosen_from(examples: Examples, wanted: Sequence[bool]) -> Examples:
-    """Those that are wanted, in their order."""
+def subset(examples: Examples, wanted: Sequence[bool]) -> Examples:
+    """Return the examples for which `wanted` [n] is true, in their order."""
     places = np.flatnonzero(wanted)
 
     def some(column: Any) -> Any:
@@ -78,7 +78,7 @@ def chosen_from(examples: Examples, wanted: Sequence[bool]) -> Examples:
 
 
 def type_targets(examples: Examples) -> np.ndarray:
-    """float32 [n, k]: 1 for an image's defect types, 0 for others, −1 where it is defective and nobody said how."""
+    """Return float32 [n, k]: 1 for an image's defect types, 0 for others, −1 for defective images without a type."""
     target_types = np.zeros((len(examples), len(examples.defect_types)), dtype=np.float32)
     for row, (target, types) in enumerate(zip(examples.targets, examples.types, strict=True)):
         target_types[row, list(types)] = 1
@@ -100,7 +100,7 @@ def _types(row: dict[str, Any]) -> set[str]:
 
 
 def _boxes(row: dict[str, Any], place: dict[str, int]) -> np.ndarray:
-    """Boxes of a type that training has not seen, or of none, take the image's only type, else the first."""
+    """Return the image's boxes. Boxes of unknown or no type get the image's type, or else the first type."""
     width, height = row["width_px"] or 1, row["height_px"] or 1
     only = next(iter(_types(row)), None)
     rows = [

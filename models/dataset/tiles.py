@@ -1,4 +1,4 @@
-"""Examples of large images as examples of their tiles, cut once and kept as files. Reads and writes images."""
+"""Cuts large images of examples into tiles, which are cached as files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from models.images import codec, masks
 from models.images.tiling import Window, windows
 from models.vocabulary import Label
 
-SEEN = (
-    0.001  # of a tile's area: less of a defect is too little to call the tile defective, and too much to call it good
-)
-MOSTLY = 0.5  # of the image's defective area: a defect smaller than that share of a tile counts where it mostly lies
+SEEN = 0.001  # share of a tile's area; tiles with less of a defect are neither clearly defective nor good
+MOSTLY = 0.5  # share of the defective area; a small defect counts for the tile that contains most of it
 
 CODE = (
     "models.images.codec",
@@ -30,7 +28,7 @@ CODE = (
     "models.images.masks",
     "models.dataset.tiles",
     "models.images.tiling",
-)  # what makes the files
+)  # modules whose changes invalidate the cached tiles
 END_OF_PNG = b"IEND\xaeB`\x82"
 
 
@@ -45,19 +43,19 @@ class _Tile:
 
 
 def cut(examples: Examples, tile_px: int, cache: Path, *, learning: bool) -> Examples:
-    """The same examples with every image larger than a tile as its tiles; they keep part and origin.
+    """Return the examples with every image larger than a tile replaced by its tiles, which keep the image's part.
 
-    `cache` keeps the tiles' pixels by image and their masks by mask, so that a corrected mask gets tiles of its own.
+    `cache` holds the tiles' pixels by image and their masks by mask, so that a corrected mask gets new tiles.
 
-    A tile is defective where mask or boxes say so. With `learning`, tiles that hold just an edge of a defect are left
-    out, and a large defective image without mask and boxes is an error, BadData: nobody knows which of its tiles are.
-    Without it (validation: verdicts are about parts) its tiles are all called defective.
+    Mask or boxes decide which tiles are defective. With `learning`, tiles with only an edge of a defect are left out, and a
+    large defective image without mask and boxes raises BadData, because its defective tiles are unknown. Without it
+    (validation, where verdicts are by part) all of its tiles count as defective.
     """
     places: list[int] = []
     tiles: list[_Tile] = []
     kept = cache / code_version(CODE)
     if not kept.exists():
-        shutil.rmtree(cache, ignore_errors=True)  # what other versions of the code cut
+        shutil.rmtree(cache, ignore_errors=True)  # tiles of other versions of the code
     for number in range(len(examples)):
         for tile in _tiles(examples, number, tile_px, kept, learning=learning):
             places.append(number)
@@ -85,8 +83,8 @@ def _tiles(examples: Examples, number: int, tile_px: int, cache: Path, *, learni
         return
     if target and mask is None and not len(boxes) and learning:
         raise BadData(
-            f"{file} is larger than model.tile_px and defective, and neither mask nor box says where.",
-            next_step=f"Mark the defect, or set model.tile_px to null or {max(height, width)}.",
+            f"{file} is defective and larger than model.tile_px, but has neither mask nor boxes.",
+            next_step=f"Add a mask or boxes, or set model.tile_px to null or {max(height, width)}.",
         )
     where = _defective(mask, boxes, height, width) if target else None
     drawn = "" if mask is None else hashlib.sha256(mask.read_bytes()).hexdigest()[:32]
@@ -114,7 +112,7 @@ def _tiles(examples: Examples, number: int, tile_px: int, cache: Path, *, learni
 
 
 def _defective(mask: Path | None, boxes: np.ndarray, height: int, width: int) -> np.ndarray | None:
-    """bool [height, width] where mask or boxes say so, None where neither is there."""
+    """Return the defective pixels as bool [height, width] from mask or boxes, or None without both."""
     if mask is not None:
         return masks.read(mask, (height, width))
     if not len(boxes):
@@ -126,7 +124,7 @@ def _defective(mask: Path | None, boxes: np.ndarray, height: int, width: int) ->
 
 
 def _within(boxes: np.ndarray, window: Window, width: int, height: int) -> np.ndarray:
-    """The boxes that lie in the window for the greater part, cut to it, in shares of its sides."""
+    """Return the boxes that lie mostly in the window, cropped to it and relative to its sides."""
     pixels = boxes[:, :4] * np.array([width, height, width, height], dtype=np.float32)
     low = np.array([window.x, window.y], dtype=np.float32)
     size = np.array([window.width, window.height], dtype=np.float32)
@@ -143,7 +141,7 @@ def _kept(path: Path, pixels: np.ndarray) -> Path:
 
 
 def _whole(path: Path) -> bool:
-    """Whether the file is there with its end: a disk that was full or lost power may leave less."""
+    """Return whether the file exists with its end. A full disk or a power cut may leave a truncated file."""
     try:
         with path.open("rb") as source:
             source.seek(-len(END_OF_PNG), os.SEEK_END)

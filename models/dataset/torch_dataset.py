@@ -1,4 +1,4 @@
-"""Images as a PyTorch dataset: decode, the views that training asks for, and the exported graph's own resize."""
+"""Images as a PyTorch dataset: decoding, augmentation, and the exported graph's own resize."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _plain(_: int) -> View:
 
 
 class ImageDataset(Dataset):
-    """(pixels [3, side, side] in [0, 1], target) of every view of every file: index = view · n + image.
+    """Items are (pixels [3, side, side] in [0, 1], target) of a view of a file: index = view · n + image.
 
-    `views` says which view a number is; training may ask for numbers without end, `len` counts the first one alone.
-    With `types` [n, k] each answer has the image's row of it as well.
+    `views` maps a number to a view. Any view number is allowed; `len` counts only the first view. With `types` [n, k],
+    each item also has the image's row of it.
     """
 
     def __init__(

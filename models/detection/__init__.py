@@ -1,1 +1,1 @@
-"""Detectors that learn boxes with types."""
+"""Box detection: trains on bounding boxes with defect types."""

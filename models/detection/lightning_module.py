@@ -1,4 +1,4 @@
-"""How the head, and on request the backbone, are trained: the loss, and what is logged."""
+"""Lightning module that trains the head, and optionally the backbone: loss and logging."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from models.training.fine_tuning import FineTuning
 
 
 class Learning(nn.Module):
-    """Rows of kept maps, or pixels, to what every place says; `maps` holds what of the backbone learns."""
+    """Maps cached feature rows, or pixels, to the head's outputs. `maps` contains the trained part of the backbone."""
 
     def __init__(self, maps: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.maps, self.head = maps, head
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
-        """Logits, boxes, the places' middles, and half a cell of the finest map."""
+        """Return logits, boxes, the centres of the positions, and half a cell of the finest map."""
         maps = self.maps(inputs)
         logits, boxes = self.head(maps)
         middles = torch.cat([centres(level)[0] for level in maps])
@@ -31,7 +31,7 @@ class Learning(nn.Module):
 
 
 class Detection(FineTuning):
-    """Batches are (kept maps or pixels, boxes [n, m, 5] as `models.detection.losses.loss` takes them)."""
+    """Batches are (cached features or pixels, boxes [n, m, 5] as for `models.detection.losses.loss`)."""
 
     learner: Learning
     averaged: Learning

@@ -1,6 +1,6 @@
-"""Which places learn which box, and how far off they are. Pure.
+"""Assignment of positions to ground truth boxes, and the loss. Pure.
 
-Places compete for a box by what they say already, type and place together (task-aligned assignment; TOOD, Feng et al.,
+Positions are assigned to boxes by their present predictions of type and box (task-aligned assignment; TOOD, Feng et al.,
 2021), with the exponents of YOLOv8.
 """
 
@@ -10,20 +10,20 @@ import torch
 from torch.nn import functional
 from torchvision.ops import complete_box_iou_loss
 
-PLACES = 10  # that learn one box, at most
+PLACES = 10  # maximum positions per box
 TYPE_EXPONENT, PLACE_EXPONENT = 0.5, 6.0
-BOX_WEIGHT = 5.0  # of the boxes' loss against the types'
-NOTHING = -1  # the type of a row that only fills up
+BOX_WEIGHT = 5.0  # weight of the box loss relative to the type loss
+NOTHING = -1  # type of a padding row
 _TINY = 1e-9
 
 
 def loss(
     logits: torch.Tensor, boxes: torch.Tensor, middles: torch.Tensor, nearest: float, truth: torch.Tensor
 ) -> torch.Tensor:
-    """Binary cross-entropy of the types and complete IoU of the boxes (Zheng et al., 2020).
+    """Return the loss: binary cross-entropy of the types plus complete IoU of the boxes (Zheng et al., 2020).
 
-    logits [n, p, k], boxes [n, p, 4] and the places' middles [p, 2] in shares; truth [n, m, 5] as in
-    `models.dataset.examples.Examples`, filled up with rows of type `NOTHING`. `nearest` as in `assigned`.
+    logits [n, p, k]; boxes [n, p, 4] and the centres of positions `middles` [p, 2] relative to the sides; truth [n, m, 5]
+    as in `models.dataset.examples.Examples`, padded with rows of type `NOTHING`. `nearest` as in `assigned`.
     """
     with torch.no_grad():
         wanted, owner = assigned(logits.sigmoid(), boxes, middles, nearest, truth)
@@ -32,7 +32,7 @@ def loss(
     weight = wanted.sum(2)
     learns = owner >= 0
     if not learns.any():
-        return of_types + 0 * boxes.sum()  # every parameter keeps a gradient
+        return of_types + 0 * boxes.sum()  # so that every parameter has a gradient
     image, _ = learns.nonzero(as_tuple=True)
     apart = complete_box_iou_loss(boxes[learns], truth[image, owner[learns], :4])
     return of_types + BOX_WEIGHT * (apart * weight[learns]).sum() / whole
@@ -41,10 +41,10 @@ def loss(
 def assigned(
     probability: torch.Tensor, boxes: torch.Tensor, middles: torch.Tensor, nearest: float, truth: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The wanted probabilities [n, p, k], and the number of each place's box [n, p], -1 where it has none.
+    """Return target probabilities [n, p, k], and the index of each position's box [n, p], -1 for none.
 
-    Only places inside a box learn it, and those within `nearest` (a share of the sides) of its middle, so that a box
-    smaller than a cell has one too.
+    A position can be assigned to a box if it lies inside it, or within `nearest` (relative to the sides) of its centre, so
+    that a box smaller than a cell also gets a position.
     """
     real = truth[..., 4] >= 0  # [n, m]
     if not truth.shape[1]:
@@ -59,7 +59,7 @@ def assigned(
     aligned = says**TYPE_EXPONENT * overlap**PLACE_EXPONENT * allowed
     best, places = (aligned + _TINY * allowed).topk(min(PLACES, aligned.shape[2]))
     chosen = torch.zeros_like(allowed).scatter(2, places, best > 0)
-    # A place in several boxes learns the one that it covers best.
+    # A position in several boxes is assigned to the one with the highest IoU.
     owner = torch.where(chosen, overlap, -1.0).argmax(1)  # [n, p]
     some = chosen.any(1)
     mine = functional.one_hot(owner, truth.shape[1]).transpose(1, 2).bool() & some.unsqueeze(1)
@@ -71,7 +71,7 @@ def assigned(
 
 
 def _overlaps(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """IoU of every pair: [n, m, 4] and [n, p, 4] to [n, m, p]."""
+    """Return the IoU of every pair: [n, m, 4] and [n, p, 4] to [n, m, p]."""
     a, b = first.unsqueeze(2), second.unsqueeze(1)
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
     common = sides.prod(3)

@@ -1,7 +1,7 @@
-"""Backbone, pyramid and anchor-free head; boxes without doubles, inside the exported graph. Knows no losses and no files.
+"""Backbone, feature pyramid and anchor-free head, with non-maximum suppression inside the exported graph.
 
-Every place of three feature maps says which types lie around it and how far the box reaches to its four sides (FCOS;
-Tian et al., 2019).
+Each position of three feature maps predicts type probabilities and the distances to the four sides of a box (FCOS; Tian et
+al., 2019).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torchvision.ops import box_iou
 
 from models.training.backbones import Backbone
 
-CANDIDATES = 128  # pairs of place and type that compete for boxes
-OTHER_TYPE = 0.8  # two boxes of different types with this IoU are one defect
-_ROUNDS = 16  # the longest chain of boxes that suppress one another
-_REACH = 2.5  # cells that an untrained box reaches to each side
-_RARE = 0.01  # an untrained place's probability of every type
-_EDGE = 0.25  # of a cell: how soft a box's edge is on the relevance map
+CANDIDATES = 128  # most probable pairs of position and type, before suppression
+OTHER_TYPE = 0.8  # IoU from which boxes of different types count as the same defect
+_ROUNDS = 16  # maximum length of a chain of boxes that suppress one another
+_REACH = 2.5  # initial distance of a box's sides, in cells
+_RARE = 0.01  # initial probability of every type
+_EDGE = 0.25  # softness of a box's edge on the relevance map, in cells
 
 
 class Head(nn.Module):
-    """Feature maps, fine to coarse, to what every place says: logits [n, p, k] and boxes [n, p, 4].
+    """Maps feature maps, fine to coarse, to logits [n, p, k] and boxes [n, p, 4] of all positions.
 
-    Boxes are left, top, right, bottom in shares of the sides, and may reach over the edge. The convolutions are shared
-    between the levels, their batch statistics are not: the levels' features differ in scale.
+    Boxes are left, top, right, bottom relative to the sides, and may cross the image's edge. The levels share convolutions
+    but not batch normalisation, because their features differ in scale.
     """
 
     def __init__(self, channels: Sequence[int], n_types: int, width: int) -> None:
@@ -63,9 +63,9 @@ class Head(nn.Module):
 
 
 class Network(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to what `models.training.kinds.Network` says, boxes included.
+    """Maps pixels [n, 3, side, side] in [0, 1] to the outputs of `models.training.kinds.Network`, including boxes.
 
-    The raw score is the logit of the best box; relevance is how sure the boxes are that cover a place.
+    The raw score is the largest logit; the relevance of a position is the highest probability of a box that covers it.
     """
 
     outputs = ("raw_score", "type_logits", "embedding", "relevance", "boxes")
@@ -89,7 +89,7 @@ class Network(nn.Module):
         return type_logits.amax(1), type_logits, embedding, relevance, self.detections(score, kind, places)
 
     def detections(self, score: torch.Tensor, kind: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        """Candidates to boxes [n, max_detections, 6] as `models.training.kinds.Network` says."""
+        """Map candidates to boxes [n, max_detections, 6] as in `models.training.kinds.Network`."""
         score = score * kept(boxes, kind, self.nms_iou)
         best, order = score.topk(min(self.max_detections, score.shape[1]))
         rows = torch.cat([boxes, score.unsqueeze(2), kind.to(boxes.dtype).unsqueeze(2)], dim=2)
@@ -98,7 +98,7 @@ class Network(nn.Module):
 
 
 def centres(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The middle of every cell of a map [n, c, h, w], as x, y: [h · w, 2], and a cell's sides [2], in shares."""
+    """Return the centre x, y of every cell of a map [n, c, h, w], [h · w, 2], and a cell's sides [2], relative."""
     height, width = level.shape[-2:]
     x = (torch.arange(width, device=level.device) + 0.5) / width
     y = (torch.arange(height, device=level.device) + 0.5) / height
@@ -107,7 +107,7 @@ def centres(level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def candidates(logits: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The likeliest pairs of place and type, best first: probability [n, c], type [n, c], box inside the image [n, c, 4]."""
+    """Return the most probable pairs of position and type, best first: probability and type [n, c], box [n, c, 4]."""
     n_types = logits.shape[2]
     best, index = logits.flatten(1).topk(min(CANDIDATES, logits.shape[1] * n_types))
     places = torch.div(index, n_types, rounding_mode="floor")
@@ -116,11 +116,11 @@ def candidates(logits: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def kept(boxes: torch.Tensor, kind: torch.Tensor, nms_iou: float) -> torch.Tensor:
-    """1.0 where a box stays, 0.0 where a better one covers the same thing: [n, c], for boxes [n, c, 4], best first.
+    """Return 1.0 for boxes to keep and 0.0 for suppressed ones, [n, c], for boxes [n, c, 4], best first.
 
-    Greedy suppression as matrix operations, which export where data-dependent loops don't: repeating Fast NMS
-    (Bolya et al., 2019) from its own answer until nothing changes gives what the loop gives (Cluster-NMS; Zheng et
-    al., 2021).
+    Greedy non-maximum suppression as matrix operations, because data-dependent loops cannot be exported: repeating Fast NMS
+    (Bolya et al., 2019) on its own result until nothing changes gives the result of the loop (Cluster-NMS; Zheng et al.,
+    2021).
     """
     pairs = torch.stack([box_iou(each, each) for each in boxes])
     same = kind.unsqueeze(2) == kind.unsqueeze(1)
@@ -134,7 +134,7 @@ def kept(boxes: torch.Tensor, kind: torch.Tensor, nms_iou: float) -> torch.Tenso
 
 
 class _Convolution(nn.Module):
-    """Convolution, batch statistics of each level, activation."""
+    """Convolution, batch normalisation per level, activation."""
 
     def __init__(self, before: int, after: int, side: int, levels: int) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _Convolution(nn.Module):
 
 
 def _painted(score: torch.Tensor, boxes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """[n, h, w]: at each place the probability of the best candidate that covers it."""
+    """Return [n, h, w]: for each position, the probability of the best candidate that covers it."""
     height, width = size
     x, y = ((torch.arange(length, device=boxes.device) + 0.5) / length for length in (width, height))
     left, top, right, bottom = (side.unsqueeze(2) for side in boxes.unbind(2))

@@ -1,4 +1,4 @@
-"""What of a backbone is computed once and kept, and what learns on top of it."""
+"""Splits a backbone into a frozen part, whose features are cached, and a trained part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.training.backbones import Backbone
 
 
 class Frozen(nn.Module):
-    """Pixels to the maps that never change, one after the other in one row: [n, Σ c·h·w]."""
+    """Maps pixels to the frozen feature maps, concatenated into one row: [n, Σ c·h·w]."""
 
     def __init__(self, maps: nn.Module) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Frozen(nn.Module):
 
 
 class Kept(nn.Module):
-    """`Frozen`'s rows back to maps of `shapes` (c, h, w)."""
+    """Maps rows of `Frozen` back to feature maps of `shapes` (c, h, w)."""
 
     def __init__(self, shapes: Sequence[Sequence[int]]) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Kept(nn.Module):
 
 
 class Stem(nn.Module):
-    """Pixels to the finest map alone."""
+    """Maps pixels to the finest feature map."""
 
     def __init__(self, backbone: Backbone, stage: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Stem(nn.Module):
 
 
 class Tail(nn.Module):
-    """The finest map's row to all maps, by the stages after it."""
+    """Maps the row of the finest feature map to all feature maps, by the stages after it."""
 
     def __init__(self, backbone: Backbone, stages: Sequence[int], shape: Sequence[int]) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Tail(nn.Module):
 
 
 def stages(backbone: Backbone) -> list[int] | None:
-    """Which of the body's blocks answer the maps, where it is a chain of blocks (EfficientNet, MobileNet), else None."""
+    """Return the indices of the blocks that give the feature maps, or None if the body is not a chain of blocks."""
     body = backbone.body
     named = [str(body.feature_info[level].get("module", "")) for level in backbone.levels]
     if not all(hasattr(body, name) for name in ("conv_stem", "bn1", "blocks")):

@@ -1,4 +1,4 @@
-"""Train a detection network on the boxes of two splits. Reads images and caches; knows no tracker and no stage."""
+"""Trains a detection network on the boxes of the training split. Reads images and caches features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from models.dataset.examples import Examples, chosen_from
+from models.dataset.examples import Examples, subset
 from models.dataset.torch_dataset import ImageDataset
 from models.detection.lightning_module import Detection, Learning
 from models.detection.losses import NOTHING
@@ -30,7 +30,7 @@ from models.training.frozen_features import frozen_features
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
-    """The untrained network. Raises what `models.training.backbones.build` raises."""
+    """Return the untrained network. Raises as `models.training.backbones.build` does."""
     model, own = params.model, params.model.detection
     torch.manual_seed(params.train.seed)
     backbone = backbones.build(model.backbone, model.weights, model.image_size_px, params.train.seed)
@@ -44,15 +44,15 @@ def build(params: Params, defect_types: Sequence[str]) -> Network:
 
 
 def train(training: Examples, validation: Examples, context: TrainingContext) -> Trained:
-    """Train from the last epoch that `context.work` holds, else from the start; both end alike.
+    """Train, continuing from the checkpoint in `context.work` if there is one; both end with the same weights.
 
-    `context.cache` keeps frozen maps by image, for every later training. Defective images without boxes and masks are
-    left out: as background they would teach that their defects are none. Raises BadData when no training image has a box.
+    `context.cache` holds frozen feature maps by image, for later trainings too. Defective images without boxes and masks
+    are left out, because as background they would be wrong. Raises BadData if no training image has a box or mask.
     """
     training, validation = with_usable_boxes(training), with_usable_boxes(validation)
     if not training.targets.any():
         raise BadData(
-            "No defective image of the training split has boxes or a mask; model.kind: detection learns from nothing else.",
+            "No defective image of the training split has boxes or a mask, which model.kind: detection needs.",
             next_step="Ingest boxes (Pascal VOC, COCO, YOLO, Label Studio), or set model.kind: classification.",
         )
     params = context.params
@@ -61,7 +61,7 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     chosen = params.train
     fresh = chosen.augment.views if maps is network.backbone else 0
     learn, check = inputs(training, True), inputs(validation, False)
-    del inputs  # and with it the cache's own copy of what is kept
+    del inputs  # releases the cache's own copy of the features
     order = EpochOrder(len(training), len(views(chosen)), chosen.seed, fresh=fresh)
     module = Detection(Learning(maps, network.head), chosen, network.detections, training.defect_types)
     history = fit(
@@ -75,7 +75,7 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
 
 
 def with_usable_boxes(examples: Examples) -> Examples:
-    """With boxes around masks where there are no boxes; without defective images where nobody marked the defect."""
+    """Return the examples with boxes around masks if they have no boxes, without defective images that have neither."""
     boxes = [
         _around(mask, types) if mask and target and not len(given) else given
         for mask, target, given, types in zip(
@@ -83,11 +83,11 @@ def with_usable_boxes(examples: Examples) -> Examples:
         )
     ]
     usable = [not target or len(given) > 0 for target, given in zip(examples.targets, boxes, strict=True)]
-    return chosen_from(replace(examples, boxes=boxes), usable)
+    return subset(replace(examples, boxes=boxes), usable)
 
 
 def _around(mask: Path, types: tuple[int, ...]) -> np.ndarray:
-    """[m, 5]: a box around each connected area, of the image's first type."""
+    """Return [m, 5]: a box around each connected area, with the image's first type."""
     white = masks.read(mask)
     height, width = white.shape
     areas = from_heatmap(white.astype(np.float32), 0.5, width_px=width, height_px=height)
@@ -100,7 +100,7 @@ def _around(mask: Path, types: tuple[int, ...]) -> np.ndarray:
 
 
 def batch(items: Sequence[tuple[torch.Tensor, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs [n, …] as float32 and boxes [n, m, 5], filled up with boxes of nothing."""
+    """Collate inputs [n, …] as float32 and boxes [n, m, 5], padded with rows of type `NOTHING`."""
     most = max(len(boxes) for _, boxes in items)
     truth = np.full((len(items), most, 5), NOTHING, dtype=np.float32)
     for row, (_, boxes) in zip(truth, items, strict=True):
@@ -109,7 +109,7 @@ def batch(items: Sequence[tuple[torch.Tensor, np.ndarray]]) -> tuple[torch.Tenso
 
 
 class WithBoxes(Dataset):
-    """(input, boxes) of every view of every image: index = view · n + image, as in `ImageDataset`."""
+    """Items are (input, boxes) of a view of an image: index = view · n + image, as in `ImageDataset`."""
 
     def __init__(self, inputs: Callable[[int], torch.Tensor], examples: Examples, view: Callable[[int], View]) -> None:
         self.inputs, self.examples, self.view = inputs, examples, view
@@ -130,7 +130,7 @@ class WithBoxes(Dataset):
 def _learning_maps(
     network: Network, params: Params, cache: Path, progress: Progress
 ) -> tuple[nn.Module, Callable[[Examples, bool], Dataset]]:
-    """What of the backbone learns, and a function from examples (to learn from, or to check by) to what it is fed."""
+    """Return the trained part of the backbone, and a function from examples (training or validation) to its inputs."""
     backbone, size, finetune = network.backbone, params.model.image_size_px, params.train.finetune
     with torch.no_grad():
         shapes = [tuple(level.shape[1:]) for level in backbone.eval()(torch.zeros(1, 3, size, size))]

@@ -1,1 +1,1 @@
-"""Bytes, pixels, and what can be said about an image without a model."""
+"""Image decoding, masks, descriptors, near duplicates, augmentation and tiling. No networks."""

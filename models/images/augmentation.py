@@ -1,6 +1,6 @@
-"""Views of a training image: its mirror images, and random variations in place, light and sharpness.
+"""Augmentation: views of a training image by flips, and by random variations in position, light and sharpness.
 
-Every view is fixed by its settings, its number and the image, so that frozen features can be kept and a rerun is the same.
+A view is determined by its settings, its number and the image, so that frozen features can be cached and reruns are equal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AXES: dict[str, tuple[int, ...]] = {"none": (), "horizontal": (1,), "vertical": 
 
 @dataclass(frozen=True)
 class View:
-    """`name` is unlike any other view's: what features are kept by. Without `random` it is a mirror image."""
+    """`name` is unique and used as a cache key. Without `random`, the view is only flipped."""
 
     name: str
     flip: str = "none"
@@ -28,16 +28,16 @@ class View:
 
 
 PLAIN = View("none")
-MUST_STAY = 0.3  # of a box's area inside the image, else nobody would call it that defect
+MUST_STAY = 0.3  # minimum share of a box's area inside the image; otherwise the box is removed
 
 
 def views(train: Train) -> list[View]:
-    """What training may see of an image: the flips, then the random variations, each with one of the flips."""
+    """Return the views for training: the flips, then the random variations, each with one of the flips."""
     return [view_at(train, number) for number in range(len(train.flips) + train.augment.views)]
 
 
 def view_at(train: Train, number: int) -> View:
-    """The view of that number. Beyond `views` they go on without end: what a training that sees pixels draws anew."""
+    """Return the view of that number. Any number is allowed, so that training on pixels can draw new views."""
     if number < len(train.flips):
         return View(train.flips[number], train.flips[number])
     at = number - len(train.flips)
@@ -48,7 +48,7 @@ def view_at(train: Train, number: int) -> View:
 
 
 def augmented(image: np.ndarray, view: View, name: str) -> np.ndarray:
-    """The view of an H×W×C image, of its size and type; `name` is the image's own, so that no two images vary alike."""
+    """Return the view of an H×W×C image, with its size and type. `name` identifies the image and seeds its variation."""
     flipped = np.ascontiguousarray(np.flip(image, AXES[view.flip]))
     if view.random is None:
         return flipped
@@ -56,10 +56,10 @@ def augmented(image: np.ndarray, view: View, name: str) -> np.ndarray:
 
 
 def augmented_boxes(boxes: np.ndarray, view: View, name: str, *, height_px: int, width_px: int) -> np.ndarray:
-    """Where `augmented` puts boxes: left, top, right, bottom in shares of the sides [m, 4 or more], the rest as it was.
+    """Transform boxes as `augmented` does: left, top, right, bottom relative to the sides [m, 4 or more columns].
 
-    A box that is turned becomes the one around the places of its sides' middles, which a defect hardly leaves; one that
-    mostly leaves the image is left out.
+    A rotated box becomes the box around the midpoints of its sides, which still covers most of the defect. A box that is
+    mostly outside the image is removed.
     """
     moved = boxes.astype(np.float64)
     for axis in AXES[view.flip]:
@@ -80,7 +80,7 @@ def augmented_boxes(boxes: np.ndarray, view: View, name: str, *, height_px: int,
 
 
 def augmented_mask(mask: np.ndarray, view: View, name: str) -> np.ndarray:
-    """Where `augmented` puts the pixels of a mask, bool [height, width] of the image's size."""
+    """Transform a mask, bool [height, width], as `augmented` does."""
     flipped = np.flip(mask, AXES[view.flip])
     if view.random is None or not _moves(view.random):
         return flipped
@@ -90,7 +90,7 @@ def augmented_mask(mask: np.ndarray, view: View, name: str) -> np.ndarray:
 
 
 def vary(image: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
-    """One random variation: moved and turned, then light, then sharpness, noise and compression, as a camera would."""
+    """Apply one random variation: position and rotation, then light, then blur, noise and compression."""
     white = float(np.iinfo(image.dtype).max)
     pixels = _moved(image.astype(np.float32) / white, how, random)
     mean = pixels.mean()
@@ -117,7 +117,7 @@ def _moves(how: Augment) -> bool:
 
 
 def _placement(how: Augment, size: tuple[int, ...], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What `random` draws first: matrix and offset from a place (row, column) of the view to one of the image."""
+    """Draw the placement: matrix and offset from a position (row, column) of the view to one of the image."""
     turn = np.deg2rad(random.uniform(-how.rotation_deg, how.rotation_deg))
     scale = 1 + random.uniform(-how.zoom, how.zoom)
     shift = random.uniform(-how.shift, how.shift, 2) * size
@@ -131,7 +131,7 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 
 def _moved(pixels: np.ndarray, how: Augment, random: np.random.Generator) -> np.ndarray:
-    """Turned, zoomed and shifted about the middle; what comes in from outside is mirrored."""
+    """Rotate, zoom and shift about the centre. Areas from outside the image are mirrored."""
     matrix, offset = _placement(how, pixels.shape[:2], random)
     if not _moves(how):
         return pixels

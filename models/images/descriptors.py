@@ -1,6 +1,6 @@
-"""Numbers that say how an image looks: what drift is measured on. NumPy alone, about a millisecond an image.
+"""Descriptors of an image's appearance, used for drift monitoring. Only NumPy, about a millisecond per image.
 
-Pixel descriptors are scaled so that white is 1; they don't depend on the bit depth.
+Pixel descriptors are scaled so that white is 1, independent of the bit depth.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import numpy as np
 
 from models.vocabulary import Prediction
 
-# Local descriptors look at no more than this square from the middle, so that a large image costs no more.
+# Descriptors are computed on a central square of at most this size, which limits the time for large images.
 _CENTRE_PX = 1024
 _GREY = (0.299, 0.587, 0.114)  # red, green, blue: ITU-R BT.601
 
 
 def describe(image: np.ndarray) -> dict[str, float]:
-    """Brightness, contrast, sharpness, noise and saturation of H×W×C uint8 or uint16 pixels, each in [0, 1].
+    """Return brightness, contrast, sharpness, noise and saturation of H×W×C uint8 or uint16 pixels, each in [0, 1].
 
     brightness  mean of the grey values
     contrast    their standard deviation
-    sharpness   mean absolute Laplacian: how strong the edges are
+    sharpness   mean absolute Laplacian
     noise       standard deviation of pixel noise (Immerkær, Fast Noise Variance Estimation, 1996)
     saturation  mean of (largest − smallest channel); 0 for grey images
     """
@@ -36,26 +36,26 @@ def describe(image: np.ndarray) -> dict[str, float]:
 
 
 def of_inspection(image: np.ndarray, prediction: Prediction) -> dict[str, float]:
-    """Everything drift is measured on: the pixel descriptors, the score, and the embedding's projection."""
+    """Return all descriptors for drift monitoring: pixel descriptors, score, and the embedding's projection."""
     axes = {f"projection_{axis}": float(value) for axis, value in enumerate(prediction.projection)}
     return describe(image) | {"score": float(prediction.score)} | axes
 
 
 def of_part(images: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """A part is described by its most suspicious image, score and all.
+    """Return the descriptors of a part: those of its most suspicious image.
 
-    Not by averages: they vary less the more images a part has, and a dataset has more images of a part than a line takes.
+    Averages would vary less with more images per part, and a dataset may have more images per part than production.
     """
     return dict(max(images, key=lambda one: one["score"]))
 
 
 def _mean(values: np.ndarray) -> float:
-    """Summed in double precision, so that the order of summation, another on every processor, does not show."""
+    """Return the mean, summed in double precision, so that the summation order of different processors does not matter."""
     return float(values.mean(dtype=np.float64))
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    """Float32 H×W in the image's own units."""
+    """Return grey values, float32 H×W, in the image's own units."""
     if image.shape[2] == 1:
         return image[..., 0].astype(np.float32)
     red, green, blue = (image[..., channel] * np.float32(weight) for channel, weight in enumerate(_GREY))

@@ -1,8 +1,8 @@
-"""Images that Pillow would cut down or can't read: 16-bit colour, packed 9 to 15 bits, planes apart, white as zero.
+"""Decodes high-bit-depth images that Pillow would reduce or cannot read: 16-bit colour, packed 9 to 15 bits, planar TIFF.
 
-imagecodecs for PNG, tifffile for TIFF; both are imported only when such an image comes. Pixels come back as uint16 that
-spans its whole range, upright, alpha dropped. How many bits are significant is what the file says, never what its pixels
-look like: a dark 16-bit image is no 12-bit image.
+Uses imagecodecs for PNG and tifffile for TIFF, imported only when needed. Pixels are returned as uint16 over its whole
+range, upright, without alpha. The number of significant bits comes from the file and is never guessed from the pixels,
+because a dark 16-bit image may look like a 12-bit image.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _MAX_SAMPLE_VALUES = (281, 341)  # MaxSampleValue, SMaxSampleValue
 
 
 def png(data: bytes, orientation: int) -> tuple[np.ndarray, int]:
-    """Pixels H×W×C (C 1 or 3) and significant bits of a 16-bit PNG. `orientation` is EXIF's."""
+    """Return pixels H×W×C (C 1 or 3) and significant bits of a 16-bit PNG. `orientation` is EXIF's."""
     from imagecodecs import png_decode
 
     return turned(_without_alpha(png_decode(data)), orientation), png_significant_bits(data)
 
 
 def png_significant_bits(data: bytes) -> int:
-    """What the sBIT chunk of a 16-bit PNG says, or 16.
+    """Return the significant bits in the sBIT chunk of a 16-bit PNG, or 16.
 
-    By the PNG specification samples are scaled up to the full range already, so that only the number is of interest.
+    By the PNG specification, samples are already scaled to the full range.
     """
     position = 8
     while position + 8 <= len(data):
@@ -45,21 +45,21 @@ def png_significant_bits(data: bytes) -> int:
         if kind == b"sBIT":
             significant = max(data[position + 8 : position + 8 + min(length, 3)], default=16)
             return significant if 8 < significant < 16 else 16
-        if kind in (b"IDAT", b"PLTE"):  # it has to come before these
+        if kind in (b"IDAT", b"PLTE"):  # sBIT must come before these
             break
         position += 12 + length
     return 16
 
 
 def tiff(data: bytes) -> tuple[np.ndarray, int]:
-    """Pixels H×W×C (C 1 or 3) of the first page, uint8 or uint16, and significant bits.
+    """Return pixels H×W×C (C 1 or 3) of the first page, uint8 or uint16, and the significant bits.
 
-    Fewer bits than the container are widened exactly, so that the largest value becomes 65535. Raises UnreadableImage for
-    whatever holds something else than unsigned grey or RGB, or not all of its pixels.
+    Samples with fewer bits than the container are widened, so that the largest value becomes 65535. Raises UnreadableImage
+    unless the pixels are complete and unsigned grey or RGB.
     """
     from tifffile import TiffFile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it remarks on broken files becomes an error here
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # problems of damaged files become errors here
     with TiffFile(io.BytesIO(data)) as opened:
         page: Any = opened.pages[0]
         bits = _supported_bits(page)
@@ -75,8 +75,8 @@ def tiff(data: bytes) -> tuple[np.ndarray, int]:
         orientation = page.tags.valueof(ORIENTATION, 1)
     if pixels.max() >= 1 << declared:
         raise UnreadableImage(
-            f"The file says that its samples end at {(1 << declared) - 1}, and holds {pixels.max()}.",
-            next_step="Correct the tag MaxSampleValue where the images are written.",
+            f"The file states a maximum sample value of {(1 << declared) - 1}, but contains {pixels.max()}.",
+            next_step="Correct the tag MaxSampleValue in the software that writes the images.",
         )
     if page.photometric == _WHITE_IS_ZERO:
         pixels = ((1 << declared) - 1) - pixels
@@ -86,7 +86,7 @@ def tiff(data: bytes) -> tuple[np.ndarray, int]:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Upright by EXIF's orientation, 1 to 8; anything else means that nobody said."""
+    """Rotate the pixels upright by EXIF's orientation, 1 to 8. Other values mean upright."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -103,14 +103,14 @@ def _without_alpha(pixels: np.ndarray) -> np.ndarray:
 
 
 def _supported_bits(page: Any) -> int:
-    """Bits per sample. Raises UnreadableImage for pixels that are neither grey nor RGB, or no unsigned 1 to 16 bits."""
+    """Return the bits per sample. Raises UnreadableImage unless the pixels are grey or RGB with unsigned 1 to 16 bits."""
     bits, kind = page.bitspersample, int(page.sampleformat or _UNSIGNED)
     if kind in _SAMPLE_FORMATS:
         raise UnreadableImage(f"Pixels that are {_SAMPLE_FORMATS[kind]} are not supported.", next_step=NEXT_STEP)
     if not isinstance(bits, int) or not 1 <= bits <= 16:
         raise UnreadableImage(f"Pixels of {bits} bits are not supported.", next_step=NEXT_STEP)
     grey = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
-    channels = (1, 2) if grey else (3, 4)  # with alpha; more would be dropped without a word
+    channels = (1, 2) if grey else (3, 4)  # with alpha; further channels would be lost silently
     if not (grey or page.photometric == _RGB) or page.samplesperpixel not in channels:
         name = getattr(page.photometric, "name", page.photometric)
         raise UnreadableImage(
@@ -125,7 +125,7 @@ def _supported_bits(page: Any) -> int:
 
 
 def _require_whole(page: Any, size: int) -> None:
-    """tifffile fills what a file lacks with zeros; a camera did not see those."""
+    """Raise UnreadableImage for truncated files, because tifffile fills missing pixels with zeros."""
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     lacking = sum(count <= 0 or offset <= 0 or offset + count > size for offset, count in segments)
     expected = int(np.prod(page.chunked))
@@ -138,10 +138,10 @@ def _require_whole(page: Any, size: int) -> None:
 
 
 def _declared_bits(tags: Any, bits: int) -> int:
-    """The significant bits of samples in a container of `bits`.
+    """Return the significant bits of samples in a container of `bits`.
 
-    MaxSampleValue counts where it is the end of a range (4095: 12 bits). Any other number is a statistic of that image,
-    which the TIFF specification allows too.
+    MaxSampleValue is used if it is the end of a range (4095: 12 bits). Any other number is a statistic of the image, which
+    the TIFF specification also allows.
     """
     for tag in _MAX_SAMPLE_VALUES:
         declared = tags.valueof(tag, None)
@@ -153,5 +153,5 @@ def _declared_bits(tags: Any, bits: int) -> int:
 
 
 def _widened(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """The upper bits are repeated below, as PNG does it: 0 stays 0 and the largest value becomes 65535."""
+    """Widen samples to 16 bits by repeating the upper bits, as in PNG: 0 stays 0, the largest value becomes 65535."""
     return pixels if bits == 16 else (pixels << (16 - bits)) | (pixels >> (2 * bits - 16))

@@ -1,4 +1,4 @@
-"""Ground-truth masks as people deliver them: white where defective, often compressed to greys. Reads images."""
+"""Reads ground-truth masks: white where defective. Compressed masks may have grey edges."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from PIL import Image
 
 from models.images import codec
 
-WHITE = 127  # of 255: above it lies the defect
+WHITE = 127  # of 255; brighter pixels are defective
 
 
 def read(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """bool [height, width] of the defective pixels; of `size` (height, width), where the mask's own differs from it."""
+    """Return the defective pixels as bool [height, width], resized to `size` (height, width) if given."""
     grey = codec.to_rgb8(codec.read(path))[..., 0]
     if size is not None and grey.shape != size:
         grey = np.asarray(Image.fromarray(grey).resize(size[::-1], Image.Resampling.NEAREST))

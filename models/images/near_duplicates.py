@@ -1,9 +1,8 @@
-"""Which images show the same thing: re-encoded, re-exposed, slightly moved, turned or mirrored. Reads no files.
+"""Finds near duplicates: images that are re-encoded, re-exposed, slightly shifted, rotated or mirrored. Pure.
 
-Parts of one product look alike by design, so likeness alone says nothing. What counts is what two images share beyond
-what the images most like them share: from each fingerprint the mean of its nearest neighbours is taken away before the
-two are compared. Candidates come from an inverted-file index over principal components (Faiss; Johnson et al., 2017),
-so that the cost grows with n·√n, not n².
+Parts of one product look alike by design. So images are compared by what they share beyond their nearest neighbours: the
+component along the mean of its neighbours is removed from each fingerprint before the comparison. Candidates come from an
+inverted-file index over principal components (Faiss; Johnson et al., 2017), so the cost grows with n·√n instead of n².
 """
 
 from __future__ import annotations
@@ -19,28 +18,28 @@ from scipy import fft, linalg, ndimage
 
 from models.images.codec import grey
 
-SIDE = 32  # of a fingerprint, pixels
-SIMILAR = 0.65  # correlation beyond the neighbours: chosen on five real data sets, docs/decisions/0008
-IDENTICAL = 0.999  # plain correlation: frames of one burst have only each other as neighbours
-FAINT = 0.5  # below, it means nothing; between the two, many pairs mean that this product's parts look alike
-_NEIGHBOURS = 40  # images whose mean is what an image has in common with its like
-_AXES = 64  # principal components that candidates are searched by
+SIDE = 32  # side of a fingerprint in pixels
+SIMILAR = 0.65  # correlation beyond the neighbours; chosen on five real datasets (docs/decisions/0008)
+IDENTICAL = 0.999  # plain correlation, for frames of one burst, which have only each other as neighbours
+FAINT = 0.5  # many pairs between FAINT and SIMILAR mean that this product's parts look alike
+_NEIGHBOURS = 40  # nearest neighbours whose mean is removed
+_AXES = 64  # principal components for the candidate search
 _CELLS_SEARCHED = 16
-_SAMPLE = 20_000  # images that the principal components are learned from
-_CANDIDATES = {"as it is": 16, "turned or mirrored": 4}  # nearest neighbours looked at, by transform
-_PROMISING = 0.35  # correlation in place, blurred: below it, moving the images does not help
-_SHIFT = 3  # pixels of the fingerprint
-_NO_SPREAD = 1e-3  # variance along an axis; an axis without any is left out of the search
-_FLAT = 4.0  # root mean square of a fingerprint with nothing in it
+_SAMPLE = 20_000  # images from which the principal components are computed
+_CANDIDATES = {"as it is": 16, "turned or mirrored": 4}  # nearest neighbours that are compared, by transform
+_PROMISING = 0.35  # correlation of blurred fingerprints without shift; below it, shifting does not help
+_SHIFT = 3  # maximum shift in pixels of the fingerprint
+_NO_SPREAD = 1e-3  # minimum variance along an axis
+_FLAT = 4.0  # root mean square of a fingerprint without structure
 _BATCH = 4096
 
-# The eight ways to lay a square: quarter turns, then the same mirrored.
+# The eight symmetries of a square: quarter turns, then the same mirrored.
 TRANSFORMS = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images by their place in the list, first < second; `transform` (quarter turns, mirrored) lays first on second."""
+    """Two images by index, first < second; `transform` (quarter turns, mirrored) aligns the first with the second."""
 
     first: int
     second: int
@@ -49,7 +48,7 @@ class Pair:
 
 
 def fingerprint(image: np.ndarray) -> np.ndarray:
-    """int8 [32, 32] of H×W×C pixels: local contrast on a logarithmic scale, so that exposure and slow shading drop out."""
+    """Return int8 [32, 32] of H×W×C pixels: local contrast on a logarithmic scale, independent of exposure and shading."""
     small = Image.fromarray(grey(image)).resize((SIDE, SIDE), Image.Resampling.BOX)
     logs = np.log(np.asarray(small) + 0.02)
     detail = logs - ndimage.gaussian_filter(logs, 3)
@@ -58,10 +57,10 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
 
 
 def find(fingerprints: np.ndarray, new: Sequence[int] | None = None, least: float = SIMILAR) -> list[Pair]:
-    """Pairs of near duplicates among int8 [n, 32, 32], most similar first; with `new`, only pairs that hold one of these.
+    """Return pairs of near duplicates among int8 [n, 32, 32], most similar first; with `new`, only pairs with one of these.
 
-    The same list gives the same pairs. An image without any structure has no near duplicates. Which of the pairs may be
-    believed is decided in `models.images.part_grouping`, which also wants the faint ones: `least=FAINT`.
+    Deterministic. Images without structure have no near duplicates. `models.images.part_grouping` decides which pairs show
+    one part; it also needs the faint ones: `least=FAINT`.
     """
     usable = np.flatnonzero(_structured(fingerprints))
     if len(usable) < 2:
@@ -81,7 +80,7 @@ def find(fingerprints: np.ndarray, new: Sequence[int] | None = None, least: floa
 
 
 class _Search:
-    """An index over fingerprints int8 [n, 32, 32], and what each has in common with its neighbours."""
+    """An index over fingerprints int8 [n, 32, 32], with the sum of each one's neighbours."""
 
     def __init__(self, fingerprints: np.ndarray) -> None:
         self.prints = fingerprints
@@ -95,7 +94,7 @@ class _Search:
         self.common = _sums(fingerprints, self.neighbours)
 
     def candidates(self, asked: np.ndarray, transform: tuple[int, bool]) -> tuple[np.ndarray, np.ndarray]:
-        """Places (first, second) of pairs worth a closer look; `transform` is applied to the first."""
+        """Return the indices (first, second) of candidate pairs. `transform` is applied to the first."""
         plain = transform == TRANSFORMS[0]
         wanted = _CANDIDATES["as it is" if plain else "turned or mirrored"]
         near = np.concatenate([self._near(rows, transform, wanted) for rows in _blocks(asked)])
@@ -133,7 +132,7 @@ class _Search:
         return np.where(plain >= IDENTICAL, plain, scores)
 
     def _beyond(self, images: np.ndarray, partners: np.ndarray) -> np.ndarray:
-        """float32 [len, 32, 32]: each image without its component along its neighbours' mean (its partner is none)."""
+        """Return float32 [len, 32, 32]: each image without its component along its neighbours' mean, partner excluded."""
         own, partner = _flat(self.prints[images]), _flat(self.prints[partners])
         among = (self.neighbours[images] == partners[:, None]).any(axis=1)
         common = _centred(self.common[images] - np.where(among[:, None], partner, 0))
@@ -151,10 +150,10 @@ class _Search:
 
 
 def _principal_axes(centred: np.ndarray) -> np.ndarray:
-    """float32 [1024, d], each axis scaled by the square root of its spread, so that the common ones don't drown the rest.
+    """Return the principal axes float32 [1024, d], scaled so that common axes do not dominate.
 
-    From n images at most n axes come: fewer images than pixels are decomposed by image (Turk & Pentland, 1991), which
-    takes milliseconds where the 1024 × 1024 covariance takes half a second.
+    With fewer images than pixels, the Gram matrix of the images is decomposed (Turk & Pentland, 1991), which takes
+    milliseconds instead of half a second for the 1024 × 1024 covariance.
     """
     n, pixels = centred.shape
     keep = min(_AXES, n)
@@ -174,7 +173,7 @@ def _blocks(places: np.ndarray) -> list[np.ndarray]:
 
 
 def _index(described: np.ndarray) -> Any:
-    """A Faiss index by cosine: exact while that is quick, then an inverted file. Imported here: it loads OpenMP."""
+    """Return a Faiss index by cosine: exact for few images, else an inverted file. Imported here, as it loads OpenMP."""
     import faiss
 
     n, axes = described.shape
@@ -188,27 +187,27 @@ def _index(described: np.ndarray) -> Any:
 
 
 def _structured(fingerprints: np.ndarray) -> np.ndarray:
-    """bool [n]: something is in it. Block by block: as float32 all of them would take four times their memory."""
+    """Return bool [n]: whether a fingerprint has structure. In blocks, because float32 takes four times the memory."""
     blocks = (fingerprints[start : start + _BATCH] for start in range(0, len(fingerprints), _BATCH))
     parts = [np.sqrt((block.astype(np.float32) ** 2).mean(axis=(1, 2))) > _FLAT for block in blocks]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
 
 
 def _nearest(index: Any, described: np.ndarray, k: int) -> np.ndarray:
-    """int32 [n, k] places of the nearest others, −1 where the searched cells hold fewer."""
+    """Return int32 [n, k] indices of the nearest others, −1 if the searched cells contain fewer."""
     nearest = np.empty((len(described), k), np.int32)
     for start in range(0, len(described), _BATCH):
         _, near = index.search(described[start : start + _BATCH], k + 1)
         others = np.where(near == np.arange(start, start + len(near))[:, None], -2, near)
-        order = np.argsort(others == -2, axis=1, kind="stable")  # oneself goes last, and is cut off
+        order = np.argsort(others == -2, axis=1, kind="stable")  # the image itself goes last and is cut off
         nearest[start : start + len(near)] = np.maximum(np.take_along_axis(others, order, axis=1)[:, :k], -1)
     return nearest
 
 
 def _sums(fingerprints: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """int16 [n, 1024]: the sum of every image's neighbours, 40 at most, so that it fits.
+    """Return int16 [n, 1024]: the sum of each image's neighbours (at most 40, so that it fits).
 
-    The largest table of the search lies in a nameless file, so that the system may write it out when memory is short.
+    This largest table is in a temporary file, so that the system can write it out when memory is short.
     """
     with tempfile.TemporaryFile() as backing:
         backing.truncate(len(fingerprints) * SIDE * SIDE * 2)
@@ -232,13 +231,13 @@ def _blurred(prints: np.ndarray) -> np.ndarray:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson's, row by row."""
+    """Return Pearson's correlation, row by row."""
     a, b = (_centred(values) for values in (a, b))
     return np.einsum("ij,ij->i", a, b) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-6)
 
 
 def _correlation_moved(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The largest circular correlation over moves of at most `_SHIFT` pixels."""
+    """Return the largest circular correlation over shifts of at most `_SHIFT` pixels."""
     a, b = (_centred(values).reshape(-1, SIDE, SIDE) for values in (a, b))
     spectrum = fft.rfft2(a, workers=-1) * np.conj(fft.rfft2(b, workers=-1))
     everywhere = np.roll(fft.irfft2(spectrum, (SIDE, SIDE), workers=-1), (_SHIFT, _SHIFT), axis=(1, 2))

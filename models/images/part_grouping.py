@@ -1,8 +1,8 @@
-"""Decide which near duplicates are pictures of one part. Reads no files.
+"""Decides which near duplicates are images of one part. Pure.
 
-Good parts of one product look alike, so how alike two images must be depends on the product. Where pairs are few and
-stand out, they are believed. Where parts look alike, only a photograph that was saved again is: one whose residual
-(`models.images.same_photograph`) is far below the residuals that this product's parts have among each other.
+Good parts of one product look alike, so the necessary similarity depends on the product. If near duplicates are rare and
+stand out, all of them are accepted. If the product's parts look alike, only saved copies of one photograph are accepted:
+pairs whose residual (`models.images.same_photograph`) is far below the residuals between this product's parts.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import numpy as np
 from models.images.near_duplicates import SIMILAR, Pair
 from models.images.same_photograph import residual
 
-# From so many faint pairs an image on, and so many beside the pairs that stand out, this product's parts look alike.
-# Both lie between sets of real images that do and that don't: docs/decisions/0008.
+# This product's parts look alike if faint pairs exceed these shares, of images and of the pairs that stand out. Both values
+# lie between those of real datasets that do and do not (docs/decisions/0008).
 COMMON, NOT_RARE = 1 / 20, 1 / 4
-CLOSEST, BESIDE = 0.05, 0.25  # quantiles of the residuals of parts that look alike
-TAIL = 2  # how often the way between the two is gone on downwards
-CLOSER = 8  # times closer than the closest twentieth at least
-LARGEST_RESIDUAL = 1e-3  # of a copy, however unlike the parts are
-_PARTNERS = 3  # most similar partners of an image that are compared more closely
-_COMPARED = 10_000  # pairs at most, some milliseconds each
-_REFERENCES = 200  # pairs that show how alike this product's parts are
-_FEW = 20  # references: too few for a quantile
+CLOSEST, BESIDE = 0.05, 0.25  # quantiles of the residuals between parts
+TAIL = 2  # extrapolation below the lower quantile, in distances between the two quantiles
+CLOSER = 8  # minimum factor below the lower quantile
+LARGEST_RESIDUAL = 1e-3  # maximum residual of a copy
+_PARTNERS = 3  # most similar partners of an image that are compared by residual
+_COMPARED = 10_000  # maximum pairs, some milliseconds each
+_REFERENCES = 200  # pairs from which the residuals between parts are estimated
+_FEW = 20  # fewer references are too few for quantiles
 
-Tones = Callable[[Sequence[int]], np.ndarray]  # float32 [k, 48, 48] (`same_photograph.tones`) of images by place
+Tones = Callable[[Sequence[int]], np.ndarray]  # float32 [k, 48, 48] (`same_photograph.tones`) of images by index
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """What pairs amount to, images by their place in the list.
+    """Result of the grouping; images are given by index.
 
-    same       groups of images that are taken for pictures of one part, no image in two of them
-    alike      images in pairs that are doubted, and in no group: their parts may merely look alike
+    same       disjoint groups of images of one part
+    alike      ungrouped images in doubted pairs, whose parts may only look alike
     believed   pairs that show one part, most similar first
-    doubted    pairs that would be near duplicates, did this product's parts not look alike
+    doubted    pairs above SIMILAR that are not accepted, because this product's parts look alike
     """
 
     same: list[list[int]]
@@ -57,12 +57,12 @@ def group(
     part_of: Sequence[int] | None = None,
     weights: Mapping[int, int] | None = None,
 ) -> Grouping:
-    """Decide which pairs, faint ones too and most similar first, are pictures of one part.
+    """Decide which of `pairs` (most similar first, including faint ones) show one part.
 
-    `n_asked` is the number of images whose pairs were looked for, else all. With `new`, only pairs that hold one of these
-    join anything. Images with the same number in `part_of` are one part already; the groups then consist of these
-    numbers, and `weights` are the images that each stands for. A group is compact: wherever two halves of it were
-    joined, at least half of the pairs across were believed.
+    `n_asked` is the number of images whose pairs were searched; default: all. With `new`, only pairs with one of these are
+    joined. Images with the same number in `part_of` are already one part; groups then consist of these numbers, and
+    `weights` are their numbers of images. Groups are compact: two sets are only merged if at least half of the pairs between
+    them are accepted.
     """
     part = range(n_images) if part_of is None else part_of
     pairs = [pair for pair in pairs if part[pair.first] != part[pair.second]]
@@ -84,11 +84,10 @@ def group(
 
 
 def look_alike(pairs: Sequence[Pair], n_asked: int) -> bool:
-    """Whether likeness is common among these images' parts.
+    """Return whether different parts look alike among these images.
 
-    Pictures of one part are alike among each other, and form small sets that hang together; a faint pair across such
-    sets shows different parts. Where these are many, and not few beside the pairs that stand out, the latter are only
-    the upper end of the same spread.
+    Images of one part form small connected sets, so a faint pair between such sets shows different parts. If these are
+    common, also relative to the pairs that stand out, the latter are only the upper end of the same distribution.
     """
     likely = [pair for pair in pairs if pair.similarity >= SIMILAR]
     set_of = {place: number for number, members in enumerate(connected(likely)) for place in members}
@@ -99,12 +98,12 @@ def look_alike(pairs: Sequence[Pair], n_asked: int) -> bool:
 
 
 def most_of_one_part(n_images: int) -> int:
-    """Images of one part that grouping accepts without a person: a tenth of all, at least 12 and at most 30."""
+    """Return the maximum size of a group: a tenth of all images, but at least 12 and at most 30."""
     return min(30, max(12, n_images // 10))
 
 
 def connected(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Images connected by pairs, each set and the list in order of the images' places."""
+    """Return the connected components of pairs, ordered by index."""
     root: dict[int, int] = {}
 
     def top(number: int) -> int:
@@ -123,14 +122,14 @@ def connected(pairs: Sequence[Pair]) -> list[list[int]]:
 
 
 def _crowded(pairs: Sequence[Pair], part: Sequence[int], weights: Mapping[int, int], limit: int) -> bool:
-    """Whether pairs connect more images than anybody photographs of one part."""
+    """Return whether pairs connect more images than one part can plausibly have."""
     return any(
         sum(weights.get(number, 1) for number in members) > limit for members in connected(_between(pairs, part))
     )
 
 
 def _between(pairs: Sequence[Pair], part: Sequence[int]) -> list[Pair]:
-    """The pairs between parts, most similar first, each once."""
+    """Return the most similar pair between each two parts, most similar first."""
     best: dict[tuple[int, int], Pair] = {}
     for pair in pairs:
         first, second = sorted((part[pair.first], part[pair.second]))
@@ -140,10 +139,10 @@ def _between(pairs: Sequence[Pair], part: Sequence[int]) -> list[Pair]:
 
 
 def _copies(pairs: Sequence[Pair], tones: Tones) -> list[Pair]:
-    """The pairs that are one photograph: far closer than parts of this product are.
+    """Return the pairs that are copies of one photograph: far closer than different parts of this product.
 
-    How close the parts are is measured on pairs of images that have several more similar ones, because a copy has few.
-    Where photographs were saved many times, such pairs show copies too, and fewer are believed.
+    The closeness of parts is estimated on pairs of images that have several more similar partners, because copies are few.
+    If photographs were saved many times, such pairs include copies, and fewer are accepted.
     """
     rank = _ranks(pairs)
     references = [pair for pair in pairs if max(rank[pair]) >= _PARTNERS]
@@ -153,22 +152,22 @@ def _copies(pairs: Sequence[Pair], tones: Tones) -> list[Pair]:
     places = sorted({place for pair in (*references, *promising) for place in (pair.first, pair.second)})
     tone = dict(zip(places, tones(places), strict=True))
     left = {pair: residual(tone[pair.first], tone[pair.second], pair.transform) for pair in (*references, *promising)}
-    usual = np.array([left[pair] for pair in references])
-    bar = _bar(usual) if len(usual) >= _FEW else min(left.values(), default=0.0) / CLOSER
+    between_parts = np.array([left[pair] for pair in references])
+    bar = _bar(between_parts) if len(between_parts) >= _FEW else min(left.values(), default=0.0) / CLOSER
     return [pair for pair in promising if left[pair] <= min(bar, LARGEST_RESIDUAL)]
 
 
-def _bar(usual: np.ndarray) -> float:
-    """A residual that parts of this product practically never reach, from those that pairs of them have.
+def _bar(between_parts: np.ndarray) -> float:
+    """Return a residual that different parts of this product practically never reach.
 
-    The lower tail is carried on: as far again, on a logarithmic scale, as twice the way between two of its quantiles.
+    The lower tail is extrapolated on a logarithmic scale by twice the distance between two of its quantiles.
     """
-    low, middle = np.maximum(np.quantile(usual, (CLOSEST, BESIDE)), 1e-12)
+    low, middle = np.maximum(np.quantile(between_parts, (CLOSEST, BESIDE)), 1e-12)
     return float(low * min(1 / CLOSER, (low / middle) ** TAIL))
 
 
 def _ranks(pairs: Sequence[Pair]) -> dict[Pair, tuple[int, int]]:
-    """For each pair, how many of either image's pairs are more alike."""
+    """Return for each pair how many pairs of either image are more similar."""
     before: Counter[int] = Counter()
     ranks = {}
     for pair in pairs:
@@ -178,7 +177,7 @@ def _ranks(pairs: Sequence[Pair]) -> dict[Pair, tuple[int, int]]:
 
 
 def _compact(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Merge the most similar first, where at least half of all pairs between the two sides are there: no chains."""
+    """Merge groups, most similar first, if at least half of all pairs between them are present, to avoid chains."""
     linked = {(pair.first, pair.second) for pair in pairs}
     side: dict[int, list[int]] = {}
     for pair in pairs:

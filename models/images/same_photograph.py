@@ -1,9 +1,9 @@
-"""How far two images are from being one photograph, saved again. Reads no files.
+"""The residual between two images after alignment: nearly zero for two copies of one photograph. Pure.
 
-A copy differs from its original by light, crop, pose on the page and compression alone. So one image is laid on the other:
-moved affinely, its brightness scaled and shaded smoothly (Gauss–Newton on the difference of the grey values; Lucas and
-Kanade, 1981; Baker and Matthews, 2004). What then remains of the other's variance is the residual. Compression is fine
-grained and nearly gone at this scale. Two parts differ at every scale.
+A copy differs from its original only by light, crop, orientation and compression. So one image is aligned with the other:
+affine motion, scaled brightness and smooth shading (Gauss–Newton on the grey values; Lucas and Kanade, 1981; Baker and
+Matthews, 2004). The residual is the share of the other's variance that remains. Compression artefacts nearly vanish at this
+scale, while different parts differ at every scale.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from scipy import ndimage
 
 from models.images.codec import grey
 
-SIDE = 48  # of the compared image, pixels
-_BORDER = 4  # left out: what a crop brings in there is not in the other image
+SIDE = 48  # side of the compared images in pixels
+_BORDER = 4  # ignored, because a cropped image lacks it
 _BLUR = 2.25  # pixels
-_STEPS = 4  # of the alignment
+_STEPS = 4  # steps of the alignment
 _LARGEST_STEP = 3.0
 _LEAST_OVERLAP = 0.7
-_FAR = 1.0  # the residual of images that can't be laid on one another
+_FAR = 1.0  # residual of images that cannot be aligned
 
 _ROWS, _COLUMNS = (axis / 1.0 for axis in np.mgrid[:SIDE, :SIDE])
 _INNER = np.s_[_BORDER:-_BORDER, _BORDER:-_BORDER]
@@ -30,12 +30,12 @@ _SHADING = np.stack(
 
 
 def tones(image: np.ndarray) -> np.ndarray:
-    """float32 [48, 48] of H×W×C pixels: mean grey values."""
+    """Return mean grey values, float32 [48, 48], of H×W×C pixels."""
     return np.asarray(Image.fromarray(grey(image)).resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 def residual(first: np.ndarray, second: np.ndarray, transform: tuple[int, bool]) -> float:
-    """Share of `second`'s variance that `first` leaves unexplained, 0 to 1; `transform` is as in `near_duplicates.Pair`."""
+    """Return the share of `second`'s variance not explained by `first`, 0 to 1. `transform` as in `near_duplicates.Pair`."""
     turns, mirrored = transform
     laid = np.rot90(first, turns)
     laid = laid[:, ::-1] if mirrored else laid

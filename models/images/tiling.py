@@ -1,4 +1,4 @@
-"""Large images as overlapping tiles: where they lie, and one prediction from those of all of them. Pure NumPy."""
+"""Overlapping tiles of large images, and the combination of their predictions. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from models.vocabulary import Prediction, Region
 
-OVERLAP = 0.25  # of a tile, at least: a defect up to that size lies whole in one of them
-SAME = 0.5  # overlap of two boxes of one type in the smaller one from which they are the same defect
+OVERLAP = 0.25  # minimum share of a tile; smaller defects lie completely in one tile
+SAME = 0.5  # share of the smaller box from which overlapping boxes of one type are the same defect
 
 
 @dataclass(frozen=True)
 class Window:
-    """A tile's place in pixels of the image."""
+    """Position and size of a tile in pixels of the image."""
 
     x: int
     y: int
@@ -24,12 +24,12 @@ class Window:
     height: int
 
     def of(self, image: np.ndarray) -> np.ndarray:
-        """A view, no copy."""
+        """Return the tile's pixels as a view."""
         return image[self.y : self.y + self.height, self.x : self.x + self.width]
 
 
 def windows(width_px: int, height_px: int, tile_px: int) -> list[Window]:
-    """Tiles that cover the image evenly, row by row; one of the image's own size where it is no larger than a tile."""
+    """Return tiles that cover the image evenly, row by row. An image no larger than a tile is a single tile."""
     return [
         Window(x, y, min(tile_px, width_px), min(tile_px, height_px))
         for y in _starts(height_px, tile_px)
@@ -40,11 +40,11 @@ def windows(width_px: int, height_px: int, tile_px: int) -> list[Window]:
 def joined(
     answers: Iterable[tuple[Window, Prediction]], width_px: int, height_px: int, *, own_boxes: bool
 ) -> Prediction:
-    """What the tiles say about the whole image; regions only where the network finds boxes itself (`own_boxes`).
+    """Combine the predictions of the tiles. Regions are combined only if the network predicts boxes itself (`own_boxes`).
 
-    The most suspicious tile gives score and raw score, every type its highest probability, embedding and projection
-    are means. The heatmap fades from tile to tile, so that it has no seams. `answers` is read once: memory holds one
-    tile's prediction and the joined heatmap.
+    Score and raw score are those of the most suspicious tile, each type gets its highest probability, and embedding and
+    projection are means. The heatmap is blended between tiles. `answers` is read once, so memory holds one tile's
+    prediction and the combined heatmap.
     """
     worst: Prediction | None = None
     types: dict[str, float] = {}
@@ -78,7 +78,7 @@ def joined(
 
 
 def once(regions: Iterable[Region]) -> tuple[Region, ...]:
-    """The best box of each defect: neighbouring tiles both see what lies where they overlap."""
+    """Return the best box of each defect, because overlapping tiles may both contain it."""
     kept: list[Region] = []
     for one in sorted(regions, key=lambda region: -region.score):
         if all(one.defect_type != other.defect_type or _overlap(one, other) < SAME for other in kept):
@@ -87,7 +87,7 @@ def once(regions: Iterable[Region]) -> tuple[Region, ...]:
 
 
 class _Canvas:
-    """The heatmap of the whole image at the resolution that a tile's heatmap has, as weighted mean of the tiles."""
+    """The heatmap of the whole image, as weighted mean of the tiles' heatmaps at their resolution."""
 
     def __init__(self, first: np.ndarray, window: Window, width_px: int, height_px: int) -> None:
         self.down, self.right = first.shape[0] / window.height, first.shape[1] / window.width  # cells a pixel
@@ -108,7 +108,7 @@ class _Canvas:
 
 
 def _fade(n: int) -> np.ndarray:
-    """Weights that fall towards both edges, over the least width in which two tiles overlap; never 0."""
+    """Return weights that fall towards both edges over the minimum overlap, but never reach 0."""
     edge = max(1, round(n * OVERLAP))
     ramp = np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) / edge
     return np.minimum(ramp, 1).astype(np.float32)

@@ -1,8 +1,8 @@
-"""The typical range of a descriptor over images of one kind, which gross outliers fall out of. Pure.
+"""The typical range of a descriptor over similar images, for detecting gross outliers. Pure.
 
-Distances are taken on a scale on which a descriptor can go both ways alike: the logit scale for brightness, because
-black and white both end it, and the logarithmic scale for the others, because an image has half or twice the
-sharpness. A linear range around a small median would reach below zero, and a blurred image would lie in it.
+Distances are taken on scales without a hard limit: the logit scale for brightness, which is limited by black and white, and
+the logarithmic scale for the others, for which ratios matter. A linear range around a small median would reach below zero
+and include blurred images.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 RANGED = ("brightness", "contrast", "sharpness", "noise", "saturation")
-DARKEST = 1 / 512  # half a grey level of 8 bits: nearer to black or white is black or white
-FAINTEST = {"contrast": 1e-4, "sharpness": 1e-4, "noise": 1e-4, "saturation": 0.02}  # of full scale: less is none
-SMALLEST = 0.1  # on the scale of the descriptor: smaller differences do not matter
+DARKEST = 1 / 512  # half a grey level of 8 bits; values are clipped to this distance from black and white
+FAINTEST = {"contrast": 1e-4, "sharpness": 1e-4, "noise": 1e-4, "saturation": 0.02}  # added before taking logarithms
+SMALLEST = 0.1  # minimum distance on the descriptor's scale
 
 
 def typical_range(descriptor: str, values: np.ndarray, factor: float) -> tuple[float, float] | None:
-    """(low, high): from the median, `factor` times as far as the outermost 5 % lie; None without values.
+    """Return (low, high): `factor` times the distance from the median to the outermost 5 %. None without values.
 
-    The sides are taken apart, because most descriptors are skewed; nan is left out.
+    Both sides are treated separately, because most descriptors are skewed; NaN is ignored.
     """
     sides = _sides(descriptor, values)
     if sides is None:
@@ -28,7 +28,7 @@ def typical_range(descriptor: str, values: np.ndarray, factor: float) -> tuple[f
 
 
 def distances(descriptor: str, values: np.ndarray) -> np.ndarray:
-    """How far each value lies from the median, in units of where the outermost 5 % on its side begin; nan stays nan."""
+    """Return each value's distance from the median, relative to that of the outermost 5 % on its side. NaN stays NaN."""
     sides = _sides(descriptor, values)
     if sides is None:
         return np.full(len(values), np.nan)
@@ -38,7 +38,7 @@ def distances(descriptor: str, values: np.ndarray) -> np.ndarray:
 
 
 def _sides(descriptor: str, values: np.ndarray) -> tuple[float, float, float] | None:
-    """Median, and the distance to the 5 % and the 95 % quantile, on the descriptor's own scale."""
+    """Return median and distances to the 5 % and 95 % quantiles, on the descriptor's scale."""
     measured = np.asarray(values, dtype=float)
     measured = measured[~np.isnan(measured)]
     if not len(measured):

@@ -1,1 +1,1 @@
-"""Pure numbers about verdicts, pixels, boxes and defect types, with their intervals and costs."""
+"""Metrics of verdicts, pixels, boxes and defect types, with intervals and costs. Pure functions."""

@@ -1,7 +1,7 @@
-"""How good found boxes are: average precision as COCO has it, and the score from which boxes are worth showing. Pure.
+"""Metrics of predicted boxes: COCO average precision, and the score threshold with the best F1. Pure.
 
-Found boxes are [m, 6] as `models.training.kinds.Network` has them, rows of score 0 filling up; true ones [m, 5] as
-`models.dataset.examples.Examples` has them. Shares or pixels, the same for both.
+Predicted boxes are [m, 6] as in `models.training.kinds.Network`, padded with rows of score 0; ground truth boxes are [m, 5]
+as in `models.dataset.examples.Examples`. Coordinates are relative or in pixels, the same for both.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-SAME = 0.5  # IoU from which a found box is a true one
+SAME = 0.5  # IoU from which a predicted box counts as a true positive
 
 
 @dataclass(frozen=True)
 class BoxQuality:
-    """Mean average precision over types; map50_95 over the IoU thresholds 0.50, 0.55 … 0.95 too. NaN without true boxes."""
+    """Mean average precision over types; map50_95 is also the mean over IoU thresholds 0.50 to 0.95. NaN without boxes."""
 
     n_images: int
     n_boxes: int
@@ -31,7 +31,7 @@ class BoxQuality:
 def average_precision(
     predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray], defect_types: Sequence[str]
 ) -> BoxQuality:
-    """By torchmetrics with COCO's own code; types without a true box don't count. Imports torch."""
+    """Compute average precision with torchmetrics and pycocotools. Types without ground truth are ignored. Imports torch."""
     import torch
     from torchmetrics.detection import MeanAveragePrecision
 
@@ -68,9 +68,9 @@ def average_precision(
 
 
 def best_threshold(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float | None:
-    """The score from which boxes have the best F1; None where there are no true boxes, or none is found.
+    """Return the score threshold with the best F1, or None without ground truth boxes or true positives.
 
-    It lies half way to the next lower score, so that a rounding error of a score moves no box.
+    It lies half way to the next lower score, so that rounding errors have no effect.
     """
     n_true = sum(map(len, truth))
     scores = np.concatenate([rows[rows[:, 4] > 0, 4] for rows in predicted]) if len(predicted) else np.zeros(0)
@@ -90,7 +90,7 @@ def best_threshold(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray])
 
 
 def _right(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """bool [m] of the found rows, best first: each true box counts for the best of its type that lies on it."""
+    """Return bool [m]: which predicted boxes are true positives. Each ground truth box matches the best box of its type."""
     predicted = predicted[predicted[:, 4] > 0]
     free = np.ones(len(truth), dtype=bool)
     right = np.zeros(len(predicted), dtype=bool)

@@ -1,4 +1,4 @@
-"""Measure parts of the dataset as if good and defective ones were as common as on the line. Pure."""
+"""Weights and subsets of parts that match the line's defect rate. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def weights(truth: np.ndarray, rate: float | None) -> np.ndarray:
-    """One weight for each part [n], 1 on average, with which its defective ones count as the share `rate` of all.
+    """Return a weight per part [n], 1 on average, so that defective parts have the share `rate`.
 
-    All 1 without a rate, and where one of the two kinds is absent: no weight makes up for it.
+    All weights are 1 without a rate, or if there are no good or no defective parts.
     """
     defective = np.asarray(truth, dtype=bool)
     share = defective.mean() if len(defective) else 0.0
@@ -18,10 +18,10 @@ def weights(truth: np.ndarray, rate: float | None) -> np.ndarray:
 
 
 def chosen_for(truth: np.ndarray, order: np.ndarray, rate: float | None) -> np.ndarray:
-    """Which parts to keep [m], ascending, so that the share `rate` of them is defective.
+    """Return the indices of the parts to keep [m], ascending, so that the share `rate` of them is defective.
 
-    All parts of one kind stay and fewer of the other, at least one, spread evenly over `order` (any number by which
-    parts can be ranked) so that they stand for the rest. The same parts give the same choice.
+    All parts of one kind are kept, and fewer of the other, at least one. These are spread evenly over the ranks of `order`,
+    so that they represent the rest. The choice is deterministic.
     """
     defective = np.asarray(truth, dtype=bool)
     n_defective, n_good = int(defective.sum()), int((~defective).sum())
@@ -35,7 +35,7 @@ def chosen_for(truth: np.ndarray, order: np.ndarray, rate: float | None) -> np.n
 
 
 def spread(places: np.ndarray, order: np.ndarray, n: int) -> np.ndarray:
-    """`n` of `places` [m], evenly over the rank of `order` at them; all of them where there are no more."""
+    """Return `n` of `places` [m], spread evenly over the ranks of `order`, or all of them if there are not more."""
     if n >= len(places):
         return places
     ranked = places[np.argsort(order[places], kind="stable")]

@@ -1,4 +1,4 @@
-"""What verdicts cost, part by part and on average, in the dataset's mix of parts or the line's. Pure."""
+"""Costs of verdicts per part and on average, at the dataset's or the line's defect rate. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class PartCosts:
-    """What the verdict on each part costs, and which parts are defective, in the same order [n]."""
+    """The cost of the verdict on each part [n], and which parts are defective [n]."""
 
     cost: np.ndarray
     defective: np.ndarray
@@ -26,14 +26,14 @@ class PartCosts:
 
 @dataclass(frozen=True)
 class Expected:
-    """What verdicts come to where the share `defect_rate` of the inspected parts is defective.
+    """Expected outcomes per inspected part at the defect rate `defect_rate`.
 
     pass_rate, review_rate, fail_rate  shares of all parts
-    delivered_defective                defective parts / parts that passed: what a customer gets
+    delivered_defective                defective parts / parts that passed, as the customer receives them
     good_among_failed                  good parts / parts that failed
-    cost_per_part                      on average, by params.yaml
-    cost_if_all_pass                   the same line without inspection
-    intervals                          95 %, (low, high) by name, honest about few defective and few good parts alike
+    cost_per_part                      average cost, with the costs of params.yaml
+    cost_if_all_pass                   average cost without inspection
+    intervals                          95 % intervals (low, high) by name, valid for few defective or few good parts
     """
 
     defect_rate: float
@@ -53,14 +53,14 @@ class Expected:
 
 
 def of_parts(truth: np.ndarray, score: np.ndarray, point: OperatingPoint, cost: Cost) -> PartCosts:
-    """By part [n]; `truth` is True where defective."""
+    """Return the costs by part [n]. `truth` is True for defective parts."""
     price = {Verdict.PASS: (0.0, cost.escape), Verdict.REVIEW: (cost.review,) * 2, Verdict.FAIL: (cost.overkill, 0.0)}
     costs = [price[point.verdict(value)][int(bad)] for value, bad in zip(score, truth, strict=True)]
     return PartCosts(np.array(costs, dtype=np.float64), np.asarray(truth, dtype=bool))
 
 
 def average(costs: PartCosts, defect_rate: float | None) -> float:
-    """Per part, its defective and good parts counted as the line has them; as the dataset has them without a rate."""
+    """Return the average cost per part at `defect_rate`, or at the dataset's rate if it is None."""
     if not _mixed(costs, defect_rate):
         return float(costs.cost.mean()) if len(costs.cost) else math.nan
     assert defect_rate is not None
@@ -71,10 +71,10 @@ def average(costs: PartCosts, defect_rate: float | None) -> float:
 def probability_cheaper(
     challenger: PartCosts, champion: PartCosts, defect_rate: float | None = None, seed: int = 0
 ) -> float:
-    """Share of paired bootstrap resamples of the same parts in which the challenger's verdicts cost less.
+    """Return the share of paired bootstrap resamples in which the challenger's verdicts cost less.
 
-    Both hold the same parts in the same order. Ties count half. Pairing takes out what makes a part hard for both. With
-    the line's defect rate, defective and good parts are drawn apart, and each kind counts as often as the line has it.
+    Both hold the same parts in the same order; ties count half. Pairing removes the variance of parts that are difficult
+    for both. With the line's defect rate, defective and good parts are resampled separately and weighted by the rate.
     """
     difference, random = challenger.cost - champion.cost, np.random.default_rng(seed)
     if _mixed(challenger, defect_rate):
@@ -83,12 +83,13 @@ def probability_cheaper(
         draws += (1 - defect_rate) * _means(difference[~challenger.defective], random)
     else:
         draws = _means(difference, random)
-    draws = np.round(draws, 12)  # equal costs stay equal, whatever the order of their sum
+    draws = np.round(draws, 12)  # so that equal costs stay equal in spite of rounding errors
     return float((draws < 0).mean() + 0.5 * (draws == 0).mean())
 
 
 def expected(truth: np.ndarray, score: np.ndarray, point: OperatingPoint, cost: Cost, rate: float) -> Expected:
-    """From the verdicts on test parts [n] and their truth. `rate` in [0, 1]; a kind of part that is absent leaves NaN."""
+    """Return the expected outcomes from scores and truth of test parts [n]. `rate` is in [0, 1]. NaN if good or defective
+    parts are missing."""
     truth, score = np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64)
     of_bad, of_good = verdict_counts.of_both(truth, score, point)
     bad, good = rate, 1 - rate

@@ -1,4 +1,4 @@
-"""Intervals for shares of parts that hold at any number of parts, zero and all included. Pure NumPy and SciPy."""
+"""Confidence intervals for shares of parts that are valid for any counts, including zero and all. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """Two-sided. NaN where nothing was counted."""
+    """A two-sided interval. NaN if nothing was counted."""
 
     low: float
     high: float
@@ -22,7 +22,8 @@ UNKNOWN = Interval(math.nan, math.nan)
 
 
 def exact(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Of a share of `hits` in `n` independent parts (Clopper and Pearson, 1934). It covers the truth at least that often.
+    """Return the exact interval of a share of `hits` in `n` independent parts (Clopper and Pearson, 1934). Its coverage is
+    at least `confidence`.
 
     Zero of 20 gives [0, 0.168], where a bootstrap of the same parts gives [0, 0].
     """
@@ -35,17 +36,17 @@ def exact(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def at_most(hits: int, n: int, confidence: float = CONFIDENCE) -> float:
-    """The one-sided upper bound of a share: 0.139 where none of 20 did. NaN where nothing was counted."""
+    """Return the one-sided upper bound of a share, for example 0.139 for 0 of 20. NaN if nothing was counted."""
     if not n:
         return math.nan
     return 1.0 if hits == n else float(special.betaincinv(hits + 1, n - hits, confidence))
 
 
 def weighted_sum(weights: Sequence[float], values: Sequence[float], intervals: Sequence[Interval]) -> Interval:
-    """Of Σ weight · share, weights at least 0, from each share's own interval.
+    """Return the interval of Σ weight · share for weights ≥ 0, from the intervals of the shares.
 
-    The method of variance estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008): distances from the shares
-    to their limits add up as squares. Shares that can't be large together make it wider than need be, never narrower.
+    Method of variance estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008): distances from the shares to
+    their limits add up as squares. For shares that cannot all be large, the interval is wider than necessary.
     """
     terms = [term for term in zip(weights, values, intervals, strict=True) if term[0] > 0]
     total = sum(weight * value for weight, value, _ in terms)
@@ -55,8 +56,8 @@ def weighted_sum(weights: Sequence[float], values: Sequence[float], intervals: S
 
 
 def share_of_two(first: Interval, second: Interval) -> Interval:
-    """Of first / (first + second), which rises with the first and falls with the second. With both at confidence
-    1 - (1 - c) / 2 it holds with c (Bonferroni)."""
+    """Return the interval of first / (first + second). With both at confidence 1 - (1 - c) / 2, its confidence is c
+    (Bonferroni)."""
 
     def share(one: float, other: float) -> float:
         return one / (one + other) if one + other > 0 else math.nan

@@ -1,6 +1,6 @@
-"""How well heatmaps point at defects: IoU, pixel AUROC and AUPRO against masks. Pure, in memory that no image adds to.
+"""Pixel metrics of heatmaps against masks: IoU, AUROC and AUPRO. Pure; memory does not grow with the number of images.
 
-Every image leaves counts by heat behind, as fine as 16 bits. Good images count: all their pixels are free of defects.
+Each image is added to histograms of heat with 16-bit resolution. Good images count too: all their pixels are defect-free.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import numpy as np
 from scipy import ndimage
 
 BINS = 1 << 16
-MOST_FALSE = 0.3  # of the good pixels: up to there AUPRO counts, as in MVTec AD's own evaluation
+MOST_FALSE = 0.3  # maximum false positive rate for AUPRO, as in MVTec AD's evaluation
 
 
 @dataclass(frozen=True)
 class PixelQuality:
     """
-    n_images  images whose defects are outlined, and good ones
-    n_marked  those with an outlined defect
-    iou       defective pixels by the heatmap's threshold and by the masks: common ones / all, over all images
-    auroc     of the heat, over the pixels of all images
+    n_images  images with a mask, and good images
+    n_marked  images with an outlined defect
+    iou       IoU of the thresholded heatmaps and the masks, over the pixels of all images
+    auroc     pixel AUROC over all images
     aupro     mean overlap per region (connected area of a mask) over the false-positive rates up to 0.3, divided by it
               (Bergmann et al., 2020)
     """
@@ -36,7 +36,7 @@ class PixelQuality:
 
 
 class Tally:
-    """Add images one by one; ask at the end. Heat lies in [0, `most`]."""
+    """Accumulates images one by one, and computes metrics at the end. Heat lies in [0, `most`]."""
 
     def __init__(self, most: float = 1.0) -> None:
         self.most = most
@@ -46,7 +46,7 @@ class Tally:
         self.regions = np.zeros(BINS)  # shares of each region's pixels, by heat, summed over regions
 
     def add(self, heat: np.ndarray, truth: np.ndarray) -> None:
-        """`heat` [h, w] and bool `truth` [h, w] of one image; all False for a good one."""
+        """Add one image: `heat` [h, w] and `truth` bool [h, w], all False for a good image."""
         level = self._level(heat)
         self.good += np.bincount(level[~truth], minlength=BINS)
         self.n_images += 1
@@ -60,7 +60,7 @@ class Tally:
         self.n_regions += count
 
     def quality(self, threshold: float) -> PixelQuality | None:
-        """With regions from `threshold` of the heat on; None where no defect is outlined."""
+        """Return the metrics with the region threshold `threshold`, or None without outlined defects."""
         if not self.n_marked or not self.good.any():
             return None
         false, true, overlap = (_from_above(counts) for counts in (self.good, self.defective, self.regions))
@@ -74,13 +74,13 @@ class Tally:
         )
 
     def best_threshold(self) -> float | None:
-        """The heat from which on the IoU is best; None where no defect is outlined."""
+        """Return the heat threshold with the best IoU, or None without outlined defects."""
         if not self.n_marked:
             return None
         return float(self._iou().argmax() / BINS * self.most)
 
     def _iou(self) -> np.ndarray:
-        """By the lowest level that counts as defective."""
+        """Return the IoU by the lowest level that counts as defective."""
         true = _from_above(self.defective)[:0:-1]
         false = _from_above(self.good)[:0:-1]
         return np.asarray(true / (self.defective.sum() + false))
@@ -90,11 +90,11 @@ class Tally:
 
 
 def _from_above(counts: np.ndarray) -> np.ndarray:
-    """[BINS + 1]: how many lie in the hottest 0, 1, 2 … levels."""
+    """Return [BINS + 1]: cumulated counts of the hottest 0, 1, 2 … levels."""
     return np.concatenate([[0.0], np.cumsum(counts[::-1])])
 
 
 def _area_up_to(x: np.ndarray, y: np.ndarray, end: float) -> float:
-    """Under the line through the points, from x = 0 to `end`."""
+    """Return the area under the line through the points, from x = 0 to `end`."""
     inside = x < end
     return float(np.trapezoid(np.append(y[inside], np.interp(end, x, y)), np.append(x[inside], end)))

@@ -1,4 +1,4 @@
-"""How well defect types are told apart, on the defective parts whose type somebody named. Pure."""
+"""Metrics of defect types, on defective images with a known type. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-THRESHOLD = 0.5  # probability from which a type counts as predicted, where images have several
+THRESHOLD = 0.5  # probability from which a type counts as predicted, if images may have several types
 
 
 @dataclass(frozen=True)
 class OneType:
-    """Of one type against all others; NaN where it is undefined."""
+    """Metrics of one type against all others; NaN if undefined."""
 
     n: int
     precision: float
@@ -25,11 +25,11 @@ class OneType:
 
 @dataclass(frozen=True)
 class TypeQuality:
-    """`confusion[i][j]` counts images of type i whose most probable type is j; one of several types counts in each."""
+    """`confusion[i][j]` counts images of type i whose most probable type is j. Images of several types count in each."""
 
     n_images: int
     macro_f1: float
-    accuracy: float  # images whose types are exactly those that were said
+    accuracy: float  # share of images whose predicted types are exactly right
     by_type: dict[str, OneType]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -42,9 +42,10 @@ class TypeQuality:
 
 
 def measure(truth: np.ndarray, probability: np.ndarray, names: Sequence[str]) -> TypeQuality | None:
-    """`truth` bool [n, k] with at least one type in each row, `probability` [n, k]. None without rows or with one type.
+    """Measure `probability` [n, k] against `truth` bool [n, k], which has at least one type per row. Returns None without
+    rows or with only one type.
 
-    Where every row has one type, the most probable one is said; else every one from 0.5 on.
+    If every row has one type, the most probable type is predicted; otherwise every type with a probability from 0.5.
     """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 

@@ -1,4 +1,4 @@
-"""Verdicts counted over good and over defective parts, and the shares and intervals that follow for any mix of the two."""
+"""Counts of verdicts over good and defective parts, and shares with intervals at any defect rate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class VerdictCounts:
 
 
 def of_both(truth: np.ndarray, score: np.ndarray, point: OperatingPoint) -> tuple[VerdictCounts, VerdictCounts]:
-    """(defective, good) of parts [n]; `truth` is True where defective."""
+    """Return the counts of (defective, good) parts. `truth` [n] is True for defective parts."""
     return VerdictCounts(score[truth], point), VerdictCounts(score[~truth], point)
 
 
@@ -43,25 +43,25 @@ Term = tuple[float, VerdictCounts, Verdict]  # a weight, and the share of one ki
 
 
 def total(terms: Sequence[Term]) -> float:
-    """Σ weight · share."""
+    """Return Σ weight · share."""
     return sum(weight * of.share(verdict) for weight, of, verdict in terms if weight)
 
 
 def total_span(terms: Sequence[Term]) -> Interval:
-    """Its 95 % interval."""
+    """Return the 95 % interval of `total`."""
     weights = [weight for weight, _, _ in terms]
     shares = [of.share(verdict) for _, of, verdict in terms]
     return intervals.weighted_sum(weights, shares, [of.span(verdict) for _, of, verdict in terms])
 
 
 def ratio(one: Term, other: Term) -> float:
-    """The first as a share of both."""
+    """Return the first term as a share of both."""
     first, second = total([one]), total([other])
     return first / (first + second) if first + second > 0 else math.nan
 
 
 def ratio_span(one: Term, other: Term) -> Interval:
-    """Its 95 % interval, from two that are so wide that both hold together."""
+    """Return the 95 % interval of `ratio`, from two wider intervals that hold together (Bonferroni)."""
     both = 1 - (1 - intervals.CONFIDENCE) / 2
     first, second = (
         Interval(*(weight * end for end in of.span(verdict, both))) if weight else Interval(0.0, 0.0)

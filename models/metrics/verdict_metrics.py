@@ -1,4 +1,4 @@
-"""How well verdicts and scores meet the ground truth, with intervals. Pure NumPy; reads no files and runs no model."""
+"""Metrics of verdicts and scores against the ground truth, with intervals. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from models.vocabulary import OperatingPoint, Verdict
 
 RATES = ("precision", "recall", "f1", "auroc", "average_precision", "escape_rate", "overkill_rate", "review_rate")
 _BY_NAME = ("intervals", "at_most")
-_BLOCK = 100  # resamples at once: bounds the memory at any number of parts
+_BLOCK = 100  # resamples at a time; bounds the memory
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Per part, not per image. A number that is undefined (no defective part, say) is NaN.
+    """Metrics per part, not per image. Undefined metrics (for example without defective parts) are NaN.
 
     precision, recall, f1   predicted defective ⇔ score ≥ fail_from
     auroc, average_precision  of the score's ranking
     escape_rate             defective parts that passed / defective parts
     overkill_rate           good parts that failed / good parts
     review_rate             parts sent to review / all parts
-    intervals               95 %, (low, high) by name: exact for shares of parts, bootstrap over parts for the others
-    at_most                 one-sided 95 % bounds, exact, of the two rates that a promise may be made about
-    defect_rate             the share of defective parts that precision, f1, average_precision and review_rate are for;
-                            None: as in the data
+    intervals               95 % intervals (low, high) by name: exact for shares of parts, bootstrap over parts otherwise
+    at_most                 exact one-sided 95 % upper bounds of escape and overkill rate
+    defect_rate             the defect rate for which precision, f1, average_precision and review_rate are computed;
+                            None: the data's
     """
 
     n: int
@@ -60,7 +60,7 @@ class Metrics:
 
     @classmethod
     def from_dict(cls, values: dict) -> Metrics:
-        """Numbers of older versions hold neither `at_most` nor `defect_rate`."""
+        """Read metrics from JSON. Those of older versions have neither `at_most` nor `defect_rate`."""
         plain = [f.name for f in fields(cls) if f.name not in (*_BY_NAME, "defect_rate")]
         numbers: dict[str, Any] = {name: _nan_if_none(values[name]) for name in plain}
         spans, bounds = values.get("intervals", {}).items(), values.get("at_most", {}).items()
@@ -82,10 +82,10 @@ def measure(
     seed: int = 0,
     defect_rate: float | None = None,
 ) -> Metrics:
-    """Pool the images of one part by their largest score, then count; `groups` holds each image's part.
+    """Pool the images of each part by their largest score, then compute the metrics. `groups` holds each image's part.
 
-    `truth` is True where defective, `score` calibrated. `bootstrap` is the number of resamples (0: no intervals). With
-    the line's `defect_rate` good and defective parts count as often as the line has them.
+    `truth` is True for defective images, `score` is calibrated. `bootstrap` is the number of resamples (0: no intervals).
+    With `defect_rate`, good and defective parts are weighted to match it.
     """
     truth, score = by_part(np.asarray(truth, dtype=bool), np.asarray(score, dtype=np.float64), np.asarray(groups))
     rate = defect_rate if 0 < truth.sum() < len(truth) else None
@@ -109,7 +109,7 @@ def measure(
 
 
 def by_part(truth: np.ndarray, score: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One (truth, score) for each part: defective when any of its images is, scored by its most suspicious image."""
+    """Return (truth, score) of each part: defective if any image is, with the score of its most suspicious image."""
     parts, index = np.unique(groups, return_inverse=True)
     pooled_truth = np.zeros(len(parts), dtype=bool)
     pooled_score = np.full(len(parts), -np.inf)
@@ -119,14 +119,14 @@ def by_part(truth: np.ndarray, score: np.ndarray, groups: np.ndarray) -> tuple[n
 
 
 def recall_at(truth: np.ndarray, score: np.ndarray, false_alarm_rate: float) -> float:
-    """Share of the defective [n] that score above all but `false_alarm_rate` of the good ones; both must be there."""
+    """Return the recall at a false positive rate of `false_alarm_rate`. Needs good and defective parts."""
     good = np.sort(score[~truth])
     allowed = math.floor(false_alarm_rate * len(good) + 1e-9)
     return float((score[truth] > good[len(good) - 1 - allowed]).mean()) if allowed < len(good) else 1.0
 
 
 class _Ranked:
-    """Parts in descending order of score, sorted once; a resample is only a weight for each part."""
+    """Parts sorted once in descending order of score. A resample is a weight per part."""
 
     def __init__(self, truth: np.ndarray, score: np.ndarray, point: OperatingPoint) -> None:
         order = np.argsort(-score, kind="stable")
@@ -137,7 +137,7 @@ class _Ranked:
         self.order = order
 
     def rates(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """`weights` [resamples, parts]; each rate comes back as [resamples]."""
+        """Return each rate [resamples] for `weights` [resamples, parts]."""
         weights = weights[:, self.order]
         defective, good = weights * self.truth, weights * (1 - self.truth)
         n_defective, n_good = defective.sum(1), good.sum(1)
@@ -156,7 +156,7 @@ class _Ranked:
     def _ranking(
         self, defective: np.ndarray, good: np.ndarray, n_defective: np.ndarray, n_good: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Both from the cumulated counts at each distinct score, ties taken together."""
+        """Return AUROC and average precision from cumulated counts at each distinct score."""
         hits = np.cumsum(defective, axis=1)[:, self.last_of_tie]
         alarms = np.cumsum(good, axis=1)[:, self.last_of_tie]
         new_hits, new_alarms = np.diff(hits, prepend=0.0), np.diff(alarms, prepend=0.0)
@@ -166,7 +166,7 @@ class _Ranked:
 
 
 def _exact(bad: VerdictCounts, good: VerdictCounts, rate: float | None) -> dict[str, Interval]:
-    """Intervals of shares of parts; with a rate, those of mixed kinds from both kinds' own."""
+    """Return intervals of shares of parts. With a rate, mixed shares combine the intervals of both kinds."""
     spans = {
         "recall": bad.span(Verdict.FAIL),
         "escape_rate": bad.span(Verdict.PASS),
@@ -185,7 +185,7 @@ def _exact(bad: VerdictCounts, good: VerdictCounts, rate: float | None) -> dict[
 
 
 def _resamples(truth: np.ndarray, weights: np.ndarray, n: int, seed: int, *, apart: bool) -> Iterator[np.ndarray]:
-    """Blocks of resamples, as a weight for each part [resamples, parts]; good and defective parts drawn apart if asked."""
+    """Yield blocks of resamples as weights [resamples, parts]. `apart` draws good and defective parts separately."""
     random = np.random.default_rng(seed)
     strata = [np.flatnonzero(truth), np.flatnonzero(~truth)] if apart else [np.arange(len(truth))]
     for start in range(0, n, _BLOCK):
@@ -201,7 +201,7 @@ def _bootstrap(ranked: _Ranked, draws: Iterable[np.ndarray]) -> dict[str, Interv
     spans = {}
     for name in ("f1", "auroc", "average_precision"):
         values = np.concatenate([block[name] for block in blocks])
-        values = values[np.isfinite(values)]  # a resample without a defective part says nothing about F1
+        values = values[np.isfinite(values)]  # F1 is undefined in resamples without defective parts
         spans[name] = Interval(*(float(end) for end in np.percentile(values, [2.5, 97.5]))) if len(values) else UNKNOWN
     return spans
 

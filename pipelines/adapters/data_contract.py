@@ -174,17 +174,17 @@ class Contract:
 
 
 def _with_judged(images: pd.DataFrame) -> pd.DataFrame:
-    """With what decides which rules an image is asked about: `exempt_for`, the reason why most of them are not, and
-    `judged_slice`, where it is to look as usual.
+    """Add the columns that decide which rules apply to an image: `exempt_for`, the reason for exempting it from most rules,
+    and `judged_slice`, the slice whose typical ranges it must be in.
 
-    Great Expectations copies the condition on rows hundreds of times for each expectation: one comparison with a column
-    takes half the time that the whole condition takes.
+    Great Expectations copies the row condition hundreds of times per expectation. A comparison with one column takes half
+    the time of the whole condition.
     """
     import pandas as pd
 
     exempt = pd.Series(None, index=images.index, dtype=object)
     exempt[images["accepted_by"].notna()] = "a person accepted it"
-    exempt[images["decode_error"].notna()] = "it can't be decoded"
+    exempt[images["decode_error"].notna()] = "it cannot be decoded"
     return images.assign(exempt_for=exempt, judged_slice=images["slice"].where(exempt.isna(), None))
 
 

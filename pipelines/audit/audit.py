@@ -61,7 +61,7 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
         return last
     table = annotation_table.load(workspace.annotations)
     if not len(table):
-        raise BadData(f"{workspace.data} contains no images.", next_step="Add some: defectloop ingest FOLDER")
+        raise BadData(f"{workspace.data} contains no images.", next_step="defectloop ingest FOLDER")
     file_hashes.require(workspace)  # cached results are keyed by the hashes of the images
     frame = _frame(table.to_pandas())
     readable = frame[frame["decode_error"].isna()].reset_index(drop=True)

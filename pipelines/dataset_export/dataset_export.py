@@ -54,7 +54,7 @@ def export_dataset(workspace: Workspace, target: Target, directory: Path) -> Dat
     readable = [row for row in everything if not row["decode_error"]]
     rows = [row for row in readable if not row["synthetic"]]  # other tools would treat them as photographs
     if not rows:
-        raise NotReady(f"{workspace.data} contains no images.", next_step="Add some: defectloop ingest FOLDER")
+        raise NotReady(f"{workspace.data} contains no images.", next_step="defectloop ingest FOLDER")
     with _to_fill(directory):
         images, left_out = write(target, rows, workspace.data, directory)
     whole = {

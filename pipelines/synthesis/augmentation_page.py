@@ -25,7 +25,7 @@ def write(workspace: Workspace, out: Path) -> Path:
     table = annotation_table.load(workspace.annotations)
     rows = [row for row in table.to_pylist() if row["split"] == Split.TRAIN and not row["decode_error"]]
     if not rows:
-        raise NotReady("The training split contains no images.", next_step="Add some: defectloop ingest FOLDER")
+        raise NotReady("The training split contains no images.", next_step="defectloop ingest FOLDER")
     params = workspace.params()
     angles = views(params.train)
     if PLAIN not in angles:

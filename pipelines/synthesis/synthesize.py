@@ -111,7 +111,7 @@ def plan(table: pa.Table, kinds: Sequence[str], count: int, seed: int, slice: st
     if not good:
         raise NotReady(
             f"The training split contains no good images{'' if slice is None else f' of slice {slice}'}.",
-            next_step="Add some: defectloop ingest FOLDER",
+            next_step="defectloop ingest FOLDER",
         )
     beside = defaultdict(list)
     for row in good:

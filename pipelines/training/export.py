@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 
 from models import files
-from models.dataset.examples import Examples, chosen_from
+from models.dataset.examples import Examples, subset
 from models.detector.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.detector.preprocessing import session_of
 from models.detector.projection import principal_axes
@@ -109,7 +109,7 @@ def heat_scale_of(
     graph: onnx.ModelProto, baseline: Any, validation: Examples, of_boxes: float | None
 ) -> heat_scale.HeatScale:
     """From the validation split, of which a share is enough; where boxes are regions, heat is 0.5 where they begin."""
-    chosen = chosen_from(validation, np.arange(len(validation)) % (-(-len(validation) // MOST_FOR_HEATMAP)) == 0)
+    chosen = subset(validation, np.arange(len(validation)) % (-(-len(validation) // MOST_FOR_HEATMAP)) == 0)
     relevance = answers(graph, chosen.files, "relevance")["relevance"]
     if of_boxes is not None:
         return heat_scale.HeatScale(np.zeros_like(relevance[0]), of_boxes)

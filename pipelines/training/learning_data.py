@@ -18,7 +18,7 @@ def splits(workspace: Workspace, params: Params) -> tuple[Examples, Examples]:
         examples.of_split(table, workspace.data, split, needs) for split in (Split.TRAIN, Split.VALIDATION)
     )
     if needs == {Label.GOOD}:  # this kind trains on good parts only
-        training = examples.chosen_from(training, training.targets == 0)
+        training = examples.subset(training, training.targets == 0)
     if params.model.tile_px is None:
         return training, validation
     cache = workspace.state / "cache" / "tiles"

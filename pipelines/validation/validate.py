@@ -77,7 +77,7 @@ def validate(workspace: Workspace) -> ValidationReport:
         _report_path(workspace).unlink(missing_ok=True)  # an earlier pass must not outlive an interrupted check
         table = annotation_table.load(workspace.annotations)
         if not len(table):
-            raise BadData(f"{workspace.data} contains no images.", next_step="Add some: defectloop ingest FOLDER")
+            raise BadData(f"{workspace.data} contains no images.", next_step="defectloop ingest FOLDER")
         remove_partial(workspace.data)
         quarantine.tidy(workspace)
         file_hashes.require(workspace)

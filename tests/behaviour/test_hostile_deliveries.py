@@ -261,12 +261,12 @@ TURNED[0x0112] = 6
 FRAMES = [Image.new("L", (64, 64), shade) for shade in (0, 90)]
 IMAGES: dict[str, tuple[bytes, str | tuple[int, int, int]]] = {  # what is wrong, or width, height and channels
     "empty": (b"", "The file is empty"),
-    "cut off": (picture(1, defective=True)[:200], "can't be decoded"),
-    "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "no image of a known format"),
-    "HTML": (b"<!doctype html>404", "no image of a known format"),
+    "cut off": (picture(1, defective=True)[:200], "cannot be decoded"),
+    "SVG": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "not a supported image format"),
+    "HTML": (b"<!doctype html>404", "not a supported image format"),
     "a bomb of 30,000 × 30,000": (png_header(30_000, 30_000), "more than the limit"),
     "a bomb of 2³¹ pixels a side": (png_header(2**31 - 1, 2**31 - 1), "more than the limit"),
-    "no pixels": (png_header(0, 0), "can't be decoded"),
+    "no pixels": (png_header(0, 0), "cannot be decoded"),
     "one pixel": (saved("L", "PNG", (1, 1)), (1, 1, 1)),
     "CMYK": (saved("CMYK", "JPEG"), (64, 64, 3)),
     "palette with alpha": (saved("P", "PNG", transparency=0), (64, 64, 3)),

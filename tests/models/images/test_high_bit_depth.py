@@ -166,7 +166,7 @@ def test_a_largest_value_that_ends_no_range_is_a_statistic() -> None:
 
 
 def test_a_tag_that_the_pixels_contradict_is_refused() -> None:
-    with pytest.raises(UnreadableImage, match="end at 4095, and holds 65535"):
+    with pytest.raises(UnreadableImage, match="value of 4095, but contains 65535"):
         codec.decode(tiff(GREY, extratags=[(281, 3, 1, 4095, True)]))
 
 

@@ -134,7 +134,7 @@ def test_tiles_follow_a_corrected_mask_and_heal(tmp_path: Path) -> None:
 
 def test_a_large_defective_image_without_a_place_is_named(tmp_path: Path) -> None:
     examples = large_examples(tmp_path)
-    with pytest.raises(BadData, match=r"a\.png is larger than model.tile_px and defective"):
+    with pytest.raises(BadData, match=r"a\.png is defective and larger than model.tile_px"):
         tiles.cut(examples, 100, tmp_path / "cache", learning=True)
     held = tiles.cut(examples, 100, tmp_path / "cache", learning=False)
     assert held.targets.all()  # a verdict is about the part

@@ -330,7 +330,7 @@ def test_a_defective_part_with_several_images_needs_to_be_told_which_show_it(sna
         with pytest.raises(BadInput, match="2 images") as raised:
             answers.record(ledger, LINE, "serial-1", "defect", "Ada")
         assert all(image[:16] in raised.value.message for image in images)
-        with pytest.raises(BadInput, match="no images that 'x' names"):
+        with pytest.raises(BadInput, match="'x' matches no images"):
             answers.record(ledger, LINE, "serial-1", "defect", "Ada", views=["x"])
 
 

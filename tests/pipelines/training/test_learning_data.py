@@ -24,5 +24,5 @@ def test_an_anomaly_line_asks_nobody_where_large_defective_images_are_defective(
 
 
 def test_other_kinds_must_be_told(workspace: Workspace) -> None:
-    with pytest.raises(BadData, match=r"larger than model\.tile_px and defective"):
+    with pytest.raises(BadData, match=r"defective and larger than model\.tile_px"):
         learning_data.splits(tiled(workspace, "classification"), workspace.params())

@@ -272,7 +272,7 @@ def test_nobody_can_stand_behind_what_can_not_be_read_or_is_nothing(workspace: W
     ingest.ingest(workspace, str(damaged(tmp_path / "bad")))
     validate(workspace)
     cut, unlabelled = quarantine.named(workspace, ["m/cut.png", "m/unlabelled.png"])
-    with pytest.raises(BadInput, match="can't be read"):
+    with pytest.raises(BadInput, match="cannot be decoded"):
         released.release(workspace, [cut], label="good", reviewer="quality lab")
     with pytest.raises(BadInput, match="has no label"):
         released.release(workspace, [unlabelled], label=None, reviewer="quality lab")
@@ -326,4 +326,4 @@ def test_the_data_card_names_the_known_issues(workspace: Workspace, tmp_path: Pa
     validate(workspace)
     snapshot.snapshot(workspace)
     card = (workspace.root / "data-card.md").read_text()
-    assert "## Known issues\n\n- warning: 3 files can't be read" in card
+    assert "## Known issues\n\n- warning: 3 files cannot be read" in card
