@@ -55,6 +55,7 @@ def test_boxes_of_two_types_stand_side_by_side_until_they_are_the_same_place() -
     assert kept(boxes[None], torch.tensor([[0, 0, 0]]), 0.6)[0].tolist() == [1, 0, 0]
 
 
+@pytest.mark.slow  # torch takes some 10 s to export it
 def test_the_file_finds_the_network_s_boxes_best_first_and_none_twice(network: Network) -> None:
     session = onnxruntime.InferenceSession(export(network, SIDE, network.outputs).SerializeToString())
     crowded = 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -17,10 +18,16 @@ def surface(seed: int, side: int = 160) -> np.ndarray:
     return np.clip(128 + 220 * rough, 0, 255).astype(np.uint8)[..., None]
 
 
+@functools.cache
+def prints_of_surfaces() -> np.ndarray:
+    """Fingerprints of 60 different surfaces."""
+    return np.stack([near_duplicates.fingerprint(surface(seed)) for seed in range(60)])
+
+
 def alike(*variants: np.ndarray) -> list[Pair]:
     """Pairs among 60 different surfaces, then surface 0 in these variants."""
-    everything = [surface(seed) for seed in range(60)] + list(variants)
-    return near_duplicates.find(np.stack([near_duplicates.fingerprint(image) for image in everything]))
+    prints = [near_duplicates.fingerprint(image) for image in variants]
+    return near_duplicates.find(np.stack([*prints_of_surfaces(), *prints]))
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -75,6 +82,7 @@ def test_only_pairs_with_a_new_image_are_found_when_asked_for_them() -> None:
     assert [(pair.first, pair.second) for pair in near_duplicates.find(prints, new=[31])] == [(1, 31)]
 
 
+@pytest.mark.slow
 def test_many_images_are_searched_through_cells_with_the_same_result() -> None:
     random = np.random.default_rng(0)
     prints = ndimage.gaussian_filter(random.standard_normal((5000, 32, 32)), (0, 1, 1)) * 90

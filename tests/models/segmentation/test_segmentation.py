@@ -82,6 +82,7 @@ def network() -> Network:
     return Network(tuned, 3, unchanged).eval()
 
 
+@pytest.mark.slow  # torch takes some 20 s to export it
 @pytest.mark.parametrize("side", [64, 72, 100])
 def test_the_exported_graph_answers_as_the_network_at_any_side(network: Network, side: int) -> None:
     pixels = torch.rand(1, 3, side, side)
@@ -169,6 +170,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(finetune: str,
     assert any(name.startswith("unchanged.decoder.") for name in moved) == (finetune != "head")
 
 
+@pytest.mark.slow
 def test_a_defect_that_nobody_outlined_teaches_no_pixel_and_is_counted(tmp_path: Path) -> None:
     from models.segmentation.lightning_module import Segmentation
 

@@ -46,24 +46,37 @@ def held_against(asked: Validate, *changes: dict[str, Any], ranges: dict | None 
     return [one for one in Contract(asked).check_images(frame, ranges or {}) if not one.holds]
 
 
-@pytest.mark.parametrize(
-    ("change", "rule", "severity"),
-    [
-        ({"decode_error": "cut off"}, "readable", CRITICAL),
-        ({"label": None}, "label", CRITICAL),
-        ({"label": "scratch"}, "label", CRITICAL),
-        ({"width_px": 10}, "size", CRITICAL),
-        ({"height_px": 9000}, "size", CRITICAL),
-        ({"bit_depth": 16}, "bit_depth", CRITICAL),
-        ({"labelled_by": None}, "label_source", WARNING),
-        ({"label_age_days": -400.0}, "label_age", WARNING),
-        ({"label_age_days": None, "label_date_error": "last week"}, "label_age", WARNING),
-        ({"brightness": 0.0}, "typical_range", WARNING),
-    ],
-)
-def test_each_rule_finds_its_row_with_its_severity(change: dict, rule: str, severity: str) -> None:
-    (found,) = held_against(rules(), change, ranges={"matt": {"brightness": (0.2, 0.8)}})
-    assert (found.rule, found.severity, found.rows) == (rule, severity, ("row1",))
+FAULTS = [
+    ({"decode_error": "cut off"}, "readable", CRITICAL),
+    ({"label": None}, "label", CRITICAL),
+    ({"label": "scratch"}, "label", CRITICAL),
+    ({"width_px": 10}, "size", CRITICAL),
+    ({"height_px": 9000}, "size", CRITICAL),
+    ({"bit_depth": 16}, "bit_depth", CRITICAL),
+    ({"labelled_by": None}, "label_source", WARNING),
+    ({"label_age_days": -400.0}, "label_age", WARNING),
+    ({"label_age_days": None, "label_date_error": "last week"}, "label_age", WARNING),
+    ({"brightness": 0.0}, "typical_range", WARNING),
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes_of_faults() -> list[Outcome]:
+    """What fails of a table with a sound row and one for each of the faults."""
+    return held_against(rules(), *(change for change, _, _ in FAULTS), ranges={"matt": {"brightness": (0.2, 0.8)}})
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=[str(change) for change, _, _ in FAULTS])
+def test_each_rule_finds_its_row_with_its_severity(number: int, outcomes_of_faults: list[Outcome]) -> None:
+    _, rule, severity = FAULTS[number]
+    row = f"row{number + 1}"
+    (found,) = [one for one in outcomes_of_faults if row in one.rows]
+    assert (found.rule, found.severity, found.rows) == (rule, severity, (row,))
+
+
+def test_rules_that_every_row_keeps_do_not_fail(outcomes_of_faults: list[Outcome]) -> None:
+    assert len(outcomes_of_faults) == len(FAULTS)
+    assert held_against(rules(), ranges={"matt": {"brightness": (0.2, 0.8)}}) == []
 
 
 def test_a_clock_that_is_wrong_by_hours_is_not_the_future() -> None:

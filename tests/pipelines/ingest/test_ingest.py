@@ -93,6 +93,7 @@ def test_a_manifest_with_unknown_columns_is_an_error_that_names_them(
         ingest.ingest(empty_workspace, str(tmp_path / "m.csv"))
 
 
+@pytest.mark.slow  # 1,074 images, twice
 def test_the_solar_cells_give_the_same_table_every_time(empty_workspace: Workspace, tmp_path: Path) -> None:
     from tests.conftest import make_workspace
 

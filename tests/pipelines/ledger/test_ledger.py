@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -243,6 +245,12 @@ def test_writers_of_one_request_on_many_threads_all_get_the_same_inspection(url:
         assert len(set(got)) == 1
 
 
+@pytest.fixture(scope="module")
+def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    with Ledger.open(f"sqlite:///{tmp_path_factory.mktemp('one')}/ledger.db") as ledger:
+        yield ledger
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
@@ -250,16 +258,18 @@ def test_writers_of_one_request_on_many_threads_all_get_the_same_inspection(url:
         min_size=1,
     )
 )
-def test_the_database_gives_the_part_verdicts_that_the_rule_gives(seen: list[tuple[str, str | None, str, str]]) -> None:
-    with Ledger.open("sqlite:///:memory:?cache=shared") as ledger:
-        records = [
-            inspection(str(number), part, view=view, image=image, verdict=verdict)
-            for number, (part, view, image, verdict) in enumerate(seen)
-        ]
-        inspections.add(ledger, records)
-        ruled = {one.part: one.verdict.value for one in part_verdicts.by_part(records)}
-        assert inspections.part_verdicts(ledger, "widgets") == ruled
-        assert inspections.part_verdicts(ledger, "widgets", ["p1"]) == {p: v for p, v in ruled.items() if p == "p1"}
+def test_the_database_gives_the_part_verdicts_that_the_rule_gives(
+    one_ledger: Ledger, seen: list[tuple[str, str | None, str, str]]
+) -> None:
+    line = uuid.uuid4().hex  # the examples share a ledger, which takes longer to make than to use, and no line
+    records = [
+        inspection(str(number), part, line=line, view=view, image=image, verdict=verdict)
+        for number, (part, view, image, verdict) in enumerate(seen)
+    ]
+    inspections.add(one_ledger, records)
+    ruled = {one.part: one.verdict.value for one in part_verdicts.by_part(records)}
+    assert inspections.part_verdicts(one_ledger, line) == ruled
+    assert inspections.part_verdicts(one_ledger, line, ["p1"]) == {p: v for p, v in ruled.items() if p == "p1"}
 
 
 def test_the_latest_inspection_of_each_view_counts_and_the_worst_of_them_is_the_part_s() -> None:

@@ -97,13 +97,6 @@ def test_of_two_corrections_the_later_one_counts_and_is_told() -> None:
     assert joined.both_changed == ("s/1",)
 
 
-@pytest.fixture
-def snapped(workspace: Workspace) -> Workspace:
-    validate.validate(workspace)
-    snapshot.snapshot(workspace)
-    return workspace
-
-
 def splits(place: Workspace) -> dict[str, str]:
     found = annotation_table.load(place.annotations)
     return dict(zip(found["part"].to_pylist(), found["split"].to_pylist(), strict=True))

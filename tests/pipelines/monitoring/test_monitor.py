@@ -28,6 +28,7 @@ def test_moved_descriptors_are_found_and_only_those(tmp_path: Path) -> None:
     assert (tmp_path / "r.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow  # a dozen of Evidently's reports
 def test_the_same_process_seldom_alarms_whatever_the_sizes(tmp_path: Path) -> None:
     """`significance` holds for all descriptors together, also above the size where Evidently's defaults switch."""
     for n_reference in (150, 1500):
@@ -76,7 +77,7 @@ class TestOnALine:
         assert drifted.drifted
         assert drifted.slice == "gloss"
         assert "brightness" in drifted.top_descriptors
-        assert "brightness rose" in drifted.explanation or "brightness" in drifted.columns
+        assert "brightness rose" in drifted.explanation
         assert Path(drifted.report or "").exists()
         again = monitor.monitor(own_champion)
         assert (again.id, again.event_id) == (drifted.id, drifted.event_id)

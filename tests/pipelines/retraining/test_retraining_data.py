@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from models.dataset import annotation_table
 from models.errors import BadInput
-from pipelines import workspace as workspaces
 from pipelines.adapters import git
 from pipelines.ingest import ingest
 from pipelines.ledger import campaigns, inspections, reviews, undecided
@@ -20,23 +18,9 @@ from pipelines.review import answers, campaign, reviewed
 from pipelines.snapshots import snapshot
 from pipelines.validation import validate
 from pipelines.workspace import Workspace
-from tests.conftest import LINE, picture, stocked_workspace, write_parts
+from tests.conftest import LINE, picture, write_parts
+from tests.pipelines.conftest import copied, made_once
 from tests.pipelines.ledger.test_ledger import inspection
-
-
-@pytest.fixture(scope="module")
-def snapped_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 labelled parts with a snapshot, made once and copied for every test."""
-    place = stocked_workspace(tmp_path_factory.mktemp("snapped"))
-    validate.validate(place)
-    snapshot.snapshot(place)
-    return place.root
-
-
-@pytest.fixture
-def snapped(tmp_path: Path, snapped_root: Path) -> Workspace:
-    shutil.copytree(snapped_root, tmp_path / "workspace", symlinks=True)
-    return workspaces.at(tmp_path / "workspace")
 
 
 def inspected(place: Workspace, ledger: Ledger, n: int) -> None:
@@ -151,6 +135,22 @@ def ask_and_answer(place: Workspace) -> None:
         answer(ledger, place)
 
 
+@pytest.fixture(scope="module")
+def learned_root(tmp_path_factory: pytest.TempPathFactory, snapped_root: Path) -> Path:
+    def make(root: Path) -> None:
+        place = copied(snapped_root, root)
+        ask_and_answer(place)
+        learn(place)
+
+    return made_once(tmp_path_factory, "learned", make)
+
+
+@pytest.fixture
+def learned(tmp_path: Path, learned_root: Path) -> Workspace:
+    """A person's checkout whose automation learned what a campaign brought."""
+    return copied(learned_root, tmp_path)
+
+
 def test_labels_reach_a_published_snapshot_and_the_person_s_checkout_is_untouched(snapped: Workspace) -> None:
     ask_and_answer(snapped)
     before = (git.head(snapped.root), snapped.annotations.read_bytes())
@@ -177,48 +177,44 @@ def test_parts_that_were_sought_out_are_for_training_alone(snapped: Workspace) -
     assert "validation" in blind
 
 
-def test_learning_twice_changes_nothing(snapped: Workspace) -> None:
-    ask_and_answer(snapped)
-    first = git.head(learn(snapped).root)
-    assert git.head(learn(snapped).root) == first
+def test_learning_twice_changes_nothing(learned: Workspace) -> None:
+    first = git.run(learned.root, "rev-parse", "defectloop/widgets")
+    assert git.head(learn(learned).root) == first
 
 
-def test_what_people_and_automation_added_meanwhile_is_joined(snapped: Workspace, tmp_path: Path) -> None:
-    ask_and_answer(snapped)
-    learned = parts(learn(snapped))
-    ingest.ingest(snapped, str(write_parts(tmp_path / "theirs", 6, first=700)), slice="matt")
-    validate.validate(snapped)
-    snapshot.snapshot(snapped)
-    joined = parts(learn(snapped))
-    assert set(joined) == set(learned) | set(parts(snapped))
-    assert {part: joined[part] for part in learned} == learned
+def test_what_people_and_automation_added_meanwhile_is_joined(learned: Workspace, tmp_path: Path) -> None:
+    before = parts(clone.take_clone(learned))
+    ingest.ingest(learned, str(write_parts(tmp_path / "theirs", 6, first=700)), slice="matt")
+    validate.validate(learned)
+    snapshot.snapshot(learned)
+    joined = parts(learn(learned))
+    assert set(joined) == set(before) | set(parts(learned))
+    assert (len(before), len(joined)) == (60 + 12, 60 + 12 + 6)
+    assert {part: joined[part] for part in before} == before
 
 
-def test_what_people_removed_meanwhile_stays_removed(snapped: Workspace) -> None:
-    ask_and_answer(snapped)
-    learn(snapped)
-    rows = annotation_table.load(snapped.annotations).to_pylist()
-    annotation_table.save(annotation_table.from_rows(rows[1:]), snapped.annotations)
-    validate.validate(snapped)
-    snapshot.snapshot(snapped)
-    joined = parts(learn(snapped))
+def test_what_people_removed_meanwhile_stays_removed(learned: Workspace) -> None:
+    rows = annotation_table.load(learned.annotations).to_pylist()
+    annotation_table.save(annotation_table.from_rows(rows[1:]), learned.annotations)
+    validate.validate(learned)
+    snapshot.snapshot(learned)
+    joined = parts(learn(learned))
     assert rows[0]["part"] not in joined
     assert len(joined) == 59 + 12
 
 
 def test_a_join_that_was_killed_half_way_is_done_again(
-    snapped: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask_and_answer(snapped)
-    learned = set(parts(learn(snapped)))
-    ingest.ingest(snapped, str(write_parts(tmp_path / "theirs", 6, first=700)), slice="matt")
-    validate.validate(snapped)
-    snapshot.snapshot(snapped)
+    before = set(parts(clone.take_clone(learned)))
+    ingest.ingest(learned, str(write_parts(tmp_path / "theirs", 6, first=700)), slice="matt")
+    validate.validate(learned)
+    snapshot.snapshot(learned)
     with monkeypatch.context() as patched:
         patched.setattr(clone.git, "conclude_merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            learn(snapped)
-    assert set(parts(learn(snapped))) == learned | set(parts(snapped))
+            learn(learned)
+    assert set(parts(learn(learned))) == before | set(parts(learned))
 
 
 def rows(place: Workspace) -> dict[str, dict]:
@@ -254,23 +250,21 @@ def test_the_sought_out_share_holds_no_part_that_somebody_judged_already(snapped
     assert {item.part for item, reason in chosen if reason == "random"} & judged
 
 
-def test_a_correction_after_the_campaign_ended_reaches_the_data(snapped: Workspace) -> None:
-    ask_and_answer(snapped)
-    assert rows(learn(snapped))["new4000"]["label"] == "defect"
-    with Ledger.open(snapped.ledger_url) as ledger:
+def test_a_correction_after_the_campaign_ended_reaches_the_data(learned: Workspace) -> None:
+    assert rows(clone.take_clone(learned))["new4000"]["label"] == "defect"
+    with Ledger.open(learned.ledger_url) as ledger:
         answers.record(ledger, LINE, "new4000", "good", "Ada")
-    corrected = rows(learn(snapped))
+    corrected = rows(learn(learned))
     assert (corrected["new4000"]["label"], corrected["new4000"]["labelled_by"]) == ("good", "Ada")
     assert corrected["new4002"]["label"] == "defect"
 
 
-def test_a_correction_reaches_an_image_that_a_campaign_of_an_earlier_version_brought(snapped: Workspace) -> None:
-    ask_and_answer(snapped)
-    copy = learn(snapped)
+def test_a_correction_reaches_an_image_that_a_campaign_of_an_earlier_version_brought(learned: Workspace) -> None:
+    copy = clone.take_clone(learned)
     table = annotation_table.load(copy.annotations).to_pylist()
     old = [row | ({"source": "review campaign 1"} if row["source"] == "reviews" else {}) for row in table]
     annotation_table.save(annotation_table.from_rows(old), copy.annotations)
-    with Ledger.open(snapped.ledger_url) as ledger:
+    with Ledger.open(learned.ledger_url) as ledger:
         answers.record(ledger, LINE, "new4000", "good", "Ada")
         for source in reviewed.read(copy, ledger):
             ingest.take_in(copy, source)
@@ -278,14 +272,13 @@ def test_a_correction_reaches_an_image_that_a_campaign_of_an_earlier_version_bro
     assert len(rows(copy)) == len(table)
 
 
-def test_a_later_label_of_the_dataset_stays(snapped: Workspace) -> None:
-    ask_and_answer(snapped)
-    copy = learn(snapped)
+def test_a_later_label_of_the_dataset_stays(learned: Workspace) -> None:
+    copy = clone.take_clone(learned)
     table = annotation_table.load(copy.annotations).to_pylist()
     later = {"label": "good", "labelled_by": "Bo", "labelled_at": "2999-01-01T00:00:00+00:00"}
     changed = [row | (later if row["part"] == "new4000" else {}) for row in table]
     annotation_table.save(annotation_table.from_rows(changed), copy.annotations)
-    with Ledger.open(snapped.ledger_url) as ledger:
+    with Ledger.open(learned.ledger_url) as ledger:
         assert reviewed.read(copy, ledger) == []
 
 

@@ -12,20 +12,26 @@ from pipelines.snapshots import history, snapshot
 from pipelines.validation.validate import validate
 from pipelines.workspace import Workspace
 from tests.conftest import picture, write_parts
+from tests.pipelines.conftest import copied
 
 
-@pytest.fixture
-def two_snapshots(workspace: Workspace, tmp_path: Path) -> Workspace:
-    validate(workspace)
-    snapshot.snapshot(workspace)
-    ingest.ingest(workspace, str(write_parts(tmp_path / "more", 2, first=300)))
+@pytest.fixture(scope="module")
+def two_snapshots_root(tmp_path_factory: pytest.TempPathFactory, snapped_root: Path) -> Path:
+    root = tmp_path_factory.mktemp("two-snapshots")
+    workspace = copied(snapped_root, root)
+    ingest.ingest(workspace, str(write_parts(root / "more", 2, first=300)))
     rows = annotation_table.load(workspace.annotations).to_pylist()
     rows[0]["label"] = "good" if rows[0]["label"] == "defect" else "defect"
     del rows[1]
     annotation_table.save(annotation_table.from_rows(rows), workspace.annotations)
     validate(workspace)
     snapshot.snapshot(workspace)
-    return workspace
+    return root
+
+
+@pytest.fixture
+def two_snapshots(tmp_path: Path, two_snapshots_root: Path) -> Workspace:
+    return copied(two_snapshots_root, tmp_path)
 
 
 def test_the_difference_names_what_was_added_removed_and_relabelled(two_snapshots: Workspace) -> None:

@@ -18,6 +18,7 @@ from pipelines.snapshots import snapshot
 from pipelines.validation.validate import ValidationReport, last_report, validate
 from pipelines.workspace import Workspace
 from tests.conftest import change_params, picture, write_parts
+from tests.pipelines.conftest import copied
 
 
 def damaged(folder: Path) -> Path:
@@ -26,6 +27,21 @@ def damaged(folder: Path) -> Path:
     (folder / "unlabelled.png").write_bytes(picture(501, defective=False))
     (folder / "m.csv").write_text("path,label,slice\ncut.png,good,matt\nunlabelled.png,,matt\n")
     return folder / "m.csv"
+
+
+@pytest.fixture(scope="module")
+def refused_root(tmp_path_factory: pytest.TempPathFactory, stocked_root: Path) -> Path:
+    root = tmp_path_factory.mktemp("refused")
+    place = copied(stocked_root, root)
+    ingest.ingest(place, str(damaged(root / "bad")))
+    validate(place)
+    return root
+
+
+@pytest.fixture
+def refused(tmp_path: Path, refused_root: Path) -> Workspace:
+    """60 labelled parts, and in quarantine the two images of `damaged`, whose delivery lies beside it."""
+    return copied(refused_root, tmp_path)
 
 
 def test_bad_images_go_to_quarantine_with_bytes_and_reason(workspace: Workspace, tmp_path: Path) -> None:
@@ -40,21 +56,17 @@ def test_bad_images_go_to_quarantine_with_bytes_and_reason(workspace: Workspace,
     assert annotation_table.load(workspace.annotations).num_rows == 60
 
 
-def test_what_was_quarantined_once_is_not_ingested_again(workspace: Workspace, tmp_path: Path) -> None:
-    manifest = damaged(tmp_path / "bad")
-    ingest.ingest(workspace, str(manifest))
-    validate(workspace)
-    assert ingest.ingest(workspace, str(manifest)).added == 0
+def test_what_was_quarantined_once_is_not_ingested_again(refused: Workspace, tmp_path: Path) -> None:
+    assert len(quarantine.entries(refused)) == 2
+    assert ingest.ingest(refused, str(tmp_path / "bad" / "m.csv")).added == 0
 
 
-def test_what_was_quarantined_without_a_label_comes_in_with_one(workspace: Workspace, tmp_path: Path) -> None:
-    manifest = damaged(tmp_path / "bad")
-    ingest.ingest(workspace, str(manifest))
-    validate(workspace)
+def test_what_was_quarantined_without_a_label_comes_in_with_one(refused: Workspace, tmp_path: Path) -> None:
+    manifest = tmp_path / "bad" / "m.csv"
     manifest.write_text("path,label,slice\ncut.png,good,matt\nunlabelled.png,good,matt\n")
-    assert ingest.ingest(workspace, str(manifest)).added == 1
-    assert [entry.path for entry in quarantine.entries(workspace)] == ["m/cut.png"]
-    assert validate(workspace).n_valid == 61
+    assert ingest.ingest(refused, str(manifest)).added == 1
+    assert [entry.path for entry in quarantine.entries(refused)] == ["m/cut.png"]
+    assert validate(refused).n_valid == 61
 
 
 def test_two_broken_images_of_one_name_are_both_kept_and_so_they_are_when_an_intact_one_comes(
@@ -108,11 +120,10 @@ def test_an_image_that_was_lost_from_data_is_named(workspace: Workspace) -> None
         validate(workspace)
 
 
-def test_snapshot_refuses_data_that_changed_after_its_validation(workspace: Workspace, tmp_path: Path) -> None:
-    validate(workspace)
-    ingest.ingest(workspace, str(write_parts(tmp_path / "more", 3, first=200)))
+def test_snapshot_refuses_data_that_changed_after_its_validation(validated: Workspace, tmp_path: Path) -> None:
+    ingest.ingest(validated, str(write_parts(tmp_path / "more", 3, first=200)))
     with pytest.raises(NotReady, match="changed since"):
-        snapshot.snapshot(workspace)
+        snapshot.snapshot(validated)
 
 
 def reasons(report: ValidationReport) -> list[str]:
@@ -133,28 +144,29 @@ ORDINARY = codec.decode(picture(700, defective=False))[..., 0]
 
 
 def test_calibration_on_few_parts_is_a_warning_however_many_images_show_them(
-    workspace: Workspace, tmp_path: Path
+    validated: Workspace, tmp_path: Path
 ) -> None:
-    few = [reason for reason in reasons(validate(workspace)) if reason.startswith("calibration uses only")]
+    said = (last_report(validated) or {})["warnings"]
+    few = [one["reason"] for one in said if one["reason"].startswith("calibration uses only")]
     assert len(few) == 2  # 60 parts: neither class has 30 of them to validate
     again = tmp_path / "again"
     for name in ("good", "scratch"):
         (again / name).mkdir(parents=True)
-    table = annotation_table.load(workspace.annotations)
+    table = annotation_table.load(validated.annotations)
     row = next(row for row in table.to_pylist() if row["split"] == "validation" and row["label"] == "good")
     lines = ["path,part,label,slice"]
     for number in range(40):
         (again / f"{number}.png").write_bytes(picture(4000 + number, defective=False))
         lines.append(f"{number}.png,{row['part']},good,matt")
     (again / "views.csv").write_text("\n".join(lines))
-    ingest.ingest(workspace, str(again / "views.csv"))
-    more = next(reason for reason in reasons(validate(workspace)) if "good validation parts" in reason)
+    ingest.ingest(validated, str(again / "views.csv"))
+    more = next(reason for reason in reasons(validate(validated)) if "good validation parts" in reason)
     assert more.split(" (")[0] in few[1].split(" (")[0]  # as many parts as before
     assert int(more.split("(")[1].split(" images")[0]) > 40
 
-    severity = workspace.params().validate_.severity.model_dump()
-    change_params(workspace, {"validate": {"severity": severity | {"parts_per_class": "off"}}})
-    assert not any(reason.startswith("calibration") for reason in reasons(validate(workspace)))
+    severity = validated.params().validate_.severity.model_dump()
+    change_params(validated, {"validate": {"severity": severity | {"parts_per_class": "off"}}})
+    assert not any(reason.startswith("calibration") for reason in reasons(validate(validated)))
 
 
 @pytest.mark.parametrize(("image", "look"), [(BLACK, "brightness"), (BLURRED, "sharpness")])
@@ -204,25 +216,23 @@ def test_data_without_a_young_label_can_stop_the_flow_and_a_date_from_the_future
 
 
 def test_a_contract_that_can_not_be_checked_stops_moves_nothing_and_takes_an_earlier_pass_back(
-    workspace: Workspace, tmp_path: Path
+    validated: Workspace, tmp_path: Path
 ) -> None:
-    validate(workspace)
-    ingest.ingest(workspace, str(damaged(tmp_path / "bad")))
-    change_params(workspace, {"validate": {"label_source": "(["}})
+    ingest.ingest(validated, str(damaged(tmp_path / "bad")))
+    change_params(validated, {"validate": {"label_source": "(["}})
     with pytest.raises(BadData, match="could not be checked"):
-        validate(workspace)
-    assert quarantine.entries(workspace) == []
-    assert annotation_table.load(workspace.annotations).num_rows == 62
-    report = last_report(workspace) or {}
+        validate(validated)
+    assert quarantine.entries(validated) == []
+    assert annotation_table.load(validated.annotations).num_rows == 62
+    report = last_report(validated) or {}
     assert not report["passed"]
-    assert "could not be checked" in (workspace.root / report["docs"]).read_text()
+    assert "could not be checked" in (validated.root / report["docs"]).read_text()
     with pytest.raises(NotReady):
-        snapshot.snapshot(workspace)
+        snapshot.snapshot(validated)
 
 
-def test_data_docs_say_the_rules_in_words_and_fetch_nothing_from_elsewhere(workspace: Workspace) -> None:
-    report = validate(workspace)
-    first = workspace.root / report.docs
+def test_data_docs_say_the_rules_in_words_and_fetch_nothing_from_elsewhere(validated: Workspace) -> None:
+    first = validated.root / (last_report(validated) or {})["docs"]
     said = first.read_text()
     for words in ("every image can be decoded", "Critical", "60 images checked, 0 quarantined", "matt"):
         assert words in said
@@ -232,7 +242,7 @@ def test_data_docs_say_the_rules_in_words_and_fetch_nothing_from_elsewhere(works
         assert not re.search(r"""(src|href)=["']https?:|url\(['"]?https?:|<script""", page.read_text()), page.name
         for link in re.findall(r'href="([^"#]+)"', page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
-    validate(workspace)
+    validate(validated)
     assert len(list(first.parent.rglob("*.html"))) == len(pages)
     assert sum(path.stat().st_size for path in first.parent.rglob("*") if path.is_file()) < 500_000
 
@@ -268,15 +278,13 @@ def test_what_a_named_person_releases_is_not_quarantined_again(workspace: Worksp
     assert validate(workspace).n_accepted == 1
 
 
-def test_nobody_can_stand_behind_what_can_not_be_read_or_is_nothing(workspace: Workspace, tmp_path: Path) -> None:
-    ingest.ingest(workspace, str(damaged(tmp_path / "bad")))
-    validate(workspace)
-    cut, unlabelled = quarantine.named(workspace, ["m/cut.png", "m/unlabelled.png"])
+def test_nobody_can_stand_behind_what_can_not_be_read_or_is_nothing(refused: Workspace) -> None:
+    cut, unlabelled = quarantine.named(refused, ["m/cut.png", "m/unlabelled.png"])
     with pytest.raises(BadInput, match="cannot be decoded"):
-        released.release(workspace, [cut], label="good", reviewer="quality lab")
+        released.release(refused, [cut], label="good", reviewer="quality lab")
     with pytest.raises(BadInput, match="has no label"):
-        released.release(workspace, [unlabelled], label=None, reviewer="quality lab")
-    assert len(quarantine.entries(workspace)) == 2
+        released.release(refused, [unlabelled], label=None, reviewer="quality lab")
+    assert len(quarantine.entries(refused)) == 2
 
 
 def test_entries_are_grouped_and_chosen_by_reason(workspace: Workspace, tmp_path: Path) -> None:
