@@ -110,5 +110,5 @@ def test_releasing_a_duplicate_keeps_it_in_quarantine(workspace: Workspace, tmp_
 
 
 def test_dropping_an_unknown_entry_is_an_error(workspace: Workspace) -> None:
-    with pytest.raises(BadInput, match=r"no raw/b\.png"):
+    with pytest.raises(BadInput, match=r"raw/b\.png is not in quarantine"):
         quarantine.named(workspace, ["raw/b.png"])
