@@ -198,6 +198,6 @@ def test_a_kind_that_needs_good_parts_still_says_so(tmp_path: Path) -> None:
 
     place = line(tmp_path, write(tmp_path / "delivery", 20))
     table = annotation_table.load(place.annotations)
-    with pytest.raises(BadData, match="none of them good"):
+    with pytest.raises(BadData, match="none with the label good"):
         examples.of_split(table, place.data, Split.TRAIN, list(Label))
     assert len(examples.of_split(table, place.data, Split.TRAIN, [Label.DEFECT]))

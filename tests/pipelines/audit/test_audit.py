@@ -69,7 +69,7 @@ def test_copies_that_are_stated_to_be_other_parts_straddle_a_split(empty_workspa
     straddling = report["duplicates-across-splits"]
     assert straddling.severity == "problem"
     assert "test and train" in straddling.cases[0].caption or "train and test" in straddling.cases[0].caption
-    assert "turned" in straddling.cases[0].caption
+    assert "rotated" in straddling.cases[0].caption
 
 
 def test_without_stated_parts_a_copy_joins_the_part_and_its_split(empty_workspace: Workspace, tmp_path: Path) -> None:

@@ -139,13 +139,13 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
     ),
     "COCO: compressed runs cut off": (
         annotated(segmentation={"size": [64, 64], "counts": "P"}),
-        "annotation 2: its compressed run lengths are cut off",
+        "annotation 2: its compressed run lengths are truncated",
     ),
-    "COCO: no runs at all": (annotated(segmentation={"size": [64, 64], "counts": None}), "annotation 2: counts of its"),
+    "COCO: no runs at all": (annotated(segmentation={"size": [64, 64], "counts": None}), "annotation 2: the counts of its"),
     "COCO: negative run": (annotated(segmentation={"size": [64, 64], "counts": [-1, ALL + 1]}), "a negative number"),
     "COCO: our own key spoilt": (
         imaged(defectloop={"split": "holdout"}),
-        "image 2: `defectloop` says split is 'holdout'",
+        "image 2: `defectloop` has an invalid split: 'holdout'",
     ),
     "COCO: which file": (two_coco_files, "has 2 COCO files (notes.json, second.json)"),
     "YOLO: four numbers in all": (with_yolo_line("0 0.5 0.5 0.25"), "train.txt, line 2: 3 numbers after the class"),
