@@ -1,1 +1,1 @@
-"""What a detector answers on test parts, and what follows from it."""
+"""Evaluation of a detector: predictions and metrics on test parts, robustness, agreement with the trained network."""

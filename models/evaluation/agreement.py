@@ -1,4 +1,4 @@
-"""Does the sealed file answer as the network that was trained? Scores, verdicts and heatmaps, image by image."""
+"""Compares the exported file with the trained network: scores, verdicts and heatmaps, image by image."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from models.errors import Refused
 from models.images import codec
 
 BATCH = 32
-NAMED = 6  # images that a refusal shows
-SMALLEST_CORRELATION = 0.99  # of two heatmaps of one image
-_FLAT = 0.02  # standard deviation of a heatmap with nothing in it, whose correlation says nothing
+NAMED = 6  # images that are listed in a refusal
+SMALLEST_CORRELATION = 0.99  # minimum correlation of the two heatmaps of an image
+_FLAT = 0.02  # standard deviation below which a heatmap is flat and its correlation meaningless
 
 
 @dataclass(frozen=True)
 class Answered:
-    """One image through both: calibrated scores, and the correlation of the heatmaps (1 where both are flat)."""
+    """Results of both for one image: calibrated scores, and the correlation of the heatmaps (1 if both are flat)."""
 
     image: str
     trained: float
@@ -38,7 +38,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The finished file against the training network on the same images; `worst` are the images that differ most."""
+    """Agreement of the exported file with the trained network; `worst` are the images that differ most."""
 
     n: int
     max_score_difference: float
@@ -48,7 +48,7 @@ class Agreement:
 
 
 def compare(network: Any, sealed: Detector, held: Examples, finish: Finish, image_size_px: int) -> Agreement:
-    """Every image of `held` through PyTorch and through the file. `network` is a `models.training.kinds.Network`."""
+    """Run every image of `held` through PyTorch and through the file. `network` is a `models.training.kinds.Network`."""
     ours = _network_answers(network, held, finish, image_size_px)
     theirs = sealed.predict_many(map(codec.read, held.files))
     answers = [
@@ -74,7 +74,7 @@ def compare(network: Any, sealed: Detector, held: Examples, finish: Finish, imag
 
 
 def require(agreement: Agreement, max_score_difference: float) -> None:
-    """The gate. Raises Refused with the numbers and the worst images."""
+    """Raise Refused, with the numbers and the worst images, unless the file agrees with the network."""
     if (
         agreement.max_score_difference <= max_score_difference
         and agreement.verdict_agreement == 1
@@ -88,16 +88,16 @@ def require(agreement: Agreement, max_score_difference: float) -> None:
     raise Refused(
         f"The exported file disagrees with the trained network: largest score difference "
         f"{agreement.max_score_difference:.2e} (allowed {max_score_difference:.0e}), {agreement.verdict_agreement:.1%} of "
-        f"{agreement.n} verdicts alike, smallest correlation of heatmaps {agreement.min_heatmap_correlation:.3f} (allowed "
-        f"{SMALLEST_CORRELATION}). Worst images: {shown}.",
-        next_step="Nothing was exported. Train with train.precision: 32-true, or another backbone.",
+        f"{agreement.n} verdicts equal, smallest correlation of heatmaps {agreement.min_heatmap_correlation:.3f} (minimum "
+        f"{SMALLEST_CORRELATION}). Nothing was exported. Worst images: {shown}.",
+        next_step="Train with train.precision: 32-true, or with another backbone.",
     )
 
 
 def _network_answers(
     network: Any, held: Examples, finish: Finish, image_size_px: int
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """The calibrated score and the heatmap of each image, by PyTorch."""
+    """Yield the calibrated score and the heatmap of each image, computed by PyTorch."""
     import torch
 
     dataset = ImageDataset(held.files, held.targets, image_size_px)

@@ -1,4 +1,4 @@
-"""Beyond verdicts: which defect it is, where, and how many are found for a set share of false alarms. From test parts."""
+"""Further metrics on test parts: defect types, boxes, pixels, and recall at given false positive rates."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from models.metrics.type_metrics import TypeQuality
 from models.metrics.verdict_metrics import by_part, recall_at
 from models.vocabulary import Label, Prediction, Split
 
-LEAST_SURE = 0.001  # boxes below that score change no average precision
-FALSE_ALARMS = (0.01, 0.05)  # shares of good parts
+LEAST_SURE = 0.001  # boxes with lower scores do not change the average precision
+FALSE_ALARMS = (0.01, 0.05)  # false positive rates
 
 
 @dataclass(frozen=True)
 class Detail:
-    """What the annotations allow: None where they don't, or where the detector says nothing about it."""
+    """Further metrics; None if the annotations or the detector do not provide them."""
 
     boxes: BoxQuality | None
     types: TypeQuality | None
     pixels: PixelQuality | None
-    recall_at: dict[str, float]  # of defective parts, by the share of good parts that score as high
+    recall_at: dict[str, float]  # recall by false positive rate
 
     def to_dict(self) -> dict[str, Any]:
         named = {"boxes": self.boxes, "types": self.types, "pixels": self.pixels}
@@ -38,27 +38,27 @@ class Detail:
         return measured | ({"recall_at_false_alarm_rate": self.recall_at} if self.recall_at else {})
 
     def headlines(self) -> Iterator[tuple[str, float]]:
-        """What is said in one line, and what versions are compared by."""
+        """Yield the metrics for the progress line and for comparisons."""
         if self.types:
             yield f"macro-F1 of {len(self.types.by_type)} types", self.types.macro_f1
         if self.boxes:
             yield "boxes mAP50", self.boxes.map50
             yield "mAP50–95", self.boxes.map50_95
         if self.pixels:
-            yield "IoU of pixels", self.pixels.iou
+            yield "pixel IoU", self.pixels.iou
             yield "pixel AUROC", self.pixels.auroc
             yield "AUPRO", self.pixels.aupro
 
 
 class Pixels:
-    """Compares the heatmap of every image that it sees with the mask; forgets both."""
+    """Compares heatmaps with masks, one image at a time, without storing them."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.tally = pixel_metrics.Tally()
 
     def see(self, row: dict, answer: Prediction) -> None:
-        """Defective images without a mask say nothing: nobody knows which of their pixels are."""
+        """Add one image. Defective images without a mask are ignored."""
         size = row["height_px"], row["width_px"]
         good = row["label"] == Label.GOOD
         if not good and not row["mask"]:
@@ -69,7 +69,7 @@ class Pixels:
 
 
 def measure(detector: Detector, predictions: pa.Table, pixels: Pixels, table: pa.Table, data_dir: Path) -> Detail:
-    """`predictions` are what `evaluation.predict` answered on the test split, whose images `pixels` has seen."""
+    """Compute the metrics. `predictions` come from `evaluation.predict` on the test split, and `pixels` from its images."""
     return Detail(
         boxes=box_quality(detector, table, data_dir, Split.TEST),
         types=type_quality(predictions, detector.metadata.classes),
@@ -87,10 +87,10 @@ def _recall(predictions: pa.Table) -> dict[str, float]:
 
 
 def box_quality(detector: Detector, table: pa.Table, data_dir: Path, split: Split) -> BoxQuality | None:
-    """Average precision on the images of `split` where somebody said where the defects are, and on the good ones.
+    """Return the average precision on the images of `split` that have boxes, and on good images.
 
-    None where nobody did, or the detector finds no boxes by itself. Boxes of types that it does not know can't be
-    found, and don't count.
+    None if there are no boxes, or if the detector does not predict boxes. Boxes of types unknown to the detector are
+    ignored.
     """
     rows = [row for row in table.to_pylist() if row["split"] == split and (row["boxes"] or row["label"] == Label.GOOD)]
     if not detector.finds_boxes or not any(row["boxes"] for row in rows):
@@ -110,7 +110,7 @@ def box_quality(detector: Detector, table: pa.Table, data_dir: Path, split: Spli
 
 
 def type_quality(predictions: pa.Table, types: Sequence[str]) -> TypeQuality | None:
-    """On the defective images of types that the detector knows; None where there are none, or it tells none apart."""
+    """Return metrics on defective images of known types. None if there are none, or fewer than two types."""
     rows = [
         row for row in predictions.to_pylist() if row["label"] == Label.DEFECT and set(row["defect_types"]) & set(types)
     ]
@@ -127,7 +127,7 @@ def _true_boxes(row: dict, types: Sequence[str]) -> np.ndarray:
 
 
 def _box_rows(rows: Sequence[tuple[float, ...]], columns: int) -> np.ndarray:
-    """x, y, width, height, … to left, top, right, bottom, …: float32 [m, columns]."""
+    """Convert x, y, width, height, … to left, top, right, bottom, …: float32 [m, columns]."""
     boxes = np.array(rows, dtype=np.float32).reshape(-1, columns)
     boxes[:, 2:4] += boxes[:, :2]
     return boxes

@@ -1,4 +1,4 @@
-"""What a detector answers on the frozen test parts, and the numbers that follow: the exported file, never a checkpoint."""
+"""Predictions of the exported file (never a checkpoint) on the frozen test parts, and their metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.vocabulary import Label, OperatingPoint, Prediction, Split
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All parts together, and every slice alone."""
+    """Metrics over all parts, and per slice."""
 
     overall: Metrics
     slices: dict[str, Metrics]
@@ -41,10 +41,10 @@ def predict(
     split: Split,
     on_prediction: Callable[[int, dict, Prediction], None] = lambda done, row, answer: None,
 ) -> pa.Table:
-    """One row per labelled image of `split`: image, file, part, slice, label, score, raw_score, verdict, and what its
-    types are and how probable each is, in the order of the detector's classes.
+    """Return one row per labelled image of `split`: image, file, part, slice, label, score, raw_score, verdict, defect types
+    and class probabilities in the order of the detector's classes.
 
-    `on_prediction` is called for every image with the number of images so far, its row of `table`, and the whole answer.
+    `on_prediction` is called for every image with the number of images so far, its row of `table`, and the prediction.
     """
     rows = [row for row in table.to_pylist() if row["split"] == split and row["label"]]
     answers = detector.predict_many(codec.read(data_dir / row["file"]) for row in rows)
@@ -68,7 +68,7 @@ def predict(
 def summarise(
     predictions: pa.Table, point: OperatingPoint, bootstrap: int, defect_rate: float | None = None
 ) -> Evaluation:
-    """Metrics of all parts and of each slice; with the line's `defect_rate` for parts as the line has them."""
+    """Return the metrics over all parts and per slice, optionally at the line's `defect_rate`."""
     slices = np.array(predictions["slice"].to_pylist())
     everything = np.ones(len(slices), dtype=bool)
     return Evaluation(
@@ -81,7 +81,7 @@ def summarise(
 
 
 def of_parts(predictions: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """(truth, score) of each part, in the order of the parts' names [n]."""
+    """Return (truth, score) of each part [n], ordered by name."""
     return by_part(*_arrays(predictions))
 
 

@@ -1,7 +1,7 @@
-"""How many verdicts change when an image changes in a way that leaves the part as it is. Runs a detector; reads no files.
+"""Robustness: how many verdicts change with light, position or file format of the image, for the same part.
 
-A line's light ages, a camera is turned, a gateway compresses: what a detector says about the same part shall not depend
-on it. The expected behaviour is tested as a metric (invariance tests; Ribeiro et al., 2020).
+Light ages, cameras are moved and images are compressed; the verdict on a part should not depend on that. The shares are
+measured as in invariance tests (Ribeiro et al., 2020).
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from models.detector.runtime import Detector
 from models.images.codec import to_rgb8
 from models.vocabulary import Verdict
 
-BRIGHTNESS = 0.1  # of the pixels' values, up and down
-SHIFT = 0.02  # of the sides
+BRIGHTNESS = 0.1  # relative change of the pixel values, up and down
+SHIFT = 0.02  # relative to the sides
 JPEG_QUALITY = 75
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """Shares of images whose verdict changes with the image, and whose verdict flips from pass to fail or back."""
+    """Shares of images whose verdict changes, and whose verdict flips between pass and fail."""
 
     n: int
     changed: float
     flipped: float
-    mean_score_change: float  # of the calibrated score, absolute
+    mean_score_change: float  # mean absolute change of the calibrated score
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)
 
 
 def changes(image: np.ndarray) -> Mapping[str, np.ndarray]:
-    """The same part under other circumstances; `image` H×W×C of uint8 or uint16."""
+    """Return the changed images by name of the change; `image` is H×W×C, uint8 or uint16."""
     return {name: np.ascontiguousarray(change(image)) for name, change in CHANGES.items()}
 
 
 def measure(detector: Detector, images: Iterable[np.ndarray], show: Callable[[int], None]) -> dict[str, Robustness]:
-    """Robustness by change, empty without images. `show` is told after each image how many are done."""
+    """Measure the robustness by change; empty without images. `show` is called with the number of finished images."""
     scores: list[list[float]] = []
     for done, image in enumerate(images, start=1):
         scores.append([detector.predict(variant).score for variant in (image, *changes(image).values())])
@@ -79,7 +79,7 @@ def _moved(image: np.ndarray) -> np.ndarray:
 
 
 def _compressed(image: np.ndarray) -> np.ndarray:
-    """JPEG holds 8 bits; so does the answer, on the image's scale."""
+    """Compress as JPEG with 8 bits, and return the result on the image's scale."""
     sink = io.BytesIO()
     Image.fromarray(to_rgb8(image)).save(sink, format="JPEG", quality=JPEG_QUALITY)
     pixels = np.asarray(Image.open(sink))

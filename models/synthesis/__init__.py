@@ -1,1 +1,1 @@
-"""Defects that were never photographed: drawn, or cut from one part and set into another. For training only."""
+"""Synthetic defects: drawn, or cut from one part and pasted into another. Only for training."""

@@ -1,7 +1,7 @@
-"""Procedural defects: what a shape does to the surface below it. Pure; no files.
+"""Procedural defects: shapes that change the surface below them. Pure.
 
-Pixels are float32 H×W×C in [0, 1]. Sizes follow the image's shorter side. How strong a defect is follows the surface where
-it lies: it has to stand out from the texture there, and light falls on it as on the rest.
+Pixels are float32 H×W×C in [0, 1]. Sizes are relative to the image's shorter side. The strength of a defect depends on the
+surface at its position: it must stand out from the texture and match the light.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from scipy import ndimage
 
 from models.synthesis import shapes
 
-VISIBLE = 0.25  # of a shape's opacity: from here on a pixel belongs to the mask
-SEEN = 0.8  # of the texture's own deviation: a mean change below it is no defect that anybody could see
+VISIBLE = 0.25  # opacity from which a pixel belongs to the mask
+SEEN = 0.8  # minimum mean change relative to the texture's deviation; smaller changes are invisible
 SMALLEST_PX = 12
-FAINTEST = 0.015  # of full scale: likewise
-AT_FRAME = 0.5  # share of missing areas that lie at the border of a picture which the part fills
-COLOURED = 0.01  # of full scale between the channels: below it, three channels hold a grey image
-SIDE_PX = 200  # line widths are given for a part of this size
+FAINTEST = 0.015  # minimum mean change of full scale
+AT_FRAME = 0.5  # share of missing areas at the image's border, if the part fills the image
+COLOURED = 0.01  # minimum difference between the channels of a colour image, of full scale
+SIDE_PX = 200  # part size for which line widths are given
 
-Change = tuple[np.ndarray, np.ndarray]  # the new pixels, and the shape [h, w] in [0, 1] whose visible part is the mask
+Change = tuple[np.ndarray, np.ndarray]  # new pixels, and the shape [h, w] in [0, 1], whose visible part is the mask
 
 
 class Kind(StrEnum):
@@ -37,9 +37,9 @@ class Kind(StrEnum):
 def draw(
     image: np.ndarray, kind: Kind, random: np.random.Generator, part: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The image with one defect on `part` (bool [h, w]; None: everywhere), and its mask bool [h, w].
+    """Draw one defect on `part` (bool [h, w]; None: everywhere). Returns the image and its mask bool [h, w].
 
-    The same generator state gives the same defect. None when it would not be seen where it came to lie.
+    The same generator state gives the same defect. Returns None if the defect would not be visible.
     """
     everywhere = np.ones(image.shape[:2], bool)
     made, shape = _EFFECTS[kind](image, everywhere if part is None or not part.any() else part, random)
@@ -52,7 +52,7 @@ def draw(
 
 
 def _scratch(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
-    """One to three grooves side by side; each has a dark and a bright flank, and fades where the tool lifted off."""
+    """Draw one to three parallel grooves, each with a dark and a bright flank, fading at the ends."""
     side = min(image.shape[:2])
     angle, middle = random.uniform(0, 2 * np.pi), _somewhere(part, random)
     length, pen = random.uniform(0.25, 0.8) * side, max(0.5, random.uniform(0.5, 1.0) * side / SIDE_PX)
@@ -75,7 +75,7 @@ def _scratch(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -
 
 
 def _crack(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
-    """A dark, jagged line that keeps its course and branches; light hardly comes out of it."""
+    """Draw a dark, jagged, branching line."""
     side = min(image.shape[:2])
     angle, pen = random.uniform(0, 2 * np.pi), max(0.5, random.uniform(0.4, 0.8) * side / SIDE_PX)
     length = random.uniform(0.2, 0.8) * side
@@ -94,11 +94,13 @@ def _crack(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> 
 
 
 def _dent(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
-    """A shallow bowl: what is mirrored in it moves, one side turns to the light and the other away."""
+    """Draw a shallow bowl: the texture in it is displaced, one side is lighter and the other darker."""
     side = min(image.shape[:2])
     tall, wide = random.uniform(0.05, 0.14, 2) * side
     base = shapes.blotch(part.shape, _somewhere(part, random), (tall, wide), random, uneven=0.06)
-    bowl = ndimage.gaussian_filter(base**2 * (3 - 2 * base), 0.08 * min(tall, wide))  # level at the rim: no edge to see
+    bowl = ndimage.gaussian_filter(
+        base**2 * (3 - 2 * base), 0.08 * min(tall, wide)
+    )  # flat at the rim, without a visible edge
     down, right = np.gradient(bowl)
     steepest = max(float(np.hypot(down, right).max()), 1e-6)
     angle = random.uniform(0, 2 * np.pi)
@@ -118,7 +120,7 @@ def _dent(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> C
 
 
 def _spot(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
-    """One pit or a few: dark with a lit edge, or, more rarely, a bright inclusion."""
+    """Draw one or a few pits, dark with a lit edge, or, more rarely, bright inclusions."""
     side = min(image.shape[:2])
     at, opacity = _somewhere(part, random), np.zeros(part.shape, np.float32)
     for number in range(int(random.choice([1, 1, 1, 2, 4]))):
@@ -139,7 +141,7 @@ def _spot(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> C
 
 
 def _stain(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
-    """A dried drop: it dims, or tints, what lies below without hiding it, most at its rim."""
+    """Draw a dried drop: it darkens or tints the surface without hiding it, most at its rim."""
     side = min(image.shape[:2])
     tall, wide = random.uniform(0.08, 0.22, 2) * side
     hill = shapes.blotch(part.shape, _somewhere(part, random), (tall, wide), random, uneven=0.22)
@@ -156,7 +158,7 @@ def _stain(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> 
 
 
 def _missing(image: np.ndarray, part: np.ndarray, random: np.random.Generator) -> Change:
-    """Broken off at the part's edge, where the background shows; without an edge in sight, flaked off its face."""
+    """Draw a missing area: broken off at the part's edge, or, without a visible edge, flaked off its face."""
     side = min(image.shape[:2])
     radius = random.uniform(0.05, 0.13) * side
     edge = part & ~ndimage.binary_erosion(part, iterations=2, border_value=1)
@@ -191,13 +193,13 @@ _EFFECTS: dict[Kind, Callable[[np.ndarray, np.ndarray, np.random.Generator], Cha
 
 
 def _somewhere(allowed: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Row and column of one of the allowed pixels."""
+    """Return row and column of a random allowed pixel."""
     places = np.flatnonzero(allowed)
     return np.array(divmod(int(places[random.integers(len(places))]), allowed.shape[1]), dtype=float)
 
 
 def _texture(image: np.ndarray, mask: np.ndarray) -> float:
-    """How much the surface around `mask` varies in the small: a defect has to be more than that."""
+    """Return the small-scale variation of the surface around `mask`, which a defect must exceed."""
     rows, columns = np.nonzero(mask)
     if not len(rows):
         return 0.0
@@ -214,20 +216,20 @@ def _level(image: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _strength(image: np.ndarray, mask: np.ndarray, random: np.random.Generator, least: float, most: float) -> float:
-    """A change in brightness that stands out from the texture, and is some part of the light that falls there."""
+    """Return a change in brightness that stands out from the texture and depends on the local brightness."""
     floor = 0.03 + 0.12 * _level(image, mask)
     return min(0.5, max(floor, _texture(image, mask) * random.uniform(least, most)))
 
 
 def _darkening(image: np.ndarray, mask: np.ndarray, random: np.random.Generator, least: float, most: float) -> float:
-    """The same as a share of the light that the surface gives back."""
+    """Return the same change as a share of the local brightness."""
     return min(0.85, _strength(image, mask, random, least, most) / max(0.05, _level(image, mask)))
 
 
 def _direction(
     image: np.ndarray, mask: np.ndarray, strength: float, bright: float, random: np.random.Generator
 ) -> float:
-    """+1 for brighter, with probability `bright`; never towards where there is no room left."""
+    """Return +1 for brighter, with probability `bright`, or −1 for darker, avoiding clipping."""
     level, wants = _level(image, mask), random.random() < bright
     if level < strength:
         return 1.0
@@ -235,7 +237,7 @@ def _direction(
 
 
 def _lit(shape: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """[h, w] in [-1, 1]: the shape's edge, bright where it faces a lamp and dark on the far side."""
+    """Return [h, w] in [-1, 1]: the shape's edge, bright towards a random light and dark on the other side."""
     soft = ndimage.gaussian_filter(shape, 0.8)
     down, right = np.gradient(soft)
     angle = random.uniform(0, 2 * np.pi)

@@ -1,7 +1,6 @@
-"""A real defect cut from one part and set into another without a seam (Pérez et al., Poisson Image Editing, 2003).
+"""Pastes a real defect from one part into another without a seam (Pérez et al., Poisson Image Editing, 2003).
 
-Pixels are float32 H×W×C in [0, 1]. What is carried over are gradients, scaled by how bright the new place is: light that
-falls on a dark part shows a defect less.
+Pixels are float32 H×W×C in [0, 1]. Gradients are transferred, scaled by the brightness of the new position.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
-MARGIN_PX = 3  # of surface around the defect, where the blending happens
-MOST_PX = 60_000  # of a defect: the system of equations has one unknown for each
-MOST_SHARE = 0.4  # of the target: a larger region is no defect to paste but most of a part
-PLACES = 16  # tried for each paste: it goes where the surroundings are most like those it comes from
-WORST = 0.12  # mismatch of full scale: beyond it, everybody would see where it was pasted
+MARGIN_PX = 3  # surface around the defect, for blending
+MOST_PX = 60_000  # maximum pixels of a defect; the system of equations has one unknown per pixel
+MOST_SHARE = 0.4  # maximum share of the target
+PLACES = 16  # positions that are tried; the one with the most similar surroundings is used
+WORST = 0.12  # maximum mismatch of full scale; beyond it, the paste would be obvious
 GAIN = (0.4, 2.5)  # limits of the scaling
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A defect with a margin: pixels, mask, and which of its sides lie at the border of the picture it is from."""
+    """A defect with a margin: pixels, mask, and which of its sides touch the border of the source image."""
 
     pixels: np.ndarray  # float32 [h, w, c]
     mask: np.ndarray  # bool [h, w]
@@ -31,15 +30,15 @@ class Cut:
 
 @dataclass(frozen=True)
 class Place:
-    """Where on a target a defect would go, and which way round."""
+    """A position on a target for a defect, which may be flipped."""
 
     defect: Cut
     window: tuple[slice, slice]
-    mismatch: float  # mean difference of the surroundings, of full scale: smaller looks better
+    mismatch: float  # mean difference of the surroundings, of full scale
 
 
 def cut(source: np.ndarray, mask: np.ndarray) -> Cut | None:
-    """The largest connected defect of `mask` (bool, of the source's size); None when there is none, or it is too large."""
+    """Cut out the largest connected defect of `mask` (bool, the source's size). None if absent or too large."""
     labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
     if not n:
         return None
@@ -56,9 +55,9 @@ def cut(source: np.ndarray, mask: np.ndarray) -> Cut | None:
 
 
 def find_place(target: np.ndarray, defect: Cut, part: np.ndarray, random: np.random.Generator) -> Place | None:
-    """The best of some places on `part` (bool [h, w]) drawn at random, the defect flipped at random. None where none fits.
+    """Return the best of some random positions on `part` (bool [h, w]), with the defect randomly flipped. None if none fits.
 
-    A defect that touched the border of its picture, a broken edge say, goes to the border again.
+    A defect that touched the border of its image, such as a broken edge, is placed at the border again.
     """
     candidates: list[Place] = []
     height, width = defect.mask.shape
@@ -78,7 +77,7 @@ def find_place(target: np.ndarray, defect: Cut, part: np.ndarray, random: np.ran
 
 
 def paste(target: np.ndarray, place: Place) -> tuple[np.ndarray, np.ndarray]:
-    """The target with the defect in its place, and its mask there."""
+    """Paste the defect. Returns the image and its mask."""
     defect, window = place.defect, place.window
     made, mask = target.copy(), np.zeros(target.shape[:2], bool)
     around = ~defect.mask
@@ -90,10 +89,10 @@ def paste(target: np.ndarray, place: Place) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blend(below: np.ndarray, above: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """`above` where `inside`, shifted by the smoothest field that meets `below` at the border. All of one size.
+    """Blend `above` into `below` where `inside`, shifted by the smoothest field that matches `below` at the border.
 
-    The field is harmonic: the solution of Laplace's equation with the difference at the border as boundary values, and
-    without any at the rim of the window.
+    All arrays have the same size. The field solves Laplace's equation with the difference at the border as boundary
+    values; the rim of the window has none.
     """
     rows, columns = np.nonzero(inside)
     if not len(rows) or inside.all():
@@ -137,7 +136,7 @@ def _along(size: int, whole: int, at_start: bool, at_end: bool, random: np.rando
 
 
 def _mismatch(below: np.ndarray, defect: Cut) -> float:
-    """How unlike the two surroundings are, beyond how bright they are."""
+    """Return the difference of the two surroundings, mostly independent of brightness."""
     around = ~defect.mask
     if not around.any():
         return 1.0
@@ -147,7 +146,7 @@ def _mismatch(below: np.ndarray, defect: Cut) -> float:
 
 
 def _inner(inside: np.ndarray, at_border: tuple[bool, bool, bool, bool]) -> np.ndarray:
-    """Without the rim of the window, where it has to meet its surroundings; at the border of the picture it has none."""
+    """Return `inside` without the rim of the window, except at the border of the image."""
     top, bottom, left, right = at_border
     inner = inside.copy()
     inner[: 0 if top else 1] = False

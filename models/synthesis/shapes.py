@@ -1,6 +1,6 @@
-"""Outlines of defects: lines that taper and break off, blotches with uneven borders, chips with straight ones. Pure.
+"""Shapes of defects: tapering and broken lines, blotches with uneven borders, chips with straight borders. Pure.
 
-A shape is float32 [h, w] in [0, 1], soft at its border as a lens would show it. Lengths are in pixels.
+A shape is float32 [h, w] in [0, 1] with soft borders. Lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 STEP_PX = 1.0  # of a path
-FINE = 4  # polygons are drawn this much larger and scaled down, for soft borders
+FINE = 4  # polygons are drawn larger by this factor and scaled down, for soft borders
 
 
 def path(
     start: np.ndarray, length: float, random: np.random.Generator, *, angle: float, jitter: float, hold: float
 ) -> np.ndarray:
-    """float [n, 2] rows and columns: a walk that keeps its course, off it by `jitter` radians at each step.
+    """Return float [n, 2] rows and columns: a walk in the direction `angle`, with a deviation of `jitter` radians per step.
 
-    `hold` in [0, 1) says how long a deviation lasts: near 1 the line swings, near 0 it is jagged.
+    `hold` in [0, 1) is the persistence of deviations: near 1 the line swings, near 0 it is jagged.
     """
     steps = max(6, int(length / STEP_PX))
     off = np.zeros(steps)
@@ -29,7 +29,7 @@ def path(
 
 
 def stroke(shape: tuple[int, int], line: np.ndarray, radius: float, weight: np.ndarray) -> np.ndarray:
-    """The path drawn with a soft pen; `weight` [n] in [0, 1] is how hard it presses at each point."""
+    """Draw the path with a soft pen; `weight` [n] in [0, 1] is the pressure at each point."""
     height, width = shape
     canvas = np.zeros(shape, np.float32)
     places = np.linspace(0, len(line) - 1, 3 * len(line))
@@ -48,7 +48,7 @@ def stroke(shape: tuple[int, int], line: np.ndarray, radius: float, weight: np.n
 
 
 def pressure(n: int, random: np.random.Generator, *, broken: float) -> np.ndarray:
-    """[n] in [0, 1]: thin at the ends, uneven between; `broken` is the share of the line that hardly shows."""
+    """Return the pressure [n] in [0, 1]: low at the ends, uneven between; `broken` is the share that is hardly visible."""
     ends = np.minimum(1, np.sin(np.linspace(0.05, np.pi - 0.05, n)) * 2.5)
     uneven = ndimage.gaussian_filter1d(random.standard_normal(n), max(1.0, n / 25))
     rank = np.argsort(np.argsort(uneven)) / max(1, n - 1)
@@ -63,7 +63,7 @@ def blotch(
     *,
     uneven: float,
 ) -> np.ndarray:
-    """A hill, 1 in the middle and 0 at an elliptic border that is `uneven` (0: a clean ellipse); one piece."""
+    """Return a connected hill, 1 in the middle and 0 at an elliptic border that is `uneven` (0: a clean ellipse)."""
     angle = random.uniform(0, np.pi)
     y, x = np.mgrid[: shape[0], : shape[1]]
     across = (x - centre[1]) * np.cos(angle) + (y - centre[0]) * np.sin(angle)
@@ -75,7 +75,7 @@ def blotch(
 
 
 def chip(shape: tuple[int, int], centre: np.ndarray, radius: float, random: np.random.Generator) -> np.ndarray:
-    """What breaks off: a polygon of uneven sides, its border roughened."""
+    """Return a broken-off piece: a polygon with uneven sides and a rough border."""
     corners = int(random.integers(7, 12))
     angles = (np.arange(corners) + random.uniform(-0.35, 0.35, corners)) * 2 * np.pi / corners
     tall, wide = random.uniform(0.7, 1.2, 2)
@@ -93,11 +93,11 @@ def chip(shape: tuple[int, int], centre: np.ndarray, radius: float, random: np.r
 
 
 def rough(shape: tuple[int, int], scale: float, random: np.random.Generator) -> np.ndarray:
-    """Noise of standard deviation 1 with structure at `scale` pixels and, weaker, below it."""
+    """Return noise with standard deviation 1 and structure at `scale` pixels and, weaker, below."""
     total = np.zeros(shape, np.float32)
     for part in (1.0, 0.5, 0.25):
         sigma = max(0.5, scale * part / 2)
-        small = max(1, int(sigma / 2))  # smooth noise need not be drawn at every pixel
+        small = max(1, int(sigma / 2))  # smooth noise can be drawn at a lower resolution
         coarse = random.standard_normal((shape[0] // small + 3, shape[1] // small + 3)).astype(np.float32)
         smooth = ndimage.gaussian_filter(coarse, sigma / small)
         large = ndimage.zoom(smooth, small, order=1) if small > 1 else smooth
@@ -106,7 +106,7 @@ def rough(shape: tuple[int, int], scale: float, random: np.random.Generator) -> 
 
 
 def _piece(mask: np.ndarray) -> np.ndarray:
-    """The largest of the connected pieces of `mask`: a border that is uneven enough would break up into islands."""
+    """Return the largest connected piece of `mask`, because very uneven borders break up into islands."""
     labels, n = ndimage.label(mask)
     if n < 2:
         return mask

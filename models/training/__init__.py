@@ -1,1 +1,1 @@
-"""What the kinds of detectors share when they learn."""
+"""Training code that the kinds of detectors share."""

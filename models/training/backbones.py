@@ -1,4 +1,4 @@
-"""Feature extractors: timm's CNNs and ViTs as feature maps, with weights that are packaged, downloaded, read or none."""
+"""Backbones: timm's CNNs and ViTs as feature extractors, with packaged, downloaded, own or random weights."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import nn
 from models.errors import BadParams, Unreachable
 from models.training.weights import PACKAGED, own_file, packaged_file
 
-LEVELS = 3  # the last feature maps: texture, pattern and object; what most kinds need
+LEVELS = 3  # number of last feature maps that most kinds use
 
 
 class Backbone(nn.Module):
-    """Pixels [n, 3, side, side] in [0, 1] to the last `levels` feature maps, fine to coarse, each [n, c, h, w]."""
+    """Maps pixels [n, 3, side, side] in [0, 1] to the last `levels` feature maps, fine to coarse, each [n, c, h, w]."""
 
     def __init__(self, body: nn.Module, levels: int = LEVELS) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         return self.body.forward_intermediates(normal, indices=self.levels, intermediates_only=True)
 
     def last_stage(self) -> nn.Module:
-        """The stage nearest to the head, for fine-tuning it alone."""
+        """Return the last stage, for fine-tuning only this one."""
         for name in ("blocks", "stages", "layers"):
             if hasattr(self.body, name):
                 return getattr(self.body, name)[-1]
@@ -40,20 +40,20 @@ class Backbone(nn.Module):
 
 
 def described(maps: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Mean and standard deviation of each channel of each map: [n, 2 · Σ channels]."""
+    """Return mean and standard deviation of each channel of each map: [n, 2 · Σ channels]."""
     return torch.cat([torch.cat(_mean_and_spread(level), dim=1) for level in maps], dim=1)
 
 
 def build(name: str, weights: str, image_size_px: int, seed: int, levels: int = LEVELS) -> Backbone:
-    """The backbone `name` with `weights`: packaged, hub, none (random ones of `seed`), or a file with a state dict.
+    """Return the backbone `name` with `weights`: packaged, hub, none (random from `seed`), or a file with a state dict.
 
-    Raises BadParams for a name that timm does not have, NotReady when a package is missing, and Unreachable when
-    weights would have to be downloaded and can't be.
+    Raises BadParams for an unknown name, NotReady if a package is missing, and Unreachable if weights cannot be
+    downloaded.
     """
     if not timm.is_model(name):
         raise BadParams(
-            f"model.backbone: timm has no {name!r}.",
-            next_step=f"Any name of timm.list_models(); with packaged weights: {', '.join(PACKAGED)}.",
+            f"model.backbone: timm has no model {name!r}.",
+            next_step=f"Use a name from timm.list_models(); with packaged weights: {', '.join(PACKAGED)}.",
         )
     if weights == "packaged":
         path = packaged_file(name)
@@ -66,7 +66,7 @@ def build(name: str, weights: str, image_size_px: int, seed: int, levels: int = 
 
 
 def _create(name: str, image_size_px: int, *, pretrained: bool = False) -> nn.Module:
-    try:  # a ViT's position embedding has the image's size
+    try:  # the position embedding of a ViT depends on the image size
         return timm.create_model(name, pretrained=pretrained, img_size=image_size_px)
     except TypeError:
         return timm.create_model(name, pretrained=pretrained)
@@ -88,7 +88,7 @@ def _load(body: nn.Module, path: Path, *, in_order: bool) -> nn.Module:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise BadParams(
             f"model.weights: {path} does not fit model.backbone: {first}",
-            next_step="Name the backbone it was saved from.",
+            next_step="Set model.backbone to the backbone that the file was saved from.",
         ) from error
     return body
 
@@ -96,11 +96,11 @@ def _load(body: nn.Module, path: Path, *, in_order: bool) -> nn.Module:
 def _download(name: str, image_size_px: int) -> nn.Module:
     try:
         return _create(name, image_size_px, pretrained=True)
-    except Exception as error:  # the hub's client raises a family of unrelated classes
+    except Exception as error:  # the hub's client raises many unrelated classes
         raise Unreachable(
-            f"The weights of {name} can't be downloaded ({type(error).__name__}).",
-            next_step=f"Connect to the network, or use packaged weights: model.backbone one of {', '.join(PACKAGED)} "
-            "with model.weights: packaged.",
+            f"The weights of {name} cannot be downloaded ({type(error).__name__}).",
+            next_step="Connect to the network, or use model.weights: packaged with model.backbone: "
+            f"{', '.join(PACKAGED)}.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What every training is given beside its examples."""
+"""The context of a training: parameters, folders, logger and progress."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 @contextmanager
 def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Progress that is shown to nobody."""
+    """A progress function that shows nothing."""
     yield lambda done: None
 
 
 @dataclass(frozen=True)
 class TrainingContext:
     params: Params
-    work: Path  # of this training alone: one that was killed goes on from what it left here
-    cache: Path  # frozen features by image, for every later training
-    logger: Any = False  # Lightning's; False for none
+    work: Path  # folder of this training, from which it is resumed after a kill
+    cache: Path  # folder of cached features by image, shared by all trainings
+    logger: Any = False  # Lightning's logger, or False
     progress: Progress = silent

@@ -1,4 +1,4 @@
-"""What is computed once about images (features, fingerprints): blocks of rows on disk, each whole or not there."""
+"""A cache on disk for features and fingerprints of images, in blocks that are written atomically."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from models.params import Params
 from models.training import weights
 
 BLOCK = 64
-TRIES = 3  # to compute and read back
-DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)  # what NumPy raises
-# What pixels become on their way into a backbone, and the backbone itself; the frozen network's own module comes on top.
+TRIES = 3  # attempts to compute and read back
+DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)  # raised by NumPy
+# Modules from decoding to the backbone, whose changes invalidate cached features; the frozen network's module is added.
 FEATURE_CODE = (
     "models.images.codec",
     "models.images.high_bit_depth",
@@ -38,9 +38,9 @@ FEATURE_LIBRARIES = ("numpy", "pillow", "scipy", "timm", "torch", "onnxruntime")
 
 
 class FeatureCache:
-    """Rows of one shape by name, in `folder / version`, which belongs to one way of computing them.
+    """Rows of one shape by name, in `folder / version`. The version identifies the code that computes them.
 
-    Memory holds the names and what is asked for. Several processes may write at once. A damaged block counts as absent.
+    Memory holds the names and the requested rows. Several processes may write concurrently. Damaged blocks are ignored.
     """
 
     def __init__(self, folder: Path, version: str, dtype: type[np.generic] = np.float32) -> None:
@@ -51,7 +51,7 @@ class FeatureCache:
 
     @cached_property
     def _places(self) -> dict[str, tuple[Path, int]]:
-        """The block and the row of every name."""
+        """Block and row of every name."""
         places: dict[str, tuple[Path, int]] = {}
         for path in sorted(self.directory.glob("*.npz")) if self.directory.exists() else ():
             try:
@@ -72,9 +72,9 @@ class FeatureCache:
         features_of: Callable[[Sequence[str]], Sequence[np.ndarray]],
         show: Callable[[int], None] = lambda done: None,
     ) -> np.ndarray:
-        """[len(names), …], of at least one name; what is missing or damaged is computed and kept, a block at a time.
+        """Return [len(names), …] for at least one name. Missing and damaged rows are computed and stored in blocks.
 
-        Killed half way, the finished blocks stay. `show` is told after each block how many were computed.
+        After a kill, completed blocks are kept. `show` is called with the number of computed rows after each block.
         """
         done = 0
         wanted = self.missing(names)
@@ -89,12 +89,12 @@ class FeatureCache:
             if not wanted:
                 return features
         raise DefectloopError(
-            f"What was just written to {self.directory} can't be read back ({len(wanted)} rows, first: {wanted[0]}).",
-            next_step=f"Check the disk. {self.folder} may be deleted: it is computed again.",
+            f"Files that were just written to {self.directory} cannot be read ({len(wanted)} rows, first: {wanted[0]}).",
+            next_step=f"Check the disk. {self.folder} may be deleted; it is only a cache.",
         )
 
     def present(self, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-        """[len(names), …] of the rows that are kept, zeros for the others; and the names of these."""
+        """Return [len(names), …] with zeros for missing rows, and the names of the missing rows."""
         by_block: dict[Path, list[tuple[int, int]]] = defaultdict(list)
         for number, name in enumerate(names):
             if name in self._places:
@@ -105,7 +105,7 @@ class FeatureCache:
             try:
                 with path.open("rb") as source, np.load(source) as block:
                     features = block["features"]
-            except DAMAGED:  # or dropped by a newer version meanwhile
+            except DAMAGED:  # or deleted by a newer version meanwhile
                 self._forget(path)
                 continue
             if result is None:
@@ -116,10 +116,10 @@ class FeatureCache:
         return np.zeros((len(names), 0), self.dtype) if result is None else result, absent
 
     def keep(self, names: Sequence[str], rows: np.ndarray) -> None:
-        """Write one block of rows; memory holds none of them afterwards."""
+        """Write one block of rows. They are not kept in memory."""
         if self._fresh and not self.directory.exists():
             self._drop_outdated()
-        self._fresh = False  # should another version drop ours meanwhile, we do not drop its
+        self._fresh = False  # if another version deletes our files meanwhile, we do not delete its files
         self.directory.mkdir(parents=True, exist_ok=True)
         title = hashlib.sha256("\n".join(names).encode()).hexdigest()[:20]
         path = self.directory / f"{title}.npz"
@@ -127,7 +127,7 @@ class FeatureCache:
         with partial.open("wb") as sink:
             np.savez(sink, names=np.array(names), features=rows.astype(self.dtype))
         partial.replace(path)
-        if "_places" in vars(self):  # else it is read when somebody asks
+        if "_places" in vars(self):  # otherwise it is read when needed
             self._places.update((name, (path, row)) for row, name in enumerate(names))
 
     def _forget(self, path: Path) -> None:
@@ -136,7 +136,7 @@ class FeatureCache:
             del self._places[name]
 
     def _drop_outdated(self) -> None:
-        """What other versions of the code left: nothing reads it again."""
+        """Delete the files of other versions of the code, which are not used again."""
         for path in self.folder.iterdir() if self.folder.exists() else ():
             if path == self.directory:  # another process was first
                 continue
@@ -149,9 +149,9 @@ class FeatureCache:
 def features_kept(
     params: Params, cache: Path, network: str, kind: str = "", dtype: type[np.generic] = np.float32
 ) -> FeatureCache:
-    """Features of the backbone, its weights and input size that `params` name, pooled unless `kind` says another.
+    """Return the cache of features for the backbone, weights and input size of `params`; pooled unless `kind` is given.
 
-    `network` is the module of the frozen network. Rows are IMAGE/VIEW.
+    `network` is the module of the frozen network. Rows are named IMAGE/VIEW.
     """
     weights_version = weights.fingerprint(params.model.backbone, params.model.weights, params.train.seed)
     named = [weights_version, f"{params.model.image_size_px}px", *([kind] if kind else [])]

@@ -1,4 +1,4 @@
-"""Pretrained layers and new ones learn together: optimiser, schedule and averaged weights that kinds share."""
+"""Fine-tuning of pretrained and new layers: optimiser, schedule and averaged weights, shared by the kinds."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from torch import nn
 from models.params import Train
 from models.training.fitting import seed_step
 
-WARM_UP = 0.1  # of all steps, rising; then along a cosine
-AVERAGED_OVER = 0.25  # of all steps: how far back the averaged weights reach
+WARM_UP = 0.1  # share of all steps with a rising learning rate; then it follows a cosine
+AVERAGED_OVER = 0.25  # share of all steps over which the weights are averaged
 LARGEST_GRADIENT = 10.0
 
 
 class FineTuning(lightning.LightningModule):
-    """`learner` learns; `averaged`, its running average, is what is checked and kept.
+    """`learner` is trained; `averaged`, its running average, is validated and kept.
 
-    Fewer epochs reach what many with a small learning rate would (Polyak and Juditsky, 1992). Both are part of the
-    checkpoint. Batch statistics of layers that don't learn stay as they are.
+    Averaging saves epochs with a small learning rate (Polyak and Juditsky, 1992). Both are part of the checkpoint. Batch
+    normalisation of frozen layers keeps its statistics.
     """
 
-    pretrained_share = 0.5  # of the learning rate, for what starts from pretrained weights
-    keeps_statistics = False  # batch statistics of pretrained layers stay as they are even where these learn
+    pretrained_share = 0.5  # share of the learning rate for pretrained layers
+    keeps_statistics = False  # whether trained pretrained layers keep their batch statistics
 
     def __init__(self, learner: nn.Module, pretrained: nn.Module, params: Train) -> None:
-        """`pretrained` is the part of `learner` that learns more slowly, as far as it learns."""
+        """`pretrained` is the part of `learner` that is trained with a lower learning rate, if it is trained."""
         super().__init__()
         self.params = params
         self.learner = learner
         self.averaged = copy.deepcopy(learner).requires_grad_(False).eval()
-        self._pretrained = [pretrained]  # in a list, not to be registered twice
+        self._pretrained = [pretrained]  # in a list, so that it is not registered twice
 
     def keep_averaged(self) -> None:
-        """After training: the learner takes the averaged weights."""
+        """Copy the averaged weights to the learner, after training."""
         self.learner.load_state_dict(self.averaged.state_dict())
 
     def on_train_epoch_start(self) -> None:
@@ -56,7 +56,7 @@ class FineTuning(lightning.LightningModule):
     def on_train_batch_end(self, *_: object) -> None:
         done, in_all = self.global_step, int(self.trainer.estimated_stepping_batches)
         reach = max(AVERAGED_OVER * in_all, 1)
-        stays = min(1 - 1 / reach, (1 + done) / (10 + done))  # the first steps are soon forgotten
+        stays = min(1 - 1 / reach, (1 + done) / (10 + done))  # the first steps have less weight
         for kept, new in zip(self.averaged.state_dict().values(), self.learner.state_dict().values(), strict=True):
             if kept.dtype.is_floating_point:
                 kept.lerp_(new, 1 - stays)

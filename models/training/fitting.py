@@ -1,4 +1,4 @@
-"""Fit a Lightning module: one trainer, one order of examples, one way to go on after a kill, for every kind."""
+"""Fits a Lightning module: trainer, order of examples and resuming after a kill, shared by all kinds."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from models.training.context import TrainingContext
 
 @dataclass(frozen=True)
 class Trained:
-    network: Any  # what the kind's `build` makes, with what it learned
-    history: list[dict[str, float]] = field(default_factory=list)  # one row per `epoch`, or of `patches` remembered
-    noted: list[str] = field(default_factory=list)  # what of the examples did not count as usual, in words
+    network: Any  # the trained network, as made by the kind's `build`
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per `epoch`, or per number of `patches`
+    noted: list[str] = field(default_factory=list)  # remarks about examples that were used only partly
 
 
 def fit(
@@ -31,10 +31,10 @@ def fit(
     check: DataLoader,
     context: TrainingContext,
 ) -> list[dict[str, float]]:
-    """Train `module` from the last epoch that `context.work` holds, else anew; returns the logged numbers by epoch.
+    """Train `module`, continuing from the checkpoint in `context.work` if there is one. Returns the metrics by epoch.
 
-    With `patience` it ends when the module's `val_loss` has not fallen for so many epochs, and takes back the weights
-    of the best one. Convolutions run channels-last, on CPUs some one and a half times as fast as channels-first.
+    With `patience`, training ends if `val_loss` has not improved for that many epochs, and the best weights are restored.
+    Convolutions run channels-last, which is about 1.5 times as fast on CPUs.
     """
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history, chosen, work = History(), context.params.train, context.work
@@ -64,17 +64,17 @@ def fit(
 
 
 def seed_step(seed: int, epoch: int, batch: int) -> None:
-    """Call it at every batch: random numbers that follow from its place, so that a resumed training draws the same.
+    """Seed the random numbers of a batch by its index, so that a resumed training draws the same numbers.
 
-    Not once an epoch: data loaders draw from the same generator, before or after that, resumed or not.
+    Seeding once per epoch is not enough, because data loaders draw from the same generator.
     """
     torch.manual_seed((seed * 100_003 + epoch) * 1_000_003 + batch)
 
 
 class EpochOrder(Sampler[int]):
-    """Each image once per epoch, in a new order and a random view: index = view · n + image.
+    """Yields each image once per epoch, in a new order and with a random view: index = view · n + image.
 
-    The last `fresh` of the views are other ones in every epoch: their numbers go on where the epoch before ended.
+    The last `fresh` views differ in every epoch: their numbers continue from the previous epoch.
     """
 
     def __init__(self, n: int, views: int, seed: int, *, fresh: int = 0) -> None:
@@ -95,7 +95,7 @@ class EpochOrder(Sampler[int]):
 
 
 class History(Callback):
-    """The logged numbers of every epoch; part of the checkpoint, so that a resumed training has them all."""
+    """The metrics of every epoch. They are part of the checkpoint, so a resumed training has all of them."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
@@ -134,7 +134,7 @@ def _resumable(work: Path, epochs: int) -> ModelCheckpoint:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning's banners and tips stay out of a production log."""
+    """Suppress Lightning's banners and tips."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:

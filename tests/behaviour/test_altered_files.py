@@ -174,7 +174,7 @@ def test_audit_hashes_reads_every_file_and_repairs(sealed: Workspace, in_process
     assert an_image(sealed).name in refused.stderr
     repaired = in_process("audit", "--hashes", "--repair", "-w", sealed.root)
     assert repaired.returncode == 0, repaired.stderr
-    assert "1 brought back" in repaired.stdout
+    assert "1 restored" in repaired.stdout
 
 
 def test_annotations_name_files_by_their_hash(sealed: Workspace) -> None:

@@ -92,7 +92,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
     "COCO: annotations are an object": (with_coco(lambda c: c.update(annotations={})), "`annotations` is not a list"),
     "COCO: a box of true and false": (annotated(bbox=[True, 1, 2, 3]), "is not a list of numbers"),
     "COCO: an infinite box": (annotated(bbox=[1, 2, float("inf"), 3]), "not finite"),
-    "COCO: a split that is a list": (imaged(defectloop={"split": ["train"]}), "says split is ['train']"),
+    "COCO: a split that is a list": (imaged(defectloop={"split": ["train"]}), "has an invalid split: ['train']"),
     "COCO: a name with a NUL": (imaged(file_name="b\0.png"), "does not exist"),
     "YOLO: an alias bomb": (with_yaml(bomb()), "expands to more than 1,000,000 values"),
     "YOLO: brackets without end": (with_yaml("names: " + DEEP), "nested deeper than 100 levels"),

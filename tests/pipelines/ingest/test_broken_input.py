@@ -141,7 +141,10 @@ MISTAKES: dict[str, tuple[Maker, str]] = {
         annotated(segmentation={"size": [64, 64], "counts": "P"}),
         "annotation 2: its compressed run lengths are truncated",
     ),
-    "COCO: no runs at all": (annotated(segmentation={"size": [64, 64], "counts": None}), "annotation 2: the counts of its"),
+    "COCO: no runs at all": (
+        annotated(segmentation={"size": [64, 64], "counts": None}),
+        "annotation 2: the counts of its",
+    ),
     "COCO: negative run": (annotated(segmentation={"size": [64, 64], "counts": [-1, ALL + 1]}), "a negative number"),
     "COCO: our own key spoilt": (
         imaged(defectloop={"split": "holdout"}),
