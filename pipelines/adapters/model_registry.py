@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -249,11 +250,18 @@ def _save_flavour(folder: Path, artefact: Path, reference: Path, model_id: str, 
         str(folder),
         mlflow_model=Model(model_id=model_id, run_id=run_id),
         signature=ModelSignature(inputs=image, outputs=outputs),
-        pip_requirements=[f"onnxruntime=={onnxruntime.__version__}"],
+        conda_env=_environment({"mlflow": mlflow.__version__, "onnxruntime": onnxruntime.__version__}),
         save_as_external_data=False,
     )
     shutil.copyfile(artefact, folder / FILE)  # exactly the bytes that were evaluated
     shutil.copyfile(reference, folder / REFERENCE)
+
+
+def _environment(requirements: Mapping[str, str]) -> dict[str, Any]:
+    """In whole, as conda has it: from requirements alone MLflow looks for pip's version, and warns where pip is absent."""
+    pinned = [f"{name}=={version}" for name, version in requirements.items()]
+    dependencies = [f"python={platform.python_version()}", "pip", {"pip": pinned}]
+    return {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": dependencies}
 
 
 def _version(line: str, entry: Any, aliases: list[str] | None = None) -> ModelVersion:

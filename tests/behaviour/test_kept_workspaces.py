@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,3 +46,26 @@ def test_a_workspace_of_before_answers_inspects_and_measures_anew(
     run("validate")
     run("snapshot")
     assert len(json.loads(run("snapshots", "list", "--json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_moved_workspace_registers_promotes_and_rolls_back(
+    champion_root: Path, tmp_path: Path, in_process: Command
+) -> None:
+    """MLflow keeps absolute paths; the place they name is gone."""
+    before = shutil.copytree(champion_root, tmp_path / "before")
+    assert in_process("status", "-w", before).returncode == 0  # now the registry's paths are those of this copy
+    moved = tmp_path / "a $HOME b"
+    before.rename(moved)
+    change_params(workspaces.at(moved), {"production": {"defect_rate": 0.2}})
+    trained = in_process("train", "-w", moved)
+    assert "Version 2 promoted to champion" in trained.stdout, trained.stderr
+    image = next((moved / "data").rglob("*.png"))
+
+    def version_that_inspects() -> str:
+        answer = json.loads(in_process("inspect", image, "-w", moved).stdout.splitlines()[0])
+        return str(answer["model_version"])
+
+    assert version_that_inspects() == "2"
+    assert in_process("rollback", "-w", moved).returncode == 0
+    assert version_that_inspects() == "1"

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from models.detector.runtime import Detector
 from models.errors import BadParams
 from pipelines import line_defect_rate
+from pipelines import workspace as workspaces
+from pipelines.adapters import dataset_versions
 from pipelines.ledger import campaigns, inspections
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Review
@@ -114,3 +119,36 @@ def test_an_exported_file_is_outdated_once_its_rate_is_not_the_lines(empty_works
     assert outdated(None)
     assert not outdated(0.02)
     assert outdated(0.2)
+
+
+def detector(place: Workspace) -> Detector:
+    return Detector(place.artifacts / "export" / "detector.onnx")
+
+
+@pytest.mark.slow
+def test_setting_the_lines_defect_rate_exports_and_evaluates_again_and_trains_nothing(
+    champion_root: Path, tmp_path: Path
+) -> None:
+    own = workspaces.at(shutil.copytree(champion_root, tmp_path / "own"))
+    before = detector(own).metadata
+    assert before.defect_rate is None
+    assert not line_defect_rate.outdated(own)
+    change_params(own, {"production": {"defect_rate": 0.01}})
+    assert line_defect_rate.outdated(own)
+    ran = [name for name in ("train", "export", "evaluate") if dataset_versions.run_stage(own, name)]
+    assert ran == ["export", "evaluate"]
+    after = detector(own).metadata
+    assert not line_defect_rate.outdated(own)
+    assert after.defect_rate == 0.01
+    assert after.dataset_defect_rate == before.dataset_defect_rate == pytest.approx(1 / 3, abs=0.1)
+    assert after.calibrator.slope == before.calibrator.slope
+    assert after.calibrator.intercept < before.calibrator.intercept - 3
+    assert "0.01 on the line" in after.basis
+    made = own.artifacts / "evaluate"
+    evaluated = json.loads((made / "evaluation.json").read_text())
+    in_the_data, on_the_line = evaluated["expected"]
+    assert on_the_line["defect_rate"] == 0.01
+    assert on_the_line["cost_per_part"] <= on_the_line["cost_if_all_pass"] < in_the_data["cost_if_all_pass"]
+    assert evaluated["on_the_line"]["overall"]["defect_rate"] == 0.01
+    for page in ("report.html", "model-card.md"):
+        assert "on the line: 1 % defective" in (made / page).read_text()
