@@ -1,1 +1,1 @@
-"""The sealed ONNX file: how it is built and how it runs. Nothing that runs it imports torch."""
+"""Build and run the detector's ONNX file. Running it never imports torch."""

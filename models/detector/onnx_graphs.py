@@ -1,4 +1,4 @@
-"""Networks to ONNX, and the pieces of a detector joined into one file. The only place where torch exports."""
+"""Export networks to ONNX and assemble the detector's graph. The only module that calls `torch.onnx`."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ NETWORK = "network_"  # before every name of the network's graph
 
 @dataclass(frozen=True)
 class Finish:
-    """What is fitted after training: numbers that turn the network's outputs into the detector's."""
+    """Values fitted after training that turn the network's outputs into the detector's outputs."""
 
     calibrator: Calibrator
-    usual: np.ndarray  # [h, w], what good parts show: an edge that every part has is no finding
-    begins: float  # above the usual: where a region begins; it becomes 0.5 in the heatmap
+    usual: np.ndarray  # [h, w], baseline: the mean relevance of good parts
+    begins: float  # relevance above the baseline that becomes 0.5 in the heatmap
     centre: np.ndarray  # [d], mean embedding of the training split
     axes: np.ndarray  # [d, k], principal axes scaled to unit variance
 
     def heatmap(self, relevance: np.ndarray) -> np.ndarray:
-        """What the graph makes of relevance [h, w]: straight up to 0.5 where a region begins, then ever slower to 1.
+        """Return the heatmap [h, w] that the graph computes from `relevance` [h, w].
 
-        So that the hot places of a bad part still differ.
+        It is linear up to 0.5, where regions begin, and then approaches 1 without clipping, so that peaks stay different.
         """
         heat = (relevance - self.usual) / (2 * self.begins)
         return np.maximum(np.minimum(heat, 1 - 0.25 / np.maximum(heat, 0.5)), 0)
 
 
 def export(network: torch.nn.Module, image_size_px: int, outputs: Sequence[str]) -> onnx.ModelProto:
-    """The network as a graph from `pixels` [1, 3, side, side] to the named outputs."""
+    """Export the network as a graph from `pixels` [1, 3, side, side] to the named outputs."""
     example = torch.zeros(1, 3, image_size_px, image_size_px)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # of the exporter about itself
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -58,7 +58,7 @@ def export(network: torch.nn.Module, image_size_px: int, outputs: Sequence[str])
         )
     model = program.model_proto
     del model.metadata_props[:]
-    for node in model.graph.node:  # the exporter's notes name files of the machine it ran on
+    for node in model.graph.node:  # the exporter records file paths of this machine
         del node.metadata_props[:]
         node.doc_string = ""
     model.ir_version = IR_VERSION
@@ -66,7 +66,7 @@ def export(network: torch.nn.Module, image_size_px: int, outputs: Sequence[str])
 
 
 def with_preprocessing(network: onnx.ModelProto, image_size_px: int) -> onnx.ModelProto:
-    """The network fed with decoded images instead of pixels; its outputs keep their order."""
+    """Prepend the preprocessing graph, so that the input is a decoded image. The order of the outputs does not change."""
     first = preprocessing.graph(image_size_px)
     return compose.merge_models(
         compose.add_prefix(first, "in_", rename_inputs=False, rename_outputs=False),
@@ -76,10 +76,10 @@ def with_preprocessing(network: onnx.ModelProto, image_size_px: int) -> onnx.Mod
 
 
 def detector(network: onnx.ModelProto, finish: Finish, metadata: runtime.DetectorMetadata) -> onnx.ModelProto:
-    """The whole detector: decoded image in, the outputs of `models.detector.runtime` out, its metadata inside.
+    """Return the complete detector: from decoded image to the outputs of `models.detector.runtime`, including metadata.
 
-    `network` takes decoded images and answers what `models.training.kinds.Network` says. Where it tells no types apart, the
-    score is the probability of the only one.
+    `network` takes decoded images and has the outputs described in `models.training.kinds.Network`. If it does not
+    distinguish defect types, the score is the probability of the only class.
     """
     last = _finish_graph(network, finish)
     model = compose.merge_models(
@@ -145,7 +145,7 @@ def _finish_graph(network: onnx.ModelProto, finish: Finish) -> onnx.ModelProto:
 
 
 def calibration_nodes(calibrator: Calibrator) -> tuple[list[onnx.NodeProto], dict[str, Any]]:
-    """From `raw_score_in` [1] to `score` [1], and the constants for it."""
+    """Return the nodes that compute `score` [1] from `raw_score_in` [1], and their constants."""
     if not calibrator.knots:
         numbers = {"slope": np.float32(calibrator.slope), "intercept": np.float32(calibrator.intercept)}
         return [
@@ -153,7 +153,7 @@ def calibration_nodes(calibrator: Calibrator) -> tuple[list[onnx.NodeProto], dic
             helper.make_node("Add", ["sloped", "intercept"], ["logit"]),
             helper.make_node("Sigmoid", ["logit"], ["score"]),
         ], numbers
-    # Straight lines between knots: of each piece, how far the raw score has come in it times how steep it is.
+    # Piecewise linear: the sum over the segments of the distance covered in the segment times its slope.
     raw, probability = np.array(calibrator.knots).T
     widths = np.diff(raw)
     return [

@@ -1,6 +1,6 @@
-"""From decoded image to network input, as an ONNX graph: the one resize for training, export and inspection.
+"""Preprocessing as an ONNX graph, from decoded image to network input.
 
-Training runs this graph on its own; the exported detector carries it inside. So no two resizes can disagree.
+Training runs this graph by itself and the exported detector contains it, so training and inspection resize identically.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.detector import runtime
 
-OPSET = 18  # the first whose Resize can antialias
+OPSET = 18  # the first opset with antialiasing in Resize
 OUTPUT = "pixels"
 
 
 def graph(image_size_px: int) -> onnx.ModelProto:
-    """uint16 [1, H, W, C] of any size, C 1 or 3, to float32 [1, 3, side, side] in [0, 1], resized with antialiasing."""
+    """Return the graph from uint16 [1, H, W, C], C 1 or 3, to float32 [1, 3, side, side] in [0, 1]. Antialiased."""
     constants = {
         "white": np.array(65535, dtype=np.float32),
         "three_channels": np.array([1, 3, 1, 1], dtype=np.int64),
@@ -29,7 +29,7 @@ def graph(image_size_px: int) -> onnx.ModelProto:
         helper.make_node("Cast", [runtime.INPUT], ["as_float"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["as_float", "white"], ["scaled"]),
         helper.make_node("Transpose", ["scaled"], ["channels_first"], perm=[0, 3, 1, 2]),
-        helper.make_node(  # before a grey image becomes three equal channels: a third of the work
+        helper.make_node(  # before a grey image is expanded to three channels, which saves two thirds of the work
             "Resize",
             ["channels_first", "", "", "size"],
             ["resized"],
@@ -51,7 +51,7 @@ def graph(image_size_px: int) -> onnx.ModelProto:
 
 
 def preprocessor(image_size_px: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from a decoded image to float32 [1, 3, side, side]. Safe to call from several threads."""
+    """Return a thread-safe function from a decoded image to float32 [1, 3, side, side]."""
     session = session_of(graph(image_size_px), threads=1)
     return lambda image: session.run(None, {runtime.INPUT: runtime.as_input(image)})[0]
 

@@ -1,4 +1,4 @@
-"""Regions in pixels of the inspected image: connected hot areas of a heatmap, or the boxes that a network found. Pure."""
+"""Regions in pixels of the inspected image, from a heatmap or from predicted boxes. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from models.vocabulary import Region
 
-_MOST = 16  # boxes of one image, the hottest first
+_MOST = 16  # regions per image, highest score first
 
 
 def from_heatmap(heatmap: np.ndarray, threshold: float, *, width_px: int, height_px: int) -> tuple[Region, ...]:
-    """Boxes around the connected areas of `heatmap` [h, w] at or above `threshold`; a region's score is its peak."""
+    """Return boxes around the connected areas of `heatmap` [h, w] at or above `threshold`, scored by their peak."""
     hot = heatmap >= threshold
     if not hot.any():
         return ()
@@ -32,9 +32,9 @@ def from_heatmap(heatmap: np.ndarray, threshold: float, *, width_px: int, height
 def from_boxes(
     boxes: np.ndarray, threshold: float, defect_types: Sequence[str], *, width_px: int, height_px: int
 ) -> tuple[Region, ...]:
-    """The rows of `boxes` [m, 6] (left, top, right, bottom in shares, score, type) that score `threshold` or more.
+    """Return the boxes with a score of at least `threshold`, highest score first.
 
-    All of them: how many there are at most, the network decides.
+    `boxes` [m, 6] holds left, top, right, bottom (as shares of width and height), score and class index.
     """
     regions = []
     for left, top, right, bottom, score, number in boxes[boxes[:, 4] >= threshold].astype(float):

@@ -1,7 +1,7 @@
-"""Run an exported detector: image array in, `Prediction` out. ONNX Runtime and NumPy; never torch.
+"""Run an exported detector: image array in, `Prediction` out. Needs ONNX Runtime and NumPy, never torch.
 
-What is evaluated, promoted and served goes through here, so that all three give the same numbers. The file holds
-everything: resize, normalisation, network, calibration and heatmap in the graph, thresholds and origin in its metadata.
+Evaluation, promotion and serving all use this module, so their numbers agree. The ONNX file is complete: resize,
+normalisation, network, calibration and heatmap are in the graph, thresholds and lineage in its metadata.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from models.vocabulary import OperatingPoint, Prediction, Verdict
 METADATA_KEY = "defectloop"
 INPUT = "image"
 OUTPUTS = ("score", "raw_score", "class_probabilities", "heatmap", "embedding", "projection")
-BOXES = "boxes"  # one more output of a detector that finds boxes by itself
+BOXES = "boxes"  # additional output of detectors that predict boxes
 
 
 @dataclass(frozen=True)
 class DetectorMetadata:
-    """What the file says about itself: how to read its answers, and where it came from."""
+    """Metadata of the ONNX file: thresholds and classes for its outputs, and its lineage."""
 
     kind: str
     line: str
     classes: tuple[str, ...]  # defect types, in the order of the class probabilities
     operating_point: OperatingPoint
     calibrator: Calibrator
-    basis: str  # what score and thresholds rest on, in words
-    heatmap_threshold: float  # from there on the heatmap's areas, or the file's own boxes, are regions
+    basis: str  # how score and thresholds were fitted, in words
+    heatmap_threshold: float  # region threshold, for the heatmap or the predicted boxes
     image_size_px: int
-    tile_px: int | None  # a larger image is seen as overlapping tiles of this side
+    tile_px: int | None  # larger images are split into overlapping tiles of this side
     backbone: str
     snapshot: str  # DVC hash of data/
     git_commit: str
     mlflow_run_id: str
     params_sha256: str  # of the model and train sections
     defectloop_version: str
-    defect_rate: float | None = None  # the line's, that score and thresholds are for; None: the dataset's
-    dataset_defect_rate: float | None = None  # among the validation parts; None in files of before
+    defect_rate: float | None = None  # of the line, assumed by score and thresholds; None: the dataset's
+    dataset_defect_rate: float | None = None  # of the validation parts; None in older files
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -64,14 +64,14 @@ class DetectorMetadata:
         calibrator = values["calibrator"]
         knots = tuple((float(raw), float(probability)) for raw, probability in calibrator.pop("knots", ()))
         values["calibrator"] = Calibrator(**calibrator, knots=knots)
-        return cls(**({"tile_px": None, "basis": "costs"} | values))  # files of before say neither
+        return cls(**({"tile_px": None, "basis": "costs"} | values))  # missing in older files
 
 
 class Detector:
-    """One loaded file. Safe to share between threads: ONNX Runtime sessions are, and nothing else here changes."""
+    """A loaded detector. Thread-safe."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        """`threads` bounds ONNX Runtime's own; None takes every core. Raises BadInput when `path` is no detector."""
+        """`threads` limits ONNX Runtime's threads; None uses all cores. Raises BadInput if `path` is not a detector."""
         self.path = Path(path)
         self.threads = threads or os.cpu_count() or 1
         options = onnxruntime.SessionOptions()
@@ -81,7 +81,7 @@ class Detector:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             described = self.session.get_modelmeta().custom_metadata_map[METADATA_KEY]
             self.metadata = DetectorMetadata.from_json(described)
-        except Exception as error:  # ONNX Runtime raises its own classes, all straight below Exception
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class below Exception
             reason = "its metadata is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
             raise BadInput(
                 f"{path} is no defectloop detector: {reason}.", next_step="Export one: defectloop train."
@@ -102,13 +102,14 @@ class Detector:
 
     @property
     def finds_boxes(self) -> bool:
-        """Whether regions are boxes that the network found, and not the heatmap's areas."""
+        """Whether regions come from predicted boxes instead of the heatmap."""
         return BOXES in self._outputs
 
     def predict(self, image: np.ndarray, region_threshold: float | None = None) -> Prediction:
-        """`image` H×W×C (C 1 or 3), uint8 or uint16, of any size; one larger than the file's tiles goes tile by tile.
+        """Return the prediction for `image` [H, W, C] (C 1 or 3), uint8 or uint16, of any size.
 
-        `region_threshold` instead of the file's own: to see what lies below it.
+        Images larger than the detector's tiles are predicted tile by tile. `region_threshold` replaces the detector's own,
+        for example to show regions below it. Raises BadInput.
         """
         threshold = self.metadata.heatmap_threshold if region_threshold is None else region_threshold
         tile_px = self.metadata.tile_px
@@ -139,10 +140,10 @@ class Detector:
         )
 
     def predict_many(self, images: Iterable[np.ndarray]) -> Iterator[Prediction]:
-        """Predictions in the order of `images`, which is read while others are predicted, two a core ahead at most.
+        """Yield predictions in the order of `images`, reading at most two images per core ahead.
 
-        Each image runs alone, on one core: a kernel's sums depend on the batch's size, and the same part must get the
-        same score to the bit however it came in. On CPUs that is faster than batches, and than all cores on one image.
+        Each image runs alone on one core. Floating-point sums depend on the batch size, and the same image must always
+        get exactly the same score. On CPUs this is also faster than batches or several cores per image.
         """
         waiting: deque[Future[Prediction]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="predict") as pool:
@@ -159,7 +160,7 @@ class Detector:
 
 
 def as_input(image: np.ndarray) -> np.ndarray:
-    """The graph's input, uint16 [1, H, W, C]. 8-bit pixels are widened exactly: 255 · 257 = 65535."""
+    """Return the graph's input, uint16 [1, H, W, C]; 8-bit values are multiplied by 257. Raises BadInput."""
     if image.ndim != 3 or image.shape[2] not in (1, 3) or image.dtype not in (np.uint8, np.uint16):
         raise BadInput(
             f"An image must be H×W×1 or H×W×3 of uint8 or uint16, got {image.dtype} of shape {image.shape}.",

@@ -1,1 +1,1 @@
-"""From a raw score to a probability and a verdict: calibration, thresholds, the scale of heatmaps."""
+"""Calibration of raw scores, thresholds for verdicts and the scale of heatmaps."""

@@ -1,4 +1,4 @@
-"""From raw score to probability: Platt scaling or isotonic regression, reliability diagram, expected calibration error."""
+"""Calibration: Platt scaling or isotonic regression, reliability diagram, expected calibration error (ECE)."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A detector that ranks at random must not turn the order round or become a constant.
+# Keeps the calibrator rising even if the detector ranks at random.
 _SMALLEST_SLOPE = 1e-2
 _FEWEST_FOR_ISOTONIC = 50  # of each class
 _FOLDS = 5
-_CLEARLY = 1.645  # standard errors
-_RAMP = 1e-3  # share of a straight line in an isotonic curve
+_CLEARLY = 1.645  # standard errors of the mean gain: a one-sided test at 5 %
+_RAMP = 1e-3  # weight of the straight line that makes an isotonic curve strictly rising
 
 
 @dataclass(frozen=True)
 class Calibrator:
-    """From raw score to probability, strictly rising, so that the order of parts is kept.
+    """Maps raw scores to probabilities. Strictly rising, so the ranking of parts does not change.
 
-    Without knots 1 / (1 + exp(-(slope · raw + intercept))); with knots (raw score, probability) straight lines between
-    them, and the outermost probabilities beyond them.
+    Without knots, the probability is 1 / (1 + exp(-(slope · raw + intercept))). With knots (raw score, probability), it is
+    interpolated linearly between them and constant outside.
     """
 
     slope: float
@@ -48,15 +48,15 @@ class ReliabilityBin:
 
 
 def fit(raw_score: np.ndarray, truth: np.ndarray) -> Calibrator:
-    """Platt scaling, or isotonic regression where that foretells held-out parts better by more than chance explains.
+    """Fit Platt scaling, or isotonic regression if it predicts held-out parts significantly better.
 
-    `truth` is True where defective. Needs at least one part of each class. The two are compared by the log loss of
-    five-fold cross-validation, part by part; isotonic regression needs many parts (Niculescu-Mizil and Caruana, 2005).
+    `truth` is True for defective parts; each class needs at least one part. The methods are compared by the log loss of
+    each part in five-fold cross-validation. Isotonic regression needs many parts (Niculescu-Mizil and Caruana, 2005).
     """
     raw, positive = np.asarray(raw_score, dtype=np.float64), np.asarray(truth, dtype=bool)
     if min(positive.sum(), (~positive).sum()) < _FEWEST_FOR_ISOTONIC:
         return platt(raw, positive)
-    order = np.lexsort((np.random.default_rng(0).random(len(raw)), positive))  # every fold gets its share of each class
+    order = np.lexsort((np.random.default_rng(0).random(len(raw)), positive))  # stratified folds
     fold = np.empty(len(raw), dtype=int)
     fold[order] = np.arange(len(raw)) % _FOLDS
     gain = np.empty(len(raw))
@@ -70,11 +70,11 @@ def fit(raw_score: np.ndarray, truth: np.ndarray) -> Calibrator:
 
 
 def isotonic(raw_score: np.ndarray, truth: np.ndarray) -> Calibrator:
-    """Isotonic regression (Zadrozny and Elkan, 2002), its steps made slopes so that no two scores become one."""
+    """Fit isotonic regression (Zadrozny and Elkan, 2002), made strictly rising so that different scores stay different."""
     from sklearn.isotonic import IsotonicRegression
 
     raw, positive = np.asarray(raw_score, dtype=np.float64), np.asarray(truth, dtype=bool)
-    edge = 1 / (len(raw) + 2)  # nobody is certain
+    edge = 1 / (len(raw) + 2)  # keeps probabilities off 0 and 1
     fitted = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(raw, positive)
     at, probability = fitted.X_thresholds_, fitted.y_thresholds_
     reach = max(float(raw.max() - raw.min()), 1e-6)
@@ -86,7 +86,7 @@ def isotonic(raw_score: np.ndarray, truth: np.ndarray) -> Calibrator:
 
 
 def platt(raw_score: np.ndarray, truth: np.ndarray) -> Calibrator:
-    """Platt scaling with his smoothed targets, by Newton's method (Lin, Lin and Weng, 2007)."""
+    """Fit Platt scaling with smoothed targets by Newton's method (Lin, Lin and Weng, 2007)."""
     raw = np.asarray(raw_score, dtype=np.float64)
     positive = np.asarray(truth, dtype=bool)
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
@@ -111,7 +111,7 @@ def platt(raw_score: np.ndarray, truth: np.ndarray) -> Calibrator:
 def reliability(
     score: np.ndarray, truth: np.ndarray, bins: int = 10, weights: np.ndarray | None = None
 ) -> list[ReliabilityBin]:
-    """The reliability diagram: equally wide bins of the score, empty ones left out. `weights` [n], all alike without."""
+    """Return the non-empty bins of a reliability diagram with equally wide bins. `weights` [n] defaults to equal weights."""
     score, truth = np.asarray(score, dtype=np.float64), np.asarray(truth, dtype=bool)
     weights = np.ones(len(score)) if weights is None else weights
     index = np.minimum((score * bins).astype(int), bins - 1)
@@ -126,7 +126,7 @@ def reliability(
 
 
 def expected_error(score: np.ndarray, truth: np.ndarray, bins: int = 10, weights: np.ndarray | None = None) -> float:
-    """Expected calibration error: how far score and share of defective parts lie apart, weighted by the bins' sizes."""
+    """Return the expected calibration error: the mean gap between score and share of defective parts, weighted by bin."""
     diagram = reliability(score, truth, bins, weights)
     total = sum(entry.weight for entry in diagram)
     apart = sum(entry.weight * abs(entry.mean_score - entry.share_defective) for entry in diagram)

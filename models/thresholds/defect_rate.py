@@ -1,7 +1,7 @@
-"""From the dataset's share of defective parts to the line's. Pure.
+"""Correct probabilities for the line's defect rate (prior shift). Pure.
 
-A dataset holds far more defects than production does. The network's ranking does not mind; probabilities, everything that
-weighs good against defective parts, and what production usually looks like do.
+A dataset usually contains a larger share of defective parts than production. This does not affect the ranking of parts. It
+does affect probabilities, metrics that weigh good against defective parts, and the reference distributions for data drift.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ _STEP = 0.1  # of log odds, between two knots of a shifted isotonic curve
 
 
 def odds_factor(of_data: float, of_line: float) -> float:
-    """By how much the odds of being defective change from parts of the dataset to parts of the line."""
+    """Return the factor between the odds of a defect on the line and in the dataset. Both rates are in (0, 1)."""
     return of_line / (1 - of_line) * (1 - of_data) / of_data
 
 
 def shifted(calibrator: Calibrator, of_data: float, of_line: float) -> Calibrator:
-    """The calibrator for parts of which the share `of_line` is defective, fitted where it was `of_data`; both in (0, 1).
+    """Return a calibrator for the defect rate `of_line`, from one fitted at the defect rate `of_data`; both in (0, 1).
 
-    Bayes' rule, as long as good and defective parts each look as they did (Saerens, Latinne and Decaestecker, 2002;
-    Elkan, 2001): every probability's log odds move by the same amount, so the order of parts stays.
+    Applies Bayes' rule, which assumes that the appearance within each class is unchanged (Saerens, Latinne and
+    Decaestecker, 2002; Elkan, 2001). All log odds shift by the same amount, so the ranking of parts does not change.
     """
     factor = odds_factor(of_data, of_line)
     if not calibrator.knots:
         return Calibrator(calibrator.slope, float(calibrator.intercept + np.log(factor)))
-    # A straight line between two probabilities is no straight line between the shifted ones: knots in between follow it.
+    # A straight line between two knots becomes a curve after the shift; extra knots approximate it.
     raw, probability = np.array(calibrator.knots).T
     log_odds = np.log(probability / (1 - probability))
     steps = np.ceil(np.diff(log_odds) / _STEP).astype(int)

@@ -1,7 +1,8 @@
-"""Scores and verdicts where every part of the validation split is defective: nobody knows how a good one scores. Pure.
+"""Scores and verdicts for a validation split without good parts. Pure.
 
-The score stays the network's own probability. A part fails where a defect is found as surely as regions are; everything
-else goes to people, who thereby find the good parts that the next calibration needs. Nothing passes.
+The scores of good parts are unknown, so the score is the network's uncalibrated probability. A part fails if its score
+reaches the region threshold. All other parts are reviewed, which yields the good parts that the next calibration needs.
+No part passes.
 """
 
 from __future__ import annotations

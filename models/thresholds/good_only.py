@@ -1,8 +1,8 @@
-"""Scores and verdicts where the validation split holds good parts alone: thresholds from a false-alarm rate. Pure.
+"""Scores and verdicts for a validation split without defective parts: thresholds from a false-alarm rate. Pure.
 
-Nobody knows how a defective part scores, so the score is no probability. It is small where most good parts are, and 0.5
-as far above all of them as the most suspicious of them is above the middle one: there a part fails. Between that and
-the false-alarm rate's quantile people decide, and their answers are what a real calibration needs.
+The scores of defective parts are unknown, so the score is not a probability. It is 0.02 at the median raw score of the good
+parts. It is 0.5, where parts begin to fail, as far above the highest raw score as that is above the median. Parts between
+the quantile given by the false-alarm rate and 0.5 are reviewed, which yields the labels that a calibration needs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _FAILS = 0.5  # score from which a part fails
 
 
 def fit(raw_score: np.ndarray, false_alarm_rate: float) -> tuple[Calibrator, OperatingPoint]:
-    """From raw scores of good parts [n]: above the conformal quantile review, far above all of them fail.
+    """Return calibrator and thresholds from the raw scores of good parts [n].
 
-    A new good part is reviewed or failed with a probability of at most `false_alarm_rate` if it comes from where these
-    came from (split conformal prediction; Vovk et al., 2005). Raises BadData when there are too few parts for the rate.
+    A new good part from the same distribution is reviewed or fails with a probability of at most `false_alarm_rate` (split
+    conformal prediction; Vovk et al., 2005). Raises BadData if there are too few parts for this rate.
     """
     raw = np.sort(np.asarray(raw_score, dtype=np.float64))
     n = len(raw)
@@ -32,7 +32,7 @@ def fit(raw_score: np.ndarray, false_alarm_rate: float) -> tuple[Calibrator, Ope
         raise BadData(
             f"cost.false_alarm_rate: {false_alarm_rate:g} needs {parts_needed(false_alarm_rate)} good parts in the "
             f"validation split; it has {n}.",
-            next_step="Ingest more good parts, or allow more false alarms.",
+            next_step="Ingest more good parts, or raise cost.false_alarm_rate.",
         )
     highest, middle = float(raw[-1]), float(np.median(raw))
     room = max(highest - middle, 1e-3 * abs(highest), 1e-9)
@@ -52,5 +52,5 @@ def basis(n: int, false_alarm_rate: float) -> str:
 
 
 def parts_needed(false_alarm_rate: float) -> int:
-    """Good parts that are enough for a rate this low."""
+    """Return the number of good parts that this false-alarm rate needs."""
     return math.ceil(1 / false_alarm_rate - 1e-9) - 1

@@ -1,4 +1,4 @@
-"""From a network's relevance to a heatmap that says 0.5 where a region begins. Pure."""
+"""Scale a network's anomaly or attribution map to a heatmap with a region threshold of 0.5. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from models.images import codec
 from models.metrics import box_metrics, pixel_metrics
 
-BEGINS = 0.5  # heat from which on something is a region
-NORMAL_QUANTILE = 0.995  # of the relevance on good parts: hotter is worth showing
+BEGINS = 0.5  # region threshold of a heatmap
+NORMAL_QUANTILE = 0.995  # of the relevance on good parts: the region threshold without masks
 _LEAST = 1e-6
 
 
 @dataclass(frozen=True)
 class HeatScale:
-    usual: np.ndarray  # [h, w], what good parts show: an edge that every part has is no finding
-    begins: float  # above the usual: relevance that becomes 0.5
+    usual: np.ndarray  # [h, w], baseline: the mean relevance of good parts, such as an edge that every part has
+    begins: float  # relevance above the baseline that is scaled to 0.5
 
 
 def fit(
@@ -28,11 +28,11 @@ def fit(
     outlines: Sequence[np.ndarray | None],
     baseline: Literal["place", "overall", "none"],
 ) -> HeatScale:
-    """From relevance [n, h, w] of validation images, whether they are defective [n], and what their masks outline.
+    """Fit the scale on validation images: relevance [n, h, w], whether defective [n], and their masks or None.
 
-    Without a `baseline`, regions begin where a pixel is more likely defective than not: the network learned outlines,
-    from more of them than validation holds. Else where their IoU with the outlines of validation is best; where
-    nobody drew any, where good parts hardly reach.
+    `baseline` "none" is for networks that are trained on masks: their relevance is a probability, and regions begin at 0.5.
+    For the others, regions begin where the IoU with the masks is highest; without masks, at a high quantile of the
+    relevance on good parts. "place" subtracts the mean of good parts at each position, "overall" their overall mean.
     """
     usual = np.zeros_like(relevance[0])
     if baseline == "none":
@@ -46,10 +46,10 @@ def fit(
 
 
 def region_threshold(boxes: np.ndarray | None, true_boxes: Sequence[np.ndarray], defective: np.ndarray) -> float:
-    """The score from which on something is a region, from validation images.
+    """Return the region threshold, fitted on validation images.
 
-    A network that predicts `boxes` [n, m, 6] gets the score where their F1 against `true_boxes` is best; defective
-    images without a marked box are left out. For a heatmap (None) it is `BEGINS`.
+    For a network that predicts `boxes` [n, m, 6], it is the score with the highest F1 against `true_boxes`; defective
+    images without a labelled box are left out. For a heatmap (`boxes` is None), it is `BEGINS`.
     """
     if boxes is None:
         return BEGINS

@@ -1,4 +1,4 @@
-"""Choose the two thresholds on the calibrated score, from costs or from a promised escape rate. Pure."""
+"""Choose the two thresholds on the calibrated score from costs and, if set, a maximum escape rate. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models.vocabulary import OperatingPoint, Verdict
 
 
 def choose(score: np.ndarray, truth: np.ndarray, cost: Cost) -> OperatingPoint:
-    """The cheapest verdict for each calibrated score; `truth` is True where the part is defective.
+    """Return the thresholds that minimise expected cost. `score` is calibrated, `truth` True for defective parts; both [n].
 
-    Passing a part with probability p costs p · escape, failing it (1 − p) · overkill, reviewing it `review`. Where a
-    review never is the cheapest there is no review band. `max_escape_rate` lowers `pass_below` until the given parts
-    (the validation split) prove it with `confidence`, and never raises it.
+    For a part with defect probability p, passing costs p · escape, failing (1 − p) · overkill, and a review `review`. If a
+    review is never cheapest, there is no review band. `max_escape_rate` can only lower `pass_below`: until the given parts
+    (the validation split) prove the rate with `confidence`. Raises BadData if they are too few to prove it.
     """
     pass_below = min(cost.review / cost.escape, 1.0)
     fail_from = max(1 - cost.review / cost.overkill, 0.0)
@@ -29,7 +29,7 @@ def choose(score: np.ndarray, truth: np.ndarray, cost: Cost) -> OperatingPoint:
 
 
 def reason(score: float, point: OperatingPoint) -> str:
-    """Why the score gives its verdict, in one line, with as many digits as tell the numbers apart."""
+    """Explain the verdict in one line, with enough digits to distinguish score and thresholds."""
     for digits in range(2, 17):
         shown, below, fails = (f"{value:.{digits}f}" for value in (score, point.pass_below, point.fail_from))
         alike = (shown == below) != (score == point.pass_below) or (shown == fails) != (score == point.fail_from)
@@ -44,9 +44,9 @@ def reason(score: float, point: OperatingPoint) -> str:
 
 
 def escapes_allowed(n_defective: int, max_escape_rate: float, confidence: float) -> int | None:
-    """The most of `n_defective` parts that may escape so that the line's rate is as promised, with this confidence.
+    """Return the largest number of escapes among `n_defective` parts that still proves the rate with this confidence.
 
-    None where even no escape at all proves too little. By the one-sided bound of Clopper and Pearson (1934).
+    Returns None if even zero escapes do not prove it. Uses the one-sided bound of Clopper and Pearson (1934).
     """
     upper = np.array([intervals.at_most(escapes, n_defective, confidence) for escapes in range(n_defective)])
     keeps = np.flatnonzero(upper <= max_escape_rate)
@@ -54,7 +54,7 @@ def escapes_allowed(n_defective: int, max_escape_rate: float, confidence: float)
 
 
 def parts_needed(max_escape_rate: float, confidence: float) -> int:
-    """Defective parts without a single escape that prove a rate this low."""
+    """Return the number of defective parts that prove this rate if none escapes; 0 if no number does."""
     return math.ceil(math.log(1 - confidence) / math.log(1 - max_escape_rate)) if 0 < max_escape_rate < 1 else 0
 
 
@@ -74,5 +74,5 @@ def _highest_that_keeps(max_escape_rate: float, confidence: float, score: np.nda
         )
     first_caught = defective[allowed]
     below = every[every < first_caught]
-    # Half way to the next lower score, so that a rounding error of the score moves no verdict.
+    # Half way to the next lower score, so that rounding errors do not change verdicts.
     return float((first_caught + (below[-1] if len(below) else 0.0)) / 2)

@@ -1,4 +1,4 @@
-"""How a raw score becomes a probability and a verdict: fitted on the validation split, for the line's defect rate. Pure."""
+"""Fit calibration and thresholds on the validation split for the line's defect rate. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from models.vocabulary import OperatingPoint
 
 @dataclass(frozen=True)
 class VerdictRule:
-    """`basis` says in words what calibrator and thresholds rest on. `defect_rate` is the line's; None where the rate of
-    the dataset was taken."""
+    """Calibrator and thresholds. `basis` describes in words how they were fitted.
+
+    `defect_rate` is the line's defect rate, or None if the rate in the dataset was used.
+    """
 
     calibrator: calibration.Calibrator
     point: OperatingPoint
@@ -27,10 +29,10 @@ class VerdictRule:
 def fit(
     raw: np.ndarray, truth: np.ndarray, region_threshold: float, params: Params, defect_rate: float | None = None
 ) -> VerdictRule:
-    """Fit on raw scores of validation parts [n] and whether they are defective [n].
+    """Fit on the raw scores [n] of validation parts and whether they are defective [n].
 
-    Where all parts are of one class, the rule is what that class alone allows. With the line's `defect_rate`,
-    probabilities and thresholds are for parts as common as on the line, not as in the dataset.
+    If all parts belong to one class, uses `good_only` or `defective_only`. With `defect_rate`, probabilities and thresholds
+    hold for the line's defect rate instead of the dataset's. Raises BadData if there are too few parts.
     """
     share, cost = float(truth.mean()), params.cost
     if truth.all():
@@ -52,7 +54,7 @@ def fit(
 
 
 def assumed_defect_rate(rule: VerdictRule, why: str) -> str:
-    """Which defect rate score and thresholds are for, in words; `why` says where the line's rate comes from."""
+    """Describe the defect rate that score and thresholds assume. `why` explains the source of the line's rate."""
     share = rule.dataset_defect_rate
     if share in (0, 1):
         return f"the validation split holds {'defective' if share else 'good'} parts alone, so no defect rate counts"
@@ -62,7 +64,7 @@ def assumed_defect_rate(rule: VerdictRule, why: str) -> str:
 
 
 def _escape_bound(params: Params) -> str:
-    """What the bound of the escape rate rests on: early stopping has seen the parts that prove it."""
+    """Describe the bound on the escape rate. It is optimistic if early stopping used the same parts."""
     most = params.cost.max_escape_rate
     if most is None:
         return ""

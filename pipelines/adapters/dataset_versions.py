@@ -54,8 +54,8 @@ def hash_in(pointer: str) -> str:
         return str(yaml.safe_load(pointer)["outs"][0]["md5"])
     except (yaml.YAMLError, TypeError, LookupError) as error:
         raise BadData(
-            "data.dvc names no version of the data.",
-            next_step="Take the committed one: git checkout -- data.dvc (after a conflict: defectloop snapshots merge)",
+            "data.dvc does not name a version of the data.",
+            next_step="Restore the committed file: git checkout -- data.dvc (after a conflict: defectloop snapshots merge)",
         ) from error
 
 
@@ -110,8 +110,8 @@ def add_data(root: Path) -> str:
     unfinished = checkout_unfinished(root)
     if unfinished:
         raise NotReady(
-            f"data/ is half way to version {unfinished}: bringing it back was interrupted.",
-            next_step=f"Finish that: defectloop snapshots restore {unfinished[:12]} (ingest again what came since)",
+            f"data/ is incomplete: restoring version {unfinished} was interrupted.",
+            next_step=f"Finish it: defectloop snapshots restore {unfinished[:12]} (then ingest newer deliveries again)",
         )
     remove_partial(data)
     with _opened(Repo, root) as repo, _reasons() as reasons:
@@ -128,8 +128,8 @@ def add_data(root: Path) -> str:
                 dataset_delta.remember(repo, root, before)
         except (DvcException, OSError) as error:
             raise DefectloopError(
-                f"data/ of {root} can't be put under version control: {_said(reasons[0] if reasons else error)}.",
-                next_step="Check the space on the disk and its permissions, then run the same command again.",
+                f"data/ of {root} cannot be put under version control: {_reason(reasons[0] if reasons else error)}.",
+                next_step="Check disk space and permissions, then run the same command again.",
             ) from error
     return pointer_hash(root / "data.dvc")
 
@@ -143,7 +143,7 @@ def fetch_data(root: Path, data_hash: str) -> int:
             return dataset_remote.fetch(repo, data_hash) if is_tested() else dataset_cloud.fetch(repo, data_hash)
         except Exception as error:  # DVC's, the operating system's, and those of whatever client the remote needs
             raise Unreachable(
-                f"Version {data_hash} of {root / 'data'} does not come from the DVC remote: {_said(error)}.",
+                f"Version {data_hash} of {root / 'data'} cannot be fetched from the DVC remote: {_reason(error)}.",
                 next_step="Check the remote (dvc remote list) and run the same command again: it goes on where it stopped."
                 " Or ingest the source again.",
             ) from error
@@ -166,8 +166,8 @@ def checkout_data(root: Path) -> None:
             repo.checkout(targets=[str(root / "data.dvc")], force=True)
         except (DvcException, OSError) as error:
             raise DefectloopError(
-                f"data/ of {root} can't be brought back: {_said(error)}.",
-                next_step="Make room for it and run the same command again.",
+                f"data/ of {root} cannot be restored: {_reason(error)}.",
+                next_step="Free disk space, then run the same command again.",
             ) from error
         note.unlink()
 
@@ -193,8 +193,8 @@ def push_data(root: Path, earlier: Sequence[str] = ()) -> int:
             raise
         except Exception as error:  # DVC's, the operating system's, and those of whatever client the remote needs
             raise Unreachable(
-                f"The DVC remote does not take the snapshot: {_said(error)}.",
-                next_step="Check DEFECTLOOP_REMOTE and the network; the next `defectloop snapshot` goes on with the push.",
+                f"The snapshot cannot be pushed to the DVC remote: {_reason(error)}.",
+                next_step="Check DEFECTLOOP_REMOTE and the network; the next `defectloop snapshot` continues the push.",
             ) from error
 
 
@@ -229,7 +229,7 @@ def take_files(root: Path, data_hash: str, names: Sequence[str]) -> None:
         for name in names:
             if name not in listed:
                 raise BadData(
-                    f"Version {data_hash} names {name} and does not hold it.",
+                    f"Version {data_hash} lists {name} but does not contain it.",
                     next_step="Ingest its source again, then: defectloop snapshot",
                 )
             write_whole(
@@ -264,7 +264,7 @@ def original(root: Path, md5: str) -> bytes | None:
             if isinstance(error.__cause__, FileNotFoundError):
                 return None
             raise Unreachable(
-                f"Object {md5} does not come from the DVC remote: {_said(error)}.",
+                f"Object {md5} cannot be fetched from the DVC remote: {_reason(error)}.",
                 next_step="Check the remote (dvc remote list) and run the same command again.",
             ) from error
         return path.read_bytes()
@@ -304,12 +304,12 @@ def run_stage(workspace: Workspace, name: str, *, force: bool = False) -> bool:
                 if exited and int(exited.group(1)) == INTERRUPTED:
                     raise KeyboardInterrupt from error
                 kind = BY_EXIT_CODE.get(int(exited.group(1)) if exited else 1, DefectloopError)
-                why = f": {reason.read_text()}" if reason.exists() else " (its message stands above)."
+                why = f": {reason.read_text()}" if reason.exists() else " (see its message above)."
                 raise kind(f"Stage {name} failed{why}", next_step=f"Then: dvc repro {name}") from error
             raise _of_dvc(workspace.root, cause if isinstance(cause, Exception) else error) from error
         except _missing_dependencies() as error:
             raise BadData(
-                f"Stage {name} can't start: {error}.", next_step="Run the stages before it: defectloop train"
+                f"Stage {name} cannot start: {error}.", next_step="Run the stages before it: defectloop train"
             ) from error
         except DvcException as error:  # above all a dvc.yaml or dvc.lock that can't be read
             raise _of_dvc(workspace.root, error) from error
@@ -333,7 +333,7 @@ def _reasons() -> Iterator[list[BaseException]]:
         log.removeFilter(keep)
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
@@ -341,8 +341,8 @@ def _of_dvc(root: Path, error: Exception) -> DefectloopError:
     """What DVC itself can't read: its own files are in git, so that there is a way back."""
     reasons = [line for one in (error, error.__cause__) if one for line in str(one).splitlines() if line.strip()]
     return BadData(
-        f"DVC can't work in {root}: {' '.join(reasons[:4]) or type(error).__name__}".rstrip(".") + ".",
-        next_step="Correct the file, or take the committed one: git checkout -- dvc.yaml dvc.lock data.dvc .dvc",
+        f"DVC cannot work in {root}: {' '.join(reasons[:4]) or type(error).__name__}".rstrip(".") + ".",
+        next_step="Correct the file, or restore the committed one: git checkout -- dvc.yaml dvc.lock data.dvc .dvc",
     )
 
 

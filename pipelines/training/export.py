@@ -1,7 +1,7 @@
-"""Stage `export`: the trained network becomes one sealed ONNX file, or nothing. Writes `artifacts/export/`.
+"""Stage `export`: export the trained network as one ONNX file. Writes `artifacts/export/`.
 
-Calibration, thresholds, heatmap scale and projection are fitted on what the exported graph itself answers. The gate
-then holds the finished file against the training network on the whole validation split.
+Calibration, thresholds, heatmap scale and projection are fitted on the outputs of the exported graph. The finished file is
+then compared with the training network on the whole validation split; nothing is written if they disagree.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from pipelines import line_defect_rate, lineage, progress
 from pipelines.training import learning_data
 from pipelines.workspace import Workspace
 
-MOST_FOR_PROJECTION = 2000  # training images that the principal axes are taken from
-MOST_FOR_HEATMAP = 500  # validation images that the heatmap's scale is taken from
+MOST_FOR_PROJECTION = 2000  # training images used for the principal axes
+MOST_FOR_HEATMAP = 500  # validation images used for the heatmap's scale
 READERS = 2
 
 
@@ -75,7 +75,7 @@ def main(workspace: Workspace) -> None:
 
 
 def load_network(workspace: Workspace, params: Params, defect_types: Sequence[str]) -> Any:
-    """The trained `models.training.kinds.Network`."""
+    """Return the trained `models.training.kinds.Network`. Raises NotReady if there is none."""
     import torch
 
     path = workspace.artifacts / "train" / "detector.ckpt"
@@ -88,8 +88,7 @@ def load_network(workspace: Workspace, params: Params, defect_types: Sequence[st
 
 
 def answers(graph: onnx.ModelProto, files: Sequence[Path], *more: str) -> dict[str, np.ndarray]:
-    """What the exported network says before it is finished, by output, one row per file: raw scores, its own boxes where
-    it finds any, and `more`."""
+    """Return outputs of the exported network by name, one row per file: raw scores, boxes if predicted, and `more`."""
     session = session_of(graph, threads=1)
     available = {output.name.removeprefix(NETWORK) for output in session.get_outputs()}
     wanted = [name for name in ("raw_score", "boxes", *more) if name in available]
@@ -100,7 +99,7 @@ def answers(graph: onnx.ModelProto, files: Sequence[Path], *more: str) -> dict[s
 
 
 def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
-    """The defect types in the order of the class probabilities; one that stands for all where the network tells no types."""
+    """Return the classes in the order of the class probabilities: the defect types, or one class for all of them."""
     several = len(training.defect_types) > 1 and "type_logits" not in network.outputs
     return (Label.DEFECT.value,) if several else training.defect_types
 
@@ -108,7 +107,7 @@ def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
 def heat_scale_of(
     graph: onnx.ModelProto, baseline: Any, validation: Examples, of_boxes: float | None
 ) -> heat_scale.HeatScale:
-    """From the validation split, of which a share is enough; where boxes are regions, heat is 0.5 where they begin."""
+    """Fit the heatmap's scale on validation images. If boxes are the regions, their threshold `of_boxes` becomes 0.5."""
     chosen = subset(validation, np.arange(len(validation)) % (-(-len(validation) // MOST_FOR_HEATMAP)) == 0)
     relevance = answers(graph, chosen.files, "relevance")["relevance"]
     if of_boxes is not None:
@@ -122,8 +121,10 @@ def heat_scale_of(
 
 
 def projection(graph: onnx.ModelProto, training: Examples, axes: int) -> tuple[np.ndarray, np.ndarray]:
-    """`principal_axes` of the training split. Drift is measured on them, so synthetic images, which production never
-    shows, are left out."""
+    """Return `principal_axes` of the training split, on which data drift is measured.
+
+    Synthetic images are excluded, since they never occur in production.
+    """
     taken = [file for file, made in zip(training.files, training.synthetic, strict=True) if not made]
     embedding = answers(graph, taken[:: -(-len(taken) // MOST_FOR_PROJECTION)], "embedding")["embedding"]
     return principal_axes(embedding, axes)
@@ -136,7 +137,7 @@ def describe(
     threshold: float,
     defect_types: tuple[str, ...],
 ) -> DetectorMetadata:
-    run = read_json(workspace.artifacts / "train" / "run.json", next_step="Make it again: defectloop train")
+    run = read_json(workspace.artifacts / "train" / "run.json", next_step="Create it again: defectloop train")
     learned = params.model_dump_json(include={"model", "train"})
     return DetectorMetadata(
         kind=params.model.kind,

@@ -118,7 +118,7 @@ def test_a_damaged_file_is_named(file: str, command: list[str], says: str, stock
 @pytest.mark.parametrize("file", ["dvc.yaml", "dvc.lock", ".dvc/config"])
 def test_what_dvc_cannot_read_is_named_with_the_way_back(file: str, stocked: Workspace) -> None:
     (stocked.root / file).write_text("stages: [\n{{")
-    with pytest.raises(DefectloopError, match="DVC can't work in") as caught:
+    with pytest.raises(DefectloopError, match="DVC cannot work in") as caught:
         dataset_versions.run_stage(stocked, "train")
     assert "git checkout" in caught.value.next_step
 

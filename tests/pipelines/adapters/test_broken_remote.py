@@ -60,7 +60,7 @@ def test_a_push_that_breaks_half_way_goes_on_where_it_stopped(far: Workspace, pr
     with pytest.raises(Unreachable, match="of 61 objects were copied") as error:
         snapshot.snapshot(far)
     assert time.monotonic() - started < 30
-    assert "next `defectloop snapshot` goes on" in error.value.next_step
+    assert "next `defectloop snapshot` continues" in error.value.next_step
     taken = snapshot.snapshots(far)
     assert [found.tag for found in taken] == ["data/widgets/1"]
     there = set(proxy.passed)
@@ -208,7 +208,7 @@ def test_a_restore_that_is_killed_is_noticed_and_finished(
     with pytest.raises(KeyboardInterrupt):
         history.restore(workspace, "1")
     monkeypatch.setattr(Repo, "checkout", checkout)
-    with pytest.raises(NotReady, match="half way") as error:
+    with pytest.raises(NotReady, match="was interrupted") as error:
         dataset_versions.add_data(workspace.root)
     assert "defectloop snapshots restore" in error.value.next_step
     history.restore(workspaces.at(workspace.root), "1")
