@@ -10,6 +10,7 @@ BIN := .venv/bin
 
 export DO_NOT_TRACK := 1
 # Test workers share the cores: several OpenMP threads in each of them would wait for one another by spinning.
+# Files go to workers in the order of tests/conftest.py, the longest first; by itself, xdist would begin with those of many tests.
 test quick: export OMP_NUM_THREADS ?= 1
 
 help:            ## list the targets
@@ -21,10 +22,10 @@ demo: .venv/.ready   ## the whole loop on real solar cells, in .demo/
 	@$(BIN)/defectloop demo --workspace .demo
 
 test: .venv/.ready   ## every test, the slow ones too
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile --durations 20 -m "slow or not slow"
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 20 -m "slow or not slow"
 
 quick: .venv/.ready  ## the fast tests only
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 MINUTES ?= 30
 

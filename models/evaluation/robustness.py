@@ -42,14 +42,17 @@ def changes(image: np.ndarray) -> Mapping[str, np.ndarray]:
 
 def measure(detector: Detector, images: Iterable[np.ndarray], show: Callable[[int], None]) -> dict[str, Robustness]:
     """Measure the robustness by change; empty without images. `show` is called with the number of finished images."""
-    scores: list[list[float]] = []
-    for done, image in enumerate(images, start=1):
-        scores.append([detector.predict(variant).score for variant in (image, *changes(image).values())])
-        show(done)
+    width = 1 + len(CHANGES)
+    variants = (variant for image in images for variant in (image, *changes(image).values()))
+    scores: list[float] = []
+    for answer in detector.predict_many(variants):
+        scores.append(answer.score)
+        if len(scores) % width == 0:
+            show(len(scores) // width)
     if not scores:
         return {}
-    every = np.array(scores)
-    verdicts = np.array([[detector.verdict(score) for score in row] for row in scores])
+    every = np.array(scores).reshape(-1, width)
+    verdicts = np.array([[detector.verdict(score) for score in row] for row in every.tolist()])
     before = verdicts[:, 0]
     return {
         name: Robustness(

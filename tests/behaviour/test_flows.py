@@ -17,6 +17,7 @@ from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
 from pipelines.snapshots import snapshot
 from tests.conftest import LINE, change_params, stocked_workspace
+from tests.programs import Preloaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -129,11 +130,11 @@ def test_a_backbone_that_needs_the_network_says_so_and_names_the_packaged_ones(
     assert "tf_efficientnet_lite0" in done.stderr
 
 
-def test_a_vision_transformer_goes_the_whole_way(tmp_path: Path, places: dict[str, str], defectloop) -> None:
+def test_a_vision_transformer_goes_the_whole_way(tmp_path: Path, places: dict[str, str], preloaded: Preloaded) -> None:
     place = stocked_workspace(tmp_path)
     change_params(place, {"model": {"backbone": "vit_tiny_patch16_224", "weights": "none"}, "train": {"epochs": 2}})
     change_params(place, {"promote": {"min_auroc": 0.0, "max_escape_rate": 1.0, "max_overkill_rate": 1.0}})
-    done = defectloop("train", "--workspace", place.root, **places)
+    done = preloaded.run("-m", "flows.cli", "train", "--workspace", place.root, cwd=tmp_path, **places)
     assert done.returncode == 0, done.stderr
 
 

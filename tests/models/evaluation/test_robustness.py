@@ -1,3 +1,4 @@
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,9 @@ from models.vocabulary import OperatingPoint
 class Brightness:
     """A detector that judges by light alone: defective when bright."""
 
-    def predict(self, image: np.ndarray) -> Any:
-        return SimpleNamespace(score=float(image.mean() / np.iinfo(image.dtype).max))
+    def predict_many(self, images: Iterable[np.ndarray]) -> Iterator[Any]:
+        for image in images:
+            yield SimpleNamespace(score=float(image.mean() / np.iinfo(image.dtype).max))
 
     def verdict(self, score: float) -> Any:
         return OperatingPoint(0.5, 0.5).verdict(score)
