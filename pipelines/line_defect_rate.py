@@ -30,9 +30,7 @@ def of_line(workspace: Workspace) -> LineDefectRate:
     params = workspace.params()
     asked = params.production.defect_rate
     if asked is None:
-        return LineDefectRate(
-            None, "production.defect_rate is null: defective parts are taken to be as common as in the data"
-        )
+        return LineDefectRate(None, "production.defect_rate is null: the defect rate in the data is used")
     if asked != "reviews":
         return LineDefectRate(asked, f"{percent(asked)} of the parts are defective (production.defect_rate)")
     with Ledger.open(workspace.ledger_url) as ledger:
@@ -49,14 +47,14 @@ def estimated(labels: list[str]) -> LineDefectRate:
     if n < FEWEST:
         return LineDefectRate(
             None,
-            f"only {n} parts chosen at random are reviewed, but production.defect_rate: reviews needs {FEWEST}, so the "
+            f"only {n} randomly chosen parts are reviewed, but production.defect_rate: reviews needs {FEWEST}, so the "
             "defect rate in the data is used",
         )
     rate, span = (defective + 0.5) / (n + 1), intervals.exact(defective, n)
     return LineDefectRate(
         rate,
-        f"{percent(rate)} of the parts are defective, estimated from {defective} defective ones among {n} reviewed at "
-        f"random (95 % interval {percent(span.low)} to {percent(span.high)})",
+        f"{percent(rate)} of the parts are defective, estimated from {defective} defective parts among {n} randomly "
+        f"chosen and reviewed parts (95 % interval {percent(span.low)} to {percent(span.high)})",
         span,
     )
 

@@ -45,7 +45,7 @@ def reviewed(place: Workspace, n: int, defective: int, reason: str) -> None:
 def test_without_a_rate_defects_are_as_common_as_in_the_data(empty_workspace: Workspace) -> None:
     found = line_defect_rate.of_line(empty_workspace)
     assert found.rate is None
-    assert "as common as in the data" in found.why
+    assert "the defect rate in the data is used" in found.why
 
 
 def test_a_number_is_the_rate(empty_workspace: Workspace) -> None:
@@ -70,7 +70,7 @@ def test_reviews_of_parts_chosen_at_random_say_how_common_defects_are(empty_work
     found = line_defect_rate.of_line(empty_workspace)
     assert found.rate == pytest.approx(4.5 / 201)
     assert found.interval == pytest.approx((0.0055, 0.0504), abs=1e-4)
-    assert "4 defective ones among 200 reviewed at random (95 % interval 0.55 % to 5 %)" in found.why
+    assert "4 defective parts among 200 randomly chosen and reviewed parts (95 % interval 0.55 % to 5 %)" in found.why
 
 
 def test_the_latest_review_of_a_part_counts(empty_workspace: Workspace) -> None:
@@ -97,7 +97,7 @@ def test_too_few_reviews_fall_back_to_the_data_and_say_so(empty_workspace: Works
     reviewed(empty_workspace, 99, 1, "random")
     found = line_defect_rate.of_line(empty_workspace)
     assert found.rate is None
-    assert "only 99 parts chosen at random are reviewed" in found.why
+    assert "only 99 randomly chosen parts are reviewed" in found.why
 
 
 def test_an_exported_file_is_outdated_once_its_rate_is_not_the_lines(empty_workspace: Workspace) -> None:
