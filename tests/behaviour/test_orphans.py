@@ -32,7 +32,7 @@ def stocked(tmp_path: Path) -> Workspace:
     [
         ("monitor", "flows.attached"),
         ("monitor", "uvicorn"),
-        ("train", "pipelines.training.train"),
+        ("train", "pipelines.train"),
     ],
 )
 def test_nothing_survives_a_killed_command(command: str, moment: str, stocked: Workspace, started: str) -> None:
@@ -43,7 +43,7 @@ def test_nothing_survives_a_killed_retraining(produced: Path, started: str) -> N
     with Ledger.open(workspaces.at(produced).ledger_url) as ledger:
         for number in range(12):  # answered unasked, so that it trains at once
             answers.record(ledger, LINE, f"new{number}", "defect" if number % 2 == 0 else "good", "lab")
-    killed_at("pipelines.training.train", started, "retrain", produced)
+    killed_at("pipelines.train", started, "retrain", produced)
 
 
 def test_nothing_survives_a_killed_demo(tmp_path: Path, started: str) -> None:

@@ -67,7 +67,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(variable: s
 BROKEN = """
 import sys
 from flows import cli
-from pipelines import validate
+from pipelines.validation import validate
 
 def broken(workspace):
     raise KeyError("https://ann:hunter2@host is no key")

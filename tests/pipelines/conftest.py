@@ -123,6 +123,8 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         f"-volume.port.grpc={free_port()}",
         f"-filer.port.grpc={free_port()}",
         f"-s3.port.grpc={free_port()}",
+        "-s3.port.iceberg=0",  # two listeners with fixed ports, where another test process may sit
+        "-s3.port.lance=0",
         "-master.volumeSizeLimitMB=64",
     ]
     with (folder / "log").open("wb") as log:

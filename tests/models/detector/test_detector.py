@@ -151,7 +151,7 @@ class TestSealedFile:
         ("resnet_of_nobody", "none", BadParams, "timm has no"),
         ("resnet18", "packaged", BadParams, "no packaged weights"),
         ("tf_efficientnet_lite2", "packaged", NotReady, "not installed"),
-        ("resnet18", "weights.pth", BadParams, "no file"),
+        ("resnet18", "weights.pth", BadParams, "nor an existing file"),
     ],
 )
 def test_weights_that_can_not_be_had_are_named(name: str, weights: str, error: type, says: str) -> None:
