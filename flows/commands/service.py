@@ -49,7 +49,7 @@ def demo(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole loop on 2,624 real images of solar cells: train, drift, retrain, promote. Takes three to nine minutes.
+    """Run the whole loop on 2,624 real images of solar cells: train, drift, retrain, promote. Takes about nine minutes.
 
     A second run trains nothing and shows the result.
 

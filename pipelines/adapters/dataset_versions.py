@@ -116,16 +116,14 @@ def add_data(root: Path) -> str:
     remove_partial(data)
     with _opened(Repo, root) as repo, _reasons() as reasons:
         try:
-            if not is_tested():
-                repo.add(str(data))
-                if reasons:
-                    raise DvcException("objects are missing")
-            elif not dataset_delta.add(repo, root):
-                before = dataset_delta.look(data) if data.is_dir() else None
+            short_way = is_tested()
+            if not (short_way and dataset_delta.add(repo, root)):
+                before = dataset_delta.look(data) if short_way and data.is_dir() else None
                 repo.add(str(data))  # DVC takes relative targets from the current directory
                 if reasons:
                     raise DvcException("objects are missing")  # it logs that, and goes on as if nothing were wrong
-                dataset_delta.remember(repo, root, before)
+                if short_way:
+                    dataset_delta.remember(repo, root, before)
         except (DvcException, OSError) as error:
             raise DefectloopError(
                 f"data/ of {root} cannot be put under version control: {_reason(reasons[0] if reasons else error)}.",

@@ -3,6 +3,9 @@
 Run it on the commit whose format is to be kept, before the change that may break it. It holds a whole workspace: images,
 a snapshot, a registered champion (a network of 270,000 random weights, so that the archive stays small), a ledger with
 inspections, and the workspace's own dvc.yaml and params.yaml.
+
+The archive is in git because only the code of that commit can make it: no generator of today can, and a clone has no
+DVC remote to fetch it from.
 """
 
 from __future__ import annotations
