@@ -97,6 +97,21 @@ def look_alike(pairs: Sequence[Pair], n_asked: int) -> bool:
     return faint > COMMON * n_asked and faint > NOT_RARE * len(likely)
 
 
+def same_photographs(pairs: Sequence[Pair], asked: Collection[Pair], tones: Tones) -> set[Pair]:
+    """Return which pairs of `asked` surely are copies of one photograph. `pairs` are all pairs, most similar first.
+
+    Where this product's parts look alike, a copy must be far closer than they are to each other.
+    """
+    if not asked:
+        return set()
+    rank = _ranks(pairs)
+    references = _reference_pairs(pairs, rank)
+    compared = [pair for pair in pairs if pair in asked][:_COMPARED]
+    left = _residuals([*references, *compared], tones)
+    bar = _bar(np.array([left[pair] for pair in references])) if len(references) >= _FEW else LARGEST_RESIDUAL
+    return {pair for pair in compared if left[pair] <= min(bar, LARGEST_RESIDUAL)}
+
+
 def most_of_one_part(n_images: int) -> int:
     """Return the maximum size of a group: a tenth of all images, but at least 12 and at most 30."""
     return min(30, max(12, n_images // 10))
@@ -145,16 +160,24 @@ def _copies(pairs: Sequence[Pair], tones: Tones) -> list[Pair]:
     If photographs were saved many times, such pairs include copies, and fewer are accepted.
     """
     rank = _ranks(pairs)
-    references = [pair for pair in pairs if max(rank[pair]) >= _PARTNERS]
-    chosen = np.random.default_rng(0).permutation(len(references))[:_REFERENCES]
-    references = [references[number] for number in chosen]
+    references = _reference_pairs(pairs, rank)
     promising = [pair for pair in pairs if max(rank[pair]) < _PARTNERS][:_COMPARED]
-    places = sorted({place for pair in (*references, *promising) for place in (pair.first, pair.second)})
-    tone = dict(zip(places, tones(places), strict=True))
-    left = {pair: residual(tone[pair.first], tone[pair.second], pair.transform) for pair in (*references, *promising)}
+    left = _residuals([*references, *promising], tones)
     between_parts = np.array([left[pair] for pair in references])
     bar = _bar(between_parts) if len(between_parts) >= _FEW else min(left.values(), default=0.0) / CLOSER
     return [pair for pair in promising if left[pair] <= min(bar, LARGEST_RESIDUAL)]
+
+
+def _reference_pairs(pairs: Sequence[Pair], rank: Mapping[Pair, tuple[int, int]]) -> list[Pair]:
+    """Return pairs that show different parts of this product, if its parts look alike."""
+    references = [pair for pair in pairs if max(rank[pair]) >= _PARTNERS]
+    return [references[number] for number in np.random.default_rng(0).permutation(len(references))[:_REFERENCES]]
+
+
+def _residuals(pairs: Sequence[Pair], tones: Tones) -> dict[Pair, float]:
+    places = sorted({place for pair in pairs for place in (pair.first, pair.second)})
+    tone = dict(zip(places, tones(places), strict=True))
+    return {pair: residual(tone[pair.first], tone[pair.second], pair.transform) for pair in pairs}
 
 
 def _bar(between_parts: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from models.metrics import class_mix, intervals, verdict_counts
 from models.metrics.intervals import UNKNOWN, Interval
@@ -123,6 +124,50 @@ def recall_at(truth: np.ndarray, score: np.ndarray, false_alarm_rate: float) -> 
     good = np.sort(score[~truth])
     allowed = math.floor(false_alarm_rate * len(good) + 1e-9)
     return float((score[truth] > good[len(good) - 1 - allowed]).mean()) if allowed < len(good) else 1.0
+
+
+def differences(
+    truth: np.ndarray,
+    score: np.ndarray,
+    point: OperatingPoint,
+    *,
+    kept: np.ndarray,
+    strata: np.ndarray,
+    bootstrap: int,
+    confidence: float,
+    seed: int = 0,
+) -> dict[str, tuple[float, float, Interval]]:
+    """Return for AUROC and F1 the value over all parts [n], over the parts `kept` [n], and an interval of the difference.
+
+    Kept parts are weighted so that every stratum [n] (an index from 0) keeps its share of the parts; strata without kept
+    parts are left out on both sides. Both values are computed on the same resamples of parts, so that what is common to
+    both cancels out. The interval is the difference ± its bootstrap standard error, as tail percentiles of few resamples are
+    unreliable at high confidence (Efron and Tibshirani, 1993, ch. 13). NaN if good or defective parts are missing.
+    """
+    ranked, member = _Ranked(truth, score, point), np.eye(int(strata.max(initial=-1)) + 1)[strata]
+    comparable = (kept @ member > 0)[strata]
+    reach = float(special.ndtri((1 + confidence) / 2))
+
+    def both(weights: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        weights = weights * comparable
+        n, n_kept = weights @ member, (weights * kept) @ member
+        share = np.divide(n, n_kept, out=np.full_like(n, np.nan), where=n_kept > 0)
+        share[n == 0] = 1.0
+        rest = weights * kept * share[:, strata]
+        rest[np.isnan(share).any(axis=1)] = np.nan  # a resample without kept parts of a stratum says nothing
+        return ranked.rates(weights), ranked.rates(rest)
+
+    everything, rest = both(np.ones((1, len(truth))))
+    drawn = [both(block) for block in _resamples(truth, np.ones(len(truth)), bootstrap, seed, apart=False)]
+    result = {}
+    for name in ("auroc", "f1"):
+        changes = np.concatenate([before[name] - after[name] for before, after in drawn] or [np.zeros(0)])
+        changes = changes[np.isfinite(changes)]
+        before, after = float(everything[name][0]), float(rest[name][0])
+        known = len(changes) > 1 and math.isfinite(before - after)
+        error = reach * float(changes.std(ddof=1)) if known else math.nan
+        result[name] = before, after, Interval(before - after - error, before - after + error)
+    return result
 
 
 class _Ranked:

@@ -7,14 +7,15 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.dataset import annotation_table
 from models.errors import BadData
+from models.evaluation.twins import Twins
 from models.files import read_json, write_whole
-from models.images import codec, near_duplicates
+from models.images import codec
 from models.vocabulary import Label
 from pipelines import progress
 from pipelines.audit import (
@@ -28,6 +29,7 @@ from pipelines.audit import (
     outliers,
     page,
     set_aside,
+    twins,
 )
 from pipelines.audit.finding import Case, Finding, Severity
 from pipelines.image_files import file_hashes, fingerprints, quarantine
@@ -56,6 +58,7 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     """
     sha256 = hashlib.sha256(workspace.annotations.read_bytes()).hexdigest() if workspace.annotations.exists() else ""
     key = f"{sha256} {_quarantine_state(workspace)} {workspace.params().validate_.model_dump_json()}"
+    measure_again(workspace)
     last = _last(workspace, key)
     if last is not None and not judge_labels:
         return last
@@ -75,7 +78,7 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     readable = _with_file_facts(workspace, readable)
     photographed = readable[~readable["synthetic"]].reset_index(drop=True)
     judged = labelled.iloc[places]
-    pairs = _near_duplicates(workspace, photographed)
+    pairs = twins.pairs(workspace, photographed[["image", "file"]].to_dict("records"))
     results = [
         *set_aside.findings(frame, quarantine.entries(workspace)),
         *duplicates.findings(photographed, pairs, fingerprints.tones(workspace, photographed["file"].tolist())),
@@ -85,10 +88,32 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
         *amounts.findings(photographed, workspace.params().validate_.min_parts_per_class),
         *outliers.findings(photographed),
     ]
-    results.sort(key=lambda item: ORDER.index(item.severity))
-    report = AuditReport(sha256, len(frame), len(places), tuple(results), "artifacts/audit/report.html")
-    _write(workspace, report, key, dict(zip(frame["image"], frame["file"], strict=True)), frame)
+    report = AuditReport(
+        sha256, len(frame), len(places), _judged(results, twins.measured(workspace)), "artifacts/audit/report.html"
+    )
+    _write(workspace, report, key, frame)
     return report
+
+
+def measure_again(workspace: Workspace) -> None:
+    """Update the severity of look-alikes in the last report, if an evaluation has measured their effect since."""
+    path = _report_path(workspace)
+    last = _stored(path)
+    if last is None or not workspace.annotations.exists():
+        return
+    key, report = last
+    findings = _judged(report.findings, twins.measured(workspace))
+    sha256 = hashlib.sha256(workspace.annotations.read_bytes()).hexdigest()
+    if report.annotations_sha256 == sha256 and findings != report.findings:
+        frame = annotation_table.load(workspace.annotations).to_pandas()
+        _write(workspace, replace(report, findings=findings), key, frame)
+
+
+def _judged(results: Sequence[Finding], measured: Twins | None) -> tuple[Finding, ...]:
+    """Return the findings with the severity that follows from the effect of twins, most severe first."""
+    return tuple(
+        sorted((duplicates.judged(one, measured) for one in results), key=lambda one: ORDER.index(one.severity))
+    )
 
 
 def known_issues(workspace: Workspace) -> list[str]:
@@ -122,13 +147,6 @@ def _with_file_facts(workspace: Workspace, readable: pd.DataFrame) -> pd.DataFra
     return readable
 
 
-def _near_duplicates(workspace: Workspace, readable: pd.DataFrame) -> list[near_duplicates.Pair]:
-    rows = readable[["image", "file"]].to_dict("records")
-    with progress.bar("fingerprints", len(rows)) as show:
-        prints = fingerprints.of(workspace, rows, show)
-    return near_duplicates.find(prints, least=near_duplicates.FAINT)
-
-
 def _masks(workspace: Workspace, readable: pd.DataFrame) -> dict[str, ground_truth.MaskFacts]:
     rows = readable[readable["mask"].notna()].to_dict("records")
 
@@ -156,18 +174,22 @@ def _quarantine_state(workspace: Workspace) -> str:
 
 
 def _last(workspace: Workspace, key: str) -> AuditReport | None:
-    path = _report_path(workspace)
+    last = _stored(_report_path(workspace))
+    if last is None or last[0] != key or not (workspace.root / last[1].page).exists():
+        return None
+    return last[1]
+
+
+def _stored(path: Path) -> tuple[str, AuditReport] | None:
+    """Return the stored report and its key. None if there is none, or if it is damaged: then the audit is repeated."""
     if not path.exists():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # damaged: the audit is repeated
+    except ValueError:
         return None
     report = content["report"]
-    if content["key"] != key or not (workspace.root / report["page"]).exists():
-        return None
-    results = tuple(_finding(item) for item in report["findings"])
-    return AuditReport(**report | {"findings": results})
+    return content["key"], AuditReport(**report | {"findings": tuple(_finding(item) for item in report["findings"])})
 
 
 def _finding(item: dict[str, Any]) -> Finding:
@@ -175,8 +197,9 @@ def _finding(item: dict[str, Any]) -> Finding:
     return Finding(**item | {"severity": Severity(item["severity"]), "cases": cases})
 
 
-def _write(workspace: Workspace, report: AuditReport, key: str, file_of: dict[str, str], frame: pd.DataFrame) -> None:
+def _write(workspace: Workspace, report: AuditReport, key: str, frame: pd.DataFrame) -> None:
     out = workspace.artifacts / "audit"
+    file_of: dict[str, str] = dict(zip(frame["image"], frame["file"], strict=True))
     names: Sequence[str] = [f"{row.source}/{row.source_path}" for row in frame.itertuples()]
     name_of = dict(zip(frame["image"], names, strict=True))
     html = page.render(

@@ -28,6 +28,7 @@ class Contender:
     learned_slices    slices in its training split
     on_the_line       the evaluation at the line's defect rate; None: the data's defect rate is used
     robustness        for each change of light, position or file format, the shares of `changed` and `flipped` verdicts
+    twins             how its test parts that look like training parts affect the metrics, in words; "" if not measured
     """
 
     version: str
@@ -35,6 +36,7 @@ class Contender:
     learned_slices: Collection[str]
     robustness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     on_the_line: Evaluation | None = None
+    twins: str = ""
 
 
 def decide(
@@ -55,11 +57,14 @@ def decide(
         if probability < rules.min_probability_cheaper:
             against.append(f"{argument} < {rules.min_probability_cheaper:g}")
         in_favour.append(argument)
+    if challenger.twins:
+        in_favour.append(challenger.twins)  # information: twins decide nothing
     numbers = {
         "versions": {
             contender.version: contender.evaluation.to_dict() for contender in (champion, challenger) if contender
         },
         "probability_cheaper": probability_cheaper,
+        "twins": challenger.twins,
     }
     return Decision(promote=not against, reasons=tuple(against or in_favour), numbers=numbers)
 

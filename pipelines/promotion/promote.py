@@ -193,6 +193,7 @@ def _measured(
         learned_slices=json.loads(version.tags["slices"]),
         robustness=_robustness(version),
         on_the_line=None if rate is None else evaluation.summarise(answers, point, 0, rate),
+        twins=version.tags.get("twins", ""),
     )
     return contender, costs.of_parts(*evaluation.of_parts(answers), point, params.cost)
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from models.detector.runtime import Detector
 from models.evaluation.detail import Detail
 from models.evaluation.evaluation import Evaluation
+from models.evaluation.twins import Twins, in_words
 from models.metrics.costs import Expected
 from models.vocabulary import Split
 from pipelines.line_defect_rate import percent
@@ -26,6 +27,7 @@ def render(
     beyond: Detail,
     calibration_error: float,
     robustness: Mapping[str, Mapping[str, float]],
+    twins: Twins,
     counts: Sequence[tuple[str, str, int, int]],
 ) -> str:
     """Return the model card as Markdown. The same inputs give the same text. `counts` come from `counted`."""
@@ -47,6 +49,7 @@ def render(
         beyond=beyond,
         calibration_error=calibration_error,
         robustness=robustness,
+        twins=in_words(twins),
         counts=counts,
     )
 

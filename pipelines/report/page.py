@@ -17,6 +17,7 @@ from models import names
 from models.detector.runtime import Detector, DetectorMetadata
 from models.evaluation.detail import Detail
 from models.evaluation.evaluation import Evaluation
+from models.evaluation.twins import Twins, in_words
 from models.images import codec
 from models.metrics import intervals
 from models.metrics.costs import Expected
@@ -57,6 +58,7 @@ def write(
     expected: Sequence[Expected],
     beyond: Detail,
     robustness: Mapping[str, Mapping[str, float]],
+    twins: Twins,
     detector: Detector,
     truth: GroundTruth,
     most: int,
@@ -82,6 +84,7 @@ def write(
         beyond=beyond,
         types=beyond.types,
         robustness=robustness,
+        twins=in_words(twins),
         figures={path.stem: _data_uri(path.read_bytes()) for path in sorted((out / "figures").glob("*.png"))},
         gallery=gallery,
     )

@@ -7,6 +7,7 @@ inspection runtime computes.
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,9 @@ from models.dataset import annotation_table
 from models.detector.runtime import Detector
 from models.errors import BadData
 from models.evaluation import detail, evaluation, robustness
+from models.evaluation import twins as twin_effect
 from models.evaluation.evaluation import Evaluation
+from models.evaluation.twins import Twins
 from models.files import read_json
 from models.images import codec, descriptors
 from models.metrics import class_mix, costs
@@ -29,6 +32,8 @@ from models.params import Cost
 from models.thresholds import calibration
 from models.vocabulary import Label, OperatingPoint, Prediction, Split
 from pipelines import progress
+from pipelines.audit import audit
+from pipelines.audit import twins as twin_parts
 from pipelines.line_defect_rate import percent
 from pipelines.report import card, curves, page, verdicts
 from pipelines.report.ground_truth import GroundTruth
@@ -55,6 +60,8 @@ def main(workspace: Workspace) -> None:
     result = evaluation.summarise(predictions, point, params.evaluate.bootstrap)
     line = None if rate is None else evaluation.summarise(predictions, point, params.evaluate.bootstrap, rate)
     expected = in_each_mix(predictions, point, params.cost, rate)
+    found = twin_parts.of_test_parts(workspace, table.to_pylist())
+    twins = twin_effect.measure(predictions, found.all, found.sure, point, params.evaluate.bootstrap)
     with files.output_directory(workspace.artifacts / "evaluate") as out:
         whose = kept_predictions.origin(detector.sha256, annotations_sha256)
         kept_predictions.write(predictions, whose, out / "predictions.parquet")
@@ -66,9 +73,12 @@ def main(workspace: Workspace) -> None:
         )
         beyond = detail.measure(detector, predictions, pixels, table, workspace.data)
         more = {"calibration_error": error} | beyond.to_dict()
-        (out / "metrics.json").write_text(json.dumps(flat(result) | flat_costs(expected) | more, indent=1))
+        (out / "metrics.json").write_text(
+            json.dumps(flat(result) | flat_costs(expected) | flat_twins(twins) | more, indent=1)
+        )
         by_mix = {"expected": [one.to_dict() for one in expected], "on_the_line": line and line.to_dict()}
-        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more | by_mix, indent=1))
+        twins_of = {"twins": twins.to_dict() | {"annotations_sha256": annotations_sha256}}
+        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more | by_mix | twins_of, indent=1))
         verdicts.write(predictions, point, out)
         curves.write(predictions, out / "plots")
         robustness_found = measured_robustness(detector, predictions, workspace.data, params.evaluate.robustness)
@@ -79,12 +89,22 @@ def main(workspace: Workspace) -> None:
         curves.draw(predictions, point, history, out / "figures", detector.metadata.defect_rate)
         shown = GroundTruth(table, workspace.data)
         page.write(
-            out, predictions, result, expected, beyond, robustness_found, detector, shown, params.evaluate.gallery
+            out,
+            predictions,
+            result,
+            expected,
+            beyond,
+            robustness_found,
+            twins,
+            detector,
+            shown,
+            params.evaluate.gallery,
         )
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
         (out / "model-card.md").write_text(
-            card.render(detector, result, expected, beyond, error, robustness_found, counts)
+            card.render(detector, result, expected, beyond, error, robustness_found, twins, counts)
         )
+    audit.measure_again(workspace)
     whole = result.overall
     progress.say(
         f"evaluate: {whole.n} test parts, F1 {whole.f1:.3f}, AUROC {whole.auroc:.3f}, "
@@ -96,6 +116,8 @@ def main(workspace: Workspace) -> None:
             f"evaluate: at a defect rate of {percent(one.defect_rate)}, {one.review_rate:.1%} of the parts go to review; "
             f"cost per part {one.cost_per_part:.3g} (without inspection: {one.cost_if_all_pass:.3g})"
         )
+    if found.all:
+        progress.say(f"evaluate: {twin_effect.in_words(twins)}")
 
 
 def line_rate(workspace: Workspace) -> float | None:
@@ -155,6 +177,21 @@ def flat(result: Evaluation) -> dict:
         for name in ("intervals", "at_most", "defect_rate"):
             del metrics[name]
     return everything
+
+
+def flat_twins(twins: Twins) -> dict:
+    """Return the metrics without test parts that look like a training part, for `dvc metrics diff`."""
+    groups = {"overall": twins.overall} | twins.slices
+    return {
+        "without_twins": {
+            name: {"n_with_twin": one.n_with_twin, "auroc": _plain(one.without.auroc), "f1": _plain(one.without.f1)}
+            for name, one in groups.items()
+        }
+    }
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def flat_costs(expected: Sequence[Expected]) -> dict:

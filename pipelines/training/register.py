@@ -10,7 +10,9 @@ from typing import Any
 from models import names
 from models.dataset import annotation_table
 from models.errors import NotReady, masked
+from models.evaluation import twins
 from models.evaluation.evaluation import Evaluation
+from models.evaluation.twins import Twins
 from models.files import read_json
 from models.vocabulary import Split
 from pipelines import lineage
@@ -83,6 +85,7 @@ def register(workspace: Workspace) -> ModelVersion:
             "slices": json.dumps(learned_slices),
             "robustness": json.dumps(robustness_shares(robustness)),
         }
+        | ({"twins": twins.headline(Twins.from_dict(evaluated["twins"]))} if "twins" in evaluated else {})
         | ({"synthetic_images": str(synthetic)} if synthetic else {}),
     )
     if model_registry.CHAMPION not in version.aliases:

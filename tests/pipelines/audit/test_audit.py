@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,11 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
+from models.dataset import annotation_table
+from models.evaluation.twins import Difference, Effect, Twins
 from models.images.near_duplicates import Pair
-from pipelines.audit import duplicates, label_errors
+from models.metrics.verdict_metrics import Metrics
+from pipelines.audit import duplicates, label_errors, twins
 from pipelines.audit.audit import AuditReport, audit
 from pipelines.audit.file_facts import read
 from pipelines.audit.finding import Finding
@@ -258,7 +264,71 @@ def test_pairs_among_many_look_alike_parts_are_a_note_and_no_leak() -> None:
     columns = {"image": [f"{number}" for number in range(n)], "part": [f"p{number}" for number in range(n)]}
     frame = pd.DataFrame(columns | {"split": ["train", "test"] * (n // 2), "truth": "good", "synthetic": False})
     chain = [Pair(number, number + 1, 0.9, (0, False)) for number in range(n - 1)]
-    [note] = duplicates.findings(frame, chain, unlike_tones)
-    assert (note.kind, note.severity) == ("look-alike-parts", "note")
-    found = {one.kind: one.severity for one in duplicates.findings(frame, chain[:1], unlike_tones)}
+    assert kinds(duplicates.findings(frame, chain, unlike_tones)) == {"look-alikes-across-splits": "warning"}
+    frame["split"] = "train"
+    assert kinds(duplicates.findings(frame, chain, unlike_tones)) == {"look-alike-parts": "note"}
+
+
+def kinds(findings: list[Finding]) -> dict[str, str]:
+    return {one.kind: one.severity.value for one in findings}
+
+
+def test_copies_of_one_photograph_in_two_splits_are_a_problem_whatever_the_metrics_say() -> None:
+    frame = pd.DataFrame({"image": ["a", "b"], "part": ["p", "q"], "split": ["train", "test"]})
+    frame = frame.assign(truth="good", synthetic=False)
+
+    def same_tones(places: Sequence[int]) -> np.ndarray:
+        return np.repeat(unlike_tones([0]), len(places), axis=0)
+
+    found = kinds(duplicates.findings(frame, [Pair(0, 1, 0.9, (0, False))], same_tones))
     assert found["duplicates-across-splits"] == "problem"
+    assert "look-alikes-across-splits" not in found
+
+
+def effect(low: float, high: float) -> Twins:
+    metrics = Metrics.from_dict(
+        dict.fromkeys((f.name for f in fields(Metrics)), 0.8) | {"n": 50, "n_defective": 20, **NO_INTERVALS}
+    )
+    one = Effect(60, 10, metrics, {"auroc": Difference(0.9, 0.9 - (low + high) / 2, low, high)})
+    return Twins(0, one, {"matt": one})
+
+
+NO_INTERVALS: dict = {"intervals": {}, "at_most": {}, "defect_rate": None}
+
+
+@pytest.mark.parametrize(
+    ("measured", "severity", "said"),
+    [
+        (None, "warning", "not measured yet"),
+        (effect(0.02, 0.08), "problem", "flatter the metrics"),
+        (effect(-0.03, 0.01), "note", "do not flatter the metrics"),
+        (effect(math.nan, math.nan), "warning", "could not be measured"),
+    ],
+)
+def test_look_alikes_in_two_splits_are_as_severe_as_what_they_do_to_the_metrics(
+    measured: Twins | None, severity: str, said: str
+) -> None:
+    [found] = duplicates.findings(
+        pd.DataFrame({"image": ["a", "b"], "part": "p", "split": ["train", "test"], "truth": "good"}),
+        [Pair(0, 1, 0.9, (0, False))],
+        unlike_tones,
+    )[:1]
+    judged = duplicates.judged(found, measured)
+    assert (judged.severity, judged.count) == (severity, 1)
+    assert said in judged.title
+
+
+@pytest.mark.slow
+def test_an_evaluation_settles_what_the_audit_could_not_know(champion_workspace: Workspace) -> None:
+    """The champion's evaluation has measured the twins: the audit of the same table no longer asks for it."""
+    place = champion_workspace
+    rows = annotation_table.load(place.annotations).to_pylist()
+    found = twins.of_test_parts(place, rows)
+    kept = json.loads((place.artifacts / "evaluate" / "evaluation.json").read_text())["twins"]
+    assert kept["overall"]["n_with_twin"] == len(found.all)
+    assert twins.measured(place) is not None
+    for report in (audit(place), audit(place)):
+        assert "not measured yet" not in " ".join(one.title for one in report.findings)
+    (place.artifacts / "evaluate" / "evaluation.json").write_text("{}")  # as an older release wrote it: no such field
+    assert twins.measured(place) is None
+    audit(place)

@@ -53,6 +53,12 @@ def test_a_version_below_a_floor_is_refused_with_the_number(change: dict, reason
     assert any(reason in said for said in decision.reasons)
 
 
+def test_what_twins_do_to_the_metrics_is_said_and_decides_nothing() -> None:
+    decision = decide(replace(contender("1"), twins="3 of 9 test parts look like a training part"), None, None, RULES)
+    assert decision.promote
+    assert decision.reasons[-1] == decision.numbers["twins"] == "3 of 9 test parts look like a training part"
+
+
 def test_a_challenger_that_is_probably_not_cheaper_is_refused() -> None:
     decision = decide(contender("2"), contender("1"), 0.94, RULES)
     assert not decision.promote
