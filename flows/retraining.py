@@ -21,7 +21,7 @@ from flows.training import LOCK_WAIT_S, Outcome, train_and_promote
 from models.errors import Busy, DefectloopError, NotReady
 from pipelines import workspace as workspaces
 from pipelines.ingest import ingest
-from pipelines.ledger import campaigns, events, requests, reviews
+from pipelines.ledger import campaigns, drift_checks, events, requests, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, RetrainingRequest, now
 from pipelines.locks import line_lock, retraining_lock
@@ -86,9 +86,18 @@ def continue_request(place: Workspace, request: RetrainingRequest) -> Retraining
     with line_lock(place, request.line, LOCK_WAIT_S):  # no other snapshot may be taken between our clone and our tag
         copy = take_clone(place)
         ingest_labels(copy, request)
-        outcome = train_and_promote(copy)
+        outcome = train_and_promote(copy, trigger=title_of(place, request))
         publish(place, copy)
     return close(place, request, outcome)
+
+
+def title_of(place: Workspace, request: RetrainingRequest) -> str:
+    """Return what a retraining is called in Prefect and MLflow: `retraining 1, drift of poly`."""
+    with Ledger.open(place.ledger_url) as ledger:
+        check = drift_checks.of_event(ledger, request.event_id) if request.event_id else None
+    if check is None:
+        return f"retraining {request.id}, asked for by a person"
+    return f"retraining {request.id}, drift" + (f" of {check.slice}" if check.slice else "")
 
 
 def state_of(request: RetrainingRequest) -> Retraining:

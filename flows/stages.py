@@ -46,10 +46,10 @@ def evaluate(workspace: Workspace) -> bool:
 
 
 @task
-def register(workspace: Workspace) -> ModelVersion:
+def register(workspace: Workspace, trigger: str) -> ModelVersion:
     from pipelines.training.register import register
 
-    return register(workspace)
+    return register(workspace, trigger)
 
 
 @task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def training(workspace: str) -> Outcome:
     """Validate, snapshot, train, export, evaluate, register and gate the workspace's data."""
     attached.end_with_runner()
     place = workspaces.at(Path(workspace))
-    outcome = train_and_promote(place)
+    by = "the Prefect deployment" if attached.RUNNER in os.environ else "`defectloop train`"
+    outcome = train_and_promote(place, trigger=by)
     return replace(outcome, reviewed_waiting=reviewed_waiting(place))
 
 
@@ -50,8 +52,11 @@ def reviewed_waiting(workspace: Workspace) -> int:
         return reviews.unlearned(ledger, workspace.params().line)
 
 
-def train_and_promote(workspace: Workspace) -> Outcome:
-    """Run all steps, for `training` and `retraining`. Holds the line's lock from the first step to the last."""
+def train_and_promote(workspace: Workspace, trigger: str) -> Outcome:
+    """Run all steps, for `training` and `retraining`. Holds the line's lock from the first step to the last.
+
+    `trigger` says in MLflow what started the training.
+    """
     with line_lock(workspace, workspace.params().line, wait_s=LOCK_WAIT_S):
         try:
             checked = stages.validate(workspace)
@@ -62,7 +67,7 @@ def train_and_promote(workspace: Workspace) -> Outcome:
         stages.export(workspace)
         stages.evaluate(workspace)
         record_outputs(workspace, f"Train on {taken.tag}")
-        version = stages.register(workspace)
+        version = stages.register(workspace, trigger)
         decision = stages.promote(workspace, version.version)
     artifacts.metrics_table(workspace, version.version, decision)
     artifacts.report_link(workspace, "evaluation-report", workspace.artifacts / "evaluate" / "report.html")

@@ -87,9 +87,10 @@ def for_file(name: str) -> str:
 
 def for_mlflow_key(name: str) -> str:
     """Encode the name of a slice or type as part of the name of a metric, parameter or tag."""
-    # MLflow reads a key as a path, and refuses `a//b` and `a/../b`.
-    is_path = posixpath.normpath(f"x{name}x") == f"x{name}x"
-    return _encoded(name, _MLFLOW_KEY, set() if is_path else {at for at, one in enumerate(name) if one == "/"})
+    # MLflow reads a key as a path, and refuses `a//b` and `a/../b`. The name is a part of it: `test/a b/f1`.
+    is_path = posixpath.normpath(f"x/{name}/x") == f"x/{name}/x"
+    unfit = "." if name in (".", "..") else "/"
+    return _encoded(name, _MLFLOW_KEY, set() if is_path else {at for at, one in enumerate(name) if one in unfit})
 
 
 def decoded(text: str) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 ARTEFACT = "artefact_sha256"
 LONGEST, CUT = 5000, "\n\n… the complete card is an artifact of the run."  # limit of the registry's column
 FILE, REFERENCE = "model.onnx", "reference.parquet"
+REGISTERED_AS = "mlflow.modelVersions"  # MLflow's tag of a logged model
 HASH_TAGS = {FILE: ARTEFACT, REFERENCE: "reference_sha256"}  # older versions have no hash of the reference
 
 SLOW = "Check the server's log. If the network is slow, increase DEFECTLOOP_DEADLINE_S."
@@ -93,10 +96,15 @@ def register(
     run_id: str,
     description: str,
     tags: Mapping[str, str],
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+    dataset: Mapping[str, Any],
+    example: Any = None,
 ) -> ModelVersion:
     """Return the version of this file, registering it if needed. The same file never becomes two versions.
 
-    `description` is Markdown, shown on the version's page in the registry.
+    `description` is Markdown, shown on the version's page in the registry. `params` and `metrics` are those of this file,
+    measured on `dataset` (name and digest); `example` is one image as the graph reads it, uint16 [1, H, W, C].
     """
     file_sha256 = sha256(artefact)
     mlflow = tracking.client(workspace)
@@ -111,17 +119,49 @@ def register(
             raise _unreachable(workspace, error) from error
     registered_before = [entry for entry in versions(workspace, line) if entry.tags.get(ARTEFACT) == file_sha256]
     if registered_before:
+        _link(mlflow, registered_before[0])
         return registered_before[0]
-    model_id = _logged_model(workspace, mlflow, line, artefact, reference, run_id, file_sha256)
+    model = _logged_model(workspace, mlflow, line, artefact, reference, run_id, file_sha256, params, example)
+    _log_metrics(mlflow, run_id, model, metrics, dataset)
     made = mlflow.create_model_version(
         names.for_tools(line),
-        source=f"models:/{model_id}",
+        source=f"models:/{model.model_id}",
         run_id=run_id,
-        model_id=model_id,
+        model_id=model.model_id,
         description=description if len(description) <= LONGEST else f"{description[: LONGEST - len(CUT)]}{CUT}",
         tags={**tags, ARTEFACT: file_sha256, HASH_TAGS[REFERENCE]: sha256(reference)},
     )
-    return _version(line, made)
+    registered = _version(line, made)
+    _link(mlflow, registered)
+    return registered
+
+
+def _log_metrics(
+    mlflow: Any, run_id: str, model: Any, metrics: Mapping[str, float], dataset: Mapping[str, Any]
+) -> None:
+    """Log the metrics that the model does not have yet, for the model and its run."""
+    from mlflow.entities import Metric
+
+    logged = {metric.key: metric.value for metric in mlflow.get_logged_model(model.model_id).metrics or []}
+    moment = int(time.time() * 1000)
+    of = {"model_id": model.model_id, "dataset_name": dataset["name"], "dataset_digest": dataset["digest"]}
+    new = [Metric(name, value, moment, 0, **of) for name, value in metrics.items() if logged.get(name) != value]
+    mlflow.log_batch(run_id, metrics=new)
+
+
+def _link(mlflow: Any, registered: ModelVersion) -> None:
+    """Name the version on the logged model's page. MLflow's `register_model` does so, its client does not."""
+    from mlflow.exceptions import MlflowException
+
+    model_id = registered.source.removeprefix("models:/")
+    this = {"name": names.for_tools(registered.line), "version": registered.version}
+    try:
+        linked = json.loads(mlflow.get_logged_model(model_id).tags.get(REGISTERED_AS, "[]"))
+        if this not in linked:
+            mlflow.set_logged_model_tags(model_id, {REGISTERED_AS: json.dumps([*linked, this])})
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # somebody deleted the logged model
+            raise
 
 
 def set_alias(workspace: Workspace, line: str, alias: str, number: str) -> None:
@@ -209,8 +249,16 @@ def sha256(path: Path) -> str:
 
 
 def _logged_model(
-    workspace: Workspace, mlflow: Any, line: str, artefact: Path, reference: Path, run_id: str, sha256: str
-) -> str:
+    workspace: Workspace,
+    mlflow: Any,
+    line: str,
+    artefact: Path,
+    reference: Path,
+    run_id: str,
+    sha256: str,
+    params: Mapping[str, str],
+    example: Any,
+) -> Any:
     """Log the exported file as an MLflow ONNX model, once. Completes a model that a killed process left unfinished."""
     experiment = tracking.experiment_id(workspace, mlflow, line)
     logged = mlflow.search_logged_models([experiment], filter_string=f"tags.{ARTEFACT} = '{sha256}'")
@@ -218,11 +266,16 @@ def _logged_model(
         model = logged[0]
     else:
         model = mlflow.create_logged_model(
-            experiment, name="detector", source_run_id=run_id, tags={ARTEFACT: sha256}, model_type="onnx"
+            experiment,
+            name="detector",
+            source_run_id=run_id,
+            tags={ARTEFACT: sha256},
+            params=dict(params),
+            model_type="onnx",
         )
     if str(model.status) != "READY":
         with tempfile.TemporaryDirectory() as folder:
-            _save_flavour(Path(folder) / "model", artefact, reference, model.model_id, run_id)
+            _save_flavour(Path(folder) / "model", artefact, reference, model.model_id, run_id, example)
             mlflow.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
         mlflow.finalize_logged_model(model.model_id, "READY")
     outputs = mlflow.get_run(run_id).outputs
@@ -230,10 +283,10 @@ def _logged_model(
         from mlflow.entities import LoggedModelOutput
 
         mlflow.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # shows the model on the run's page
-    return str(model.model_id)
+    return model
 
 
-def _save_flavour(folder: Path, artefact: Path, reference: Path, model_id: str, run_id: str) -> None:
+def _save_flavour(folder: Path, artefact: Path, reference: Path, model_id: str, run_id: str, example: Any) -> None:
     import mlflow.onnx
     import numpy as np
     import onnx
@@ -250,6 +303,7 @@ def _save_flavour(folder: Path, artefact: Path, reference: Path, model_id: str, 
         str(folder),
         mlflow_model=Model(model_id=model_id, run_id=run_id),
         signature=ModelSignature(inputs=image, outputs=outputs),
+        input_example=None if example is None else {runtime.INPUT: example},
         conda_env=_environment({"mlflow": mlflow.__version__, "onnxruntime": onnxruntime.__version__}),
         save_as_external_data=False,
     )

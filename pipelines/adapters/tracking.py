@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
+import hashlib
 import json
 import math
 import os
 import sqlite3
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,7 +25,12 @@ from pipelines import deadlines, failures
 from pipelines.adapters import moved_store
 from pipelines.workspace import Workspace
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 TRAIN_KEY = "defectloop.train_key"
+TRIGGER, OTHER_SETTINGS, PICTURES = "trigger", "defectloop.other_settings", "defectloop.pictures"  # tags of a run
+DESCRIPTION = "mlflow.note.content"
 PROBE_TIMEOUT_S = 5.0
 NEXT_STEP = "Check MLFLOW_TRACKING_URI and the server's log."
 ANSWERS = ("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
@@ -63,21 +69,29 @@ def is_server(uri: str) -> bool:
 
 
 def start_run(
-    workspace: Workspace, *, line: str, train_key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    workspace: Workspace, *, line: str, train_key: str, name: str, params: Mapping[str, str], tags: Mapping[str, str]
 ) -> str:
-    """Return the id of the run of this training: one that a killed attempt began, or a new one. Parameters are flattened."""
-    from mlflow.entities import Param
-
+    """Return the id of the run of this training: one that a killed attempt began, or a new one."""
     mlflow = client(workspace)
     experiment = experiment_id(workspace, mlflow, line)
     runs = mlflow.search_runs([experiment], f"tags.`{TRAIN_KEY}` = '{train_key}'", order_by=["attributes.start_time"])
     if runs:
         run_id = runs[0].info.run_id
     else:
-        labels = {TRAIN_KEY: train_key, "mlflow.source.name": "pipelines.training.train", **tags}
-        run_id = mlflow.create_run(experiment, run_name=name, tags=labels).info.run_id
-    mlflow.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flat(params)])
+        own = {TRAIN_KEY: train_key, "mlflow.source.name": "pipelines.training.train", "mlflow.user": _user()}
+        run_id = mlflow.create_run(experiment, run_name=name, tags={**own, **tags}).info.run_id
+    log_params(workspace, run_id, params)
     return str(run_id)
+
+
+def log_params(workspace: Workspace, run_id: str, params: Mapping[str, str]) -> dict[str, str]:
+    """Log parameters that the run does not have yet. Returns those that it has with other values, which MLflow keeps."""
+    from mlflow.entities import Param
+
+    mlflow = client(workspace)
+    logged = mlflow.get_run(run_id).data.params
+    mlflow.log_batch(run_id, params=[Param(key, value) for key, value in params.items() if key not in logged])
+    return {key: value for key, value in params.items() if logged.get(key, value) != value}
 
 
 def experiment_id(workspace: Workspace, mlflow: Any, line: str) -> str:
@@ -97,33 +111,43 @@ def experiment_id(workspace: Workspace, mlflow: Any, line: str) -> str:
 
 
 def lightning_logger(workspace: Workspace, line: str, run_id: str) -> Any:
-    """Return Lightning's logger for an existing run. It would read the tracking URI at import, so the URI is passed."""
+    """Return Lightning's logger for an existing run: `val_loss` becomes `val/loss`, and the step is the epoch.
+
+    Lightning's own logger would read the tracking URI at import, so the URI is passed.
+    """
     from lightning.pytorch.loggers import MLFlowLogger
 
-    return MLFlowLogger(names.for_tools(line), tracking_uri=workspace.tracking_uri, run_id=run_id, log_model=False)
+    class ByEpoch(MLFlowLogger):
+        def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+            kept = {grouped(name): value for name, value in metrics.items() if name != "epoch"}
+            super().log_metrics(kept, int(metrics["epoch"]) if "epoch" in metrics else step)
+
+    return ByEpoch(names.for_tools(line), tracking_uri=workspace.tracking_uri, run_id=run_id, log_model=False)
+
+
+def grouped(name: str) -> str:
+    """Return a metric of a training as `train/…` or `val/…`."""
+    split, separator, rest = name.partition("_")
+    return f"{split}/{rest}" if separator and split in ("train", "val") else f"train/{name}"
 
 
 def finish_run(
     workspace: Workspace,
     run_id: str,
     *,
-    metrics: Mapping[str, float],
     dataset: Mapping[str, Any],
     folders: Mapping[str, Path],
     files: Sequence[Path],
+    pictures: Mapping[str, Image],
 ) -> None:
-    """Log the results of an evaluation and finish the run. Repeating it changes nothing.
+    """Log the files of an evaluation and finish the run. Repeating it changes nothing.
 
     `dataset` has name, digest (the snapshot's hash), source and profile. `folders` are logged below their names, `files` at
-    the root.
+    the root, and `pictures` by title, so that MLflow shows those of several runs side by side.
     """
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
     mlflow = client(workspace)
-    logged = mlflow.get_run(run_id).data.metrics
-    moment = int(time.time() * 1000)
-    new = [Metric(name, value, moment, 0) for name, value in metrics.items() if logged.get(name) != value]
-    mlflow.log_batch(run_id, metrics=new)
     entity = Dataset(
         name=dataset["name"],
         digest=dataset["digest"],
@@ -138,7 +162,55 @@ def finish_run(
         mlflow.log_artifacts(run_id, str(folder), name)
     for path in files:
         mlflow.log_artifact(run_id, str(path))
+    _log_pictures(mlflow, run_id, pictures)
     mlflow.set_terminated(run_id, "FINISHED")
+
+
+def _log_pictures(mlflow: Any, run_id: str, pictures: Mapping[str, Image]) -> None:
+    """Log the pictures unless the run has them already: MLflow would keep both."""
+    content = hashlib.sha256(b"".join(title.encode() + picture.tobytes() for title, picture in pictures.items()))
+    if mlflow.get_run(run_id).data.tags.get(PICTURES) == content.hexdigest():
+        return
+    for title, picture in pictures.items():
+        mlflow.log_image(run_id, picture, key=title, step=0, synchronous=True)
+    mlflow.set_tag(run_id, PICTURES, content.hexdigest())
+
+
+def record(workspace: Workspace, run_id: str | None, tags: Mapping[str, str], *, name: str | None = None) -> None:
+    """Tag a run, rename it if `name` is given, and write its description anew. Does nothing for a run that was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    if run_id is None:
+        return
+    mlflow = client(workspace)
+    try:
+        present = dict(mlflow.get_run(run_id).data.tags) | dict(tags)
+        for key, value in ({**tags, DESCRIPTION: described(present)}).items():
+            mlflow.set_tag(run_id, key, value)
+        if name is not None:
+            mlflow.update_run(run_id, name=name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+
+
+def described(tags: Mapping[str, str]) -> str:
+    """Return a run's description as Markdown: what started it, what the gate decided, and settings beside its parameters."""
+    version, gate = tags.get("version"), tags.get("gate")
+    lines = [f"**Started by:** {tags[TRIGGER]}"] if TRIGGER in tags else []
+    if version is not None:
+        decided = f"{gate}: {tags.get('gate_reasons', '')}" if gate else "registered, not judged by the gate"
+        lines.append(f"**Version {version}:** {decided}")
+    if tags.get(OTHER_SETTINGS):
+        lines.append(f"**Exported from this training with other settings than its parameters:** {tags[OTHER_SETTINGS]}")
+    return "\n\n".join(lines)
+
+
+def runs_page(workspace: Workspace, server: str, line: str) -> str:
+    """Return the address of the line's runs on an MLflow server, in the view for training. MLflow's start page is about
+    language models."""
+    experiment = experiment_id(workspace, client(workspace), line)
+    return f"{server.rstrip('/')}/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
 def run_count(workspace: Workspace, line: str) -> int:
@@ -154,11 +226,11 @@ def _artifact_location(workspace: Workspace, line: str) -> str | None:
     return f"{root.rstrip('/')}/{folder}" if "://" in root else moved_store.address(Path(root).absolute() / folder)
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
-    return rows
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry in passwd
+        return "unknown"
 
 
 def _migrate(workspace: Workspace) -> None:

@@ -40,6 +40,12 @@ def of_window(ledger: Ledger, line: str, model_version: str, last_inspection: in
         return session.scalar(query)
 
 
+def of_event(ledger: Ledger, event_id: str) -> DriftCheck | None:
+    """Return the check that found the drift of this event, or None if the event has another cause."""
+    with ledger.reading() as session:
+        return session.scalar(select(DriftCheck).where(DriftCheck.event_id == event_id))
+
+
 def all_of(ledger: Ledger, line: str) -> list[DriftCheck]:
     """Return all checks of the line, oldest first."""
     with ledger.reading() as session:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.adapters import model_registry
+from pipelines.adapters import model_registry, tracking
 from pipelines.adapters.model_registry import CHALLENGER, CHAMPION
 from pipelines.ledger import promotions, withdrawals
 from pipelines.ledger.ledger import Ledger
@@ -33,7 +33,11 @@ def carry_out(workspace: Workspace, ledger: Ledger, decision: Promotion) -> bool
             model_registry.set_alias(workspace, line, CHAMPION, number)
     verdict = "refused" if decision.kind == "refuse" else "promoted"
     reasons = "; ".join(decision.reasons)[:LONGEST_TAG]
-    model_registry.set_tags(workspace, line, number, {"gate": verdict, "gate_reasons": reasons})
+    decided = {"gate": verdict, "gate_reasons": reasons}
+    model_registry.set_tags(workspace, line, number, decided)
+    tracking.record(
+        workspace, model_registry.version(workspace, line, number).mlflow_run_id, decided | {"version": number}
+    )
     withdrawal = withdrawals.of_rollback(ledger, decision.id)
     if withdrawal is not None:
         model_registry.set_tags(workspace, line, withdrawal.version, {WITHDRAWN: in_words(withdrawal)[:LONGEST_TAG]})

@@ -40,7 +40,8 @@ def write(predictions: pa.Table, folder: Path) -> None:
 def draw(
     predictions: pa.Table, point: OperatingPoint, history: Path, folder: Path, defect_rate: float | None = None
 ) -> None:
-    """Write confusion.png, curves.png, scores.png, calibration.png (at the line's `defect_rate`) and training.png."""
+    """Write confusion.png, curves.png (ROC), precision_recall.png, scores.png, calibration.png (at the line's `defect_rate`)
+    and training.png."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -69,6 +70,7 @@ def draw(
         for name, paint, size in (
             ("confusion", lambda axes: _confusion(axes, predictions), (3.6, 2.4)),
             ("curves", lambda axes: _curves(axes, predictions), (4.2, 3.2)),
+            ("precision_recall", lambda axes: _precision_recall(axes, predictions), (4.2, 3.2)),
             ("scores", lambda axes: _scores(axes, truth, score, point), (4.2, 3.2)),
             ("calibration", lambda axes: _calibration(axes, score, truth, defect_rate), (3.4, 3.2)),
             ("training", lambda axes: _training(axes, history), (4.2, 3.2)),
@@ -142,6 +144,22 @@ def _curves(axes: Any, predictions: pa.Table) -> None:
     axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC by slice")
     if axes.get_legend_handles_labels()[1]:  # a slice with both labels
         axes.legend(loc="lower right")
+
+
+def _precision_recall(axes: Any, predictions: pa.Table) -> None:
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    truth, score = _truth_and_score(predictions)
+    slices = np.array(predictions["slice"].to_pylist())
+    for name in np.unique(slices):
+        mine = slices == name
+        if 0 < truth[mine].sum() < mine.sum():
+            precision, recall, _ = precision_recall_curve(truth[mine], score[mine])
+            average = average_precision_score(truth[mine], score[mine])
+            axes.plot(recall, precision, label=f"{_legend(name)}: average precision {average:.3f}", linewidth=1.6)
+    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall by slice", ylim=(0, 1.03))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="lower left")
 
 
 def _legend(name: str) -> str:

@@ -15,10 +15,10 @@ from models import files
 from models.params import Params
 from models.training import kinds
 from models.training.context import TrainingContext
-from pipelines import lineage, progress
+from pipelines import lineage, progress, snapshot_tags
 from pipelines.adapters import tracking
 from pipelines.amounts import image_count
-from pipelines.training import learning_data
+from pipelines.training import learning_data, run_record
 from pipelines.workspace import Workspace
 
 SUMMARISED = {
@@ -38,8 +38,8 @@ def main(workspace: Workspace) -> None:
         workspace,
         line=params.line,
         train_key=key,
-        name=f"{params.model.backbone} {snapshot[:8]}",
-        params=params.model_dump(by_alias=True, include={"model", "train"}),
+        name=run_record.run_name(snapshot_name(workspace, snapshot)),
+        params=run_record.flat(run_record.learned_with(params)),
         tags={"defectloop.snapshot": snapshot, "mlflow.source.git.commit": lineage.git_commit(workspace)},
     )
 
@@ -65,6 +65,12 @@ def train_key(params: Params, snapshot: str) -> str:
     """Return the key that identifies a training: a hash of line, data, and the sections model and train."""
     values = params.model_dump(mode="json", include={"line", "model", "train"}) | {"snapshot": snapshot}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def snapshot_name(workspace: Workspace, data_hash: str) -> str:
+    """Return the tag of a snapshot, or the beginning of its hash if `dvc repro` trains before a snapshot was taken."""
+    tags = [taken.tag for taken in snapshot_tags.snapshots(workspace) if taken.data_hash == data_hash]
+    return tags[-1] if tags else f"data {data_hash[:12]}"
 
 
 def _write_history(history: list[dict[str, float]], path: Path) -> None:

@@ -54,7 +54,7 @@ def test_odd_names_go_the_whole_way(tmp_path: Path) -> None:
     assert champion is not None
     assert champion.line == LINE
     metrics = tracking.client(place).get_run(champion.mlflow_run_id).data.metrics
-    assert {f"test_{names.for_mlflow_key(slice)}_f1" for slice in SLICES} <= set(metrics)
+    assert {f"test/{names.for_mlflow_key(slice)}/f1" for slice in SLICES} <= set(metrics)
     report = (place.artifacts / "evaluate" / "report.html").read_text()
     assert "研磨 / A+B &amp; &#39;matt&#39; (#1) .." in report
     image = tmp_path / f"№ 900 {'z' * 240}.png"

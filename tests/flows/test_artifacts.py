@@ -23,7 +23,7 @@ def test_a_run_links_the_data_docs_also_when_the_contract_did_not_hold(
     write_parts(tmp_path / "few", 3)
     ingest.ingest(empty_workspace, str(tmp_path / "few"))
     with pytest.raises(BadData):
-        training.train_and_promote(empty_workspace)
+        training.train_and_promote(empty_workspace, trigger="a test")
     page = empty_workspace.artifacts / "validate" / "data_docs" / "index.html"
     assert shown["data-docs"]["link"] == page.as_uri()
     assert "parts, " in page.read_text()

@@ -52,8 +52,8 @@ def test_git_takes_the_name_of_every_line(name: str) -> None:
 def test_mlflow_takes_every_name(name: str) -> None:
     from mlflow.utils import validation
 
-    validation._validate_metric_name(f"test_{names.for_mlflow_key(name)}_overkill_rate_at_most")
-    assert len(f"test_{names.for_mlflow_key(name)}_overkill_rate_at_most") <= validation.MAX_ENTITY_KEY_LENGTH
+    validation._validate_metric_name(f"test/{names.for_mlflow_key(name)}/overkill_rate_at_most")
+    assert len(f"test/{names.for_mlflow_key(name)}/overkill_rate_at_most") <= validation.MAX_ENTITY_KEY_LENGTH
     validation._validate_model_name(names.for_tools(name))
     validation._validate_experiment_name(names.for_tools(name))
 

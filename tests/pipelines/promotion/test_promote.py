@@ -102,7 +102,7 @@ def test_the_run_holds_what_a_data_scientist_compares(own_champion: Workspace) -
     run = mlflow.get_run(version.mlflow_run_id)
     assert run.info.status == "FINISHED"
     assert [output.model_id for output in run.outputs.model_outputs] == [version.source.removeprefix("models:/")]
-    assert {"test_f1", "test_matt_auroc", "test_calibration_error"} <= set(run.data.metrics)
+    assert {"test/f1", "test/matt/auroc", "test/calibration_error"} <= set(run.data.metrics)
     assert run.inputs.dataset_inputs[0].dataset.digest == version.tags["data_hash"]
     files = {entry.path for entry in mlflow.list_artifacts(version.mlflow_run_id)}
     assert {"report.html", "figures", "gallery"} <= files
