@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 JOBS ?= 2
+# TORCH=cpu installs PyTorch's build without CUDA, from PyTorch's own package index.
+TORCH ?= default
 UV := $(shell command -v uv || echo .uv/bin/uv)
 UV_VERSION := 0.13.9
 BIN := .venv/bin
@@ -16,7 +18,7 @@ test quick: export OMP_NUM_THREADS ?= 1
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/: *[^#]*## */\t/' | expand -t 16
 
-setup: .venv/.ready  ## make .venv from requirements.lock
+setup: .venv/.ready  ## make .venv from requirements.lock; TORCH=cpu without CUDA
 
 demo: .venv/.ready   ## the whole loop on real solar cells, in .demo/
 	@$(BIN)/defectloop demo --workspace .demo
@@ -59,9 +61,11 @@ format: .venv/.ready ## rewrite the code in the project's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: .venv/.ready   ## resolve pyproject.toml anew into requirements.lock
+lock: .venv/.ready   ## resolve pyproject.toml anew into requirements.lock, and list the licences in docs/licences.md
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
-	    --group dev --upgrade --output-file requirements.lock pyproject.toml
+	    --extra demo --group dev --upgrade --output-file requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/python -m tests.docs.licences
 
 clean:           ## remove the demo's workspace and the caches, keep .venv
 	@rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
@@ -76,6 +80,13 @@ clean:           ## remove the demo's workspace and the caches, keep .venv
 .venv/.ready: requirements.lock pyproject.toml | $(UV)
 	@echo "Installing requirements.lock into .venv/ …"
 	@test -x .venv/bin/python || $(UV) venv --quiet --python $(PYTHON) .venv
+ifeq ($(TORCH),cpu)
+	@awk '/^[a-z]/ { gpu = /^(torch|torchvision|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/ } !gpu' requirements.lock > .venv/cpu.lock
+	@$(UV) pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode .venv/cpu.lock
+	@$(UV) pip install --quiet --python .venv/bin/python --torch-backend cpu --no-deps \
+	    $$(grep -oE '^(torch|torchvision)==[0-9.]+' requirements.lock)
+else
 	@$(UV) pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock
+endif
 	@$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
 	@touch $@

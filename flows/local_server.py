@@ -16,9 +16,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 
 from flows import attached, home
 from models.errors import BadInput, Unreachable
+from pipelines.failures import not_installed
 from pipelines.workspace import Workspace
 
 START_TIMEOUT_S = 120.0
@@ -82,6 +84,8 @@ def _start(
     workspace: Workspace, module: Sequence[str], port: int, **environment: str
 ) -> tuple[subprocess.Popen[bytes], str]:
     """Start a Python module with its arguments as a server on `port`. Returns the process and its API URL."""
+    if find_spec("prefect") is None:
+        raise not_installed("prefect")
     api_url = f"http://{HOST}:{port}/api"
     log_path = home.server_note(workspace).with_name(LOG)
     log_path.parent.mkdir(parents=True, exist_ok=True)

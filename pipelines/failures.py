@@ -9,12 +9,13 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 
-from models.errors import DefectloopError, Unexpected, masked
+from models.errors import DefectloopError, NotReady, Unexpected, masked
 
 AGAIN = "then run the same command again: it continues where it stopped."
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 EXHAUSTED = {errno.EMFILE: "open files (ulimit -n)", errno.ENFILE: "open files", errno.EAGAIN: "processes (ulimit -u)"}
+OUR_PACKAGES = ("models", "pipelines", "flows")
 # Messages of SQLite, whichever library raises them.
 DATABASE_FULL = "database or disk is full"
 DATABASE_FORBIDDEN = ("readonly database", "unable to open database file")
@@ -52,6 +53,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _explained(error: BaseException) -> DefectloopError | None:
     if isinstance(error, MemoryError):
         return DefectloopError("Out of memory.", next_step=f"Free memory, {AGAIN}")
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith(OUR_PACKAGES):
+        return not_installed(error.name)
     if isinstance(error, OSError) and error.errno is not None:
         return _of_system(error, error.errno)
     text = str(error)
@@ -68,6 +71,14 @@ def _explained(error: BaseException) -> DefectloopError | None:
             next_step="Restore ledger.db or mlflow.db in the workspace's .defectloop/ from a backup.",
         )
     return None
+
+
+def not_installed(module: str) -> NotReady:
+    """Return the error for a module that only the extras of pyproject.toml install."""
+    return NotReady(
+        f"This command needs the Python package {module.partition('.')[0]}, which is not installed here.",
+        next_step="An installation without extras only inspects. Install the whole loop: pip install 'defectloop[loop]'.",
+    )
 
 
 def _of_system(error: OSError, number: int) -> DefectloopError | None:

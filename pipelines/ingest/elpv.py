@@ -29,7 +29,10 @@ def read(shares: SplitShares, slices: Collection[str] = SLICES, splits: Collecti
     """
     spec = find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
-        raise NotReady("The package elpv-dataset is not installed.", next_step="pip install elpv-dataset")
+        raise NotReady(
+            "The images of the example are in the package elpv-dataset, which is not installed.",
+            next_step=f"pip install 'defectloop[demo]' (their licence, {LICENCE}, excludes commercial use).",
+        )
     folder = Path(spec.origin).parent / "data"
     name = f"elpv-dataset {metadata.version('elpv-dataset')}"
     rows = [row.split() for row in (folder / "labels.csv").read_text().splitlines()]

@@ -1,0 +1,55 @@
+"""An installation without extras says what other commands lack."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.behaviour.test_kept_workspaces import KEPT
+from tests.docs import licences
+
+# Only the packages of the installation for inspection can be imported, as if no others were installed.
+COMMAND = """
+import sys
+from importlib import metadata
+from packaging.utils import canonicalize_name
+
+class OnlyThese:
+    def __init__(self, distributions):
+        self.hidden = {
+            module
+            for module, owners in metadata.packages_distributions().items()
+            if not {canonicalize_name(owner) for owner in owners} & distributions
+        }
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, OnlyThese(set(sys.argv.pop(1).split(",")) | {"defectloop", "setuptools", "pip"}))
+from flows.cli import main
+main()
+"""
+
+
+def run(workspace: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    names = ",".join(next(iter(licences.installations().values())))
+    arguments = [sys.executable, "-c", COMMAND, names, *map(str, words)]
+    return subprocess.run(arguments, cwd=workspace, capture_output=True, text=True)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    subprocess.run(["tar", "-C", tmp_path, "-xJf", KEPT[0]], check=True)
+    return tmp_path / "workspace"
+
+
+@pytest.mark.parametrize("command", ["train", "validate"])
+def test_a_command_of_the_loop_says_what_to_install(workspace: Path, command: str) -> None:
+    answered = run(workspace, command)
+    assert answered.returncode == 3
+    assert "pip install 'defectloop[loop]'" in answered.stderr
+    assert "Traceback" not in answered.stderr
