@@ -1,15 +1,19 @@
-"""The paths of a workspace: its directory, data, stage outputs and local state. Creates nothing."""
+"""The paths of a workspace: its directory, data, stage outputs and local state. Creates nothing.
+
+Importing it is cheap, because every command does; parameters and settings are imported where a workspace was found.
+"""
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models import params
 from models.errors import NotReady
-from models.params import Params
-from pipelines import progress, settings
+
+if TYPE_CHECKING:
+    from models.params import Params
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,16 @@ class Workspace:
         return self.root / "quarantine"
 
     def params(self) -> Params:
+        from models import params
+        from pipelines import progress
+
         return params.load(self.root / "params.yaml", progress.say_once)
 
 
 def at(root: Path) -> Workspace:
     """Return the workspace at `root`, with locations from the environment if they are set."""
+    from pipelines import settings
+
     root = root.resolve()
     places = settings.load()
     state = (places.state or root / ".defectloop").resolve()

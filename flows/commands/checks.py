@@ -31,12 +31,12 @@ def audit(
 
     Example: defectloop audit --workspace bottles
     """
+    place = open_workspace(workspace)
     from models.errors import BadInput
     from pipelines.audit.audit import audit
 
     if repair and not hashes:
         raise BadInput("--repair needs --hashes.", next_step="defectloop audit --hashes --repair")
-    place = open_workspace(workspace)
     if hashes:
         _audit_hashes(place, repair=repair, as_json=as_json)
         return
@@ -75,9 +75,9 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 
     Example: defectloop validate --workspace bottles
     """
+    place = open_workspace(workspace)
     from pipelines.validation.validate import validate
 
-    place = open_workspace(workspace)
     report = validate(place)
     lines = _validated(report)
     lines += [f"Data Docs: {place.root / report.docs}", f"Pictures: {place.root / report.audit_page}"]
@@ -135,10 +135,10 @@ def quarantine(
 
     Example: defectloop quarantine release --reason "width is not" --reviewer "quality lab"
     """
+    place = open_workspace(workspace)
     from pipelines.image_files import quarantine as stored
     from pipelines.ingest import released
 
-    place = open_workspace(workspace)
     if action is QuarantineAction.LIST:
         entries = stored.because(stored.entries(place), reason)
         answer(entries, _by_reason(entries, whole=reason is not None), as_json=as_json)

@@ -66,6 +66,7 @@ def ingest(
 
     Example: defectloop ingest photos/ --slice brushed-steel
     """
+    place = open_workspace(workspace)
     from dataclasses import replace
 
     from models import names
@@ -74,7 +75,6 @@ def ingest(
     from pipelines.ingest import archives, formats, preview
     from pipelines.ingest.ingest import take_in
 
-    place = open_workspace(workspace)
     if format not in set(formats.Format):
         raise BadInput(f"Unknown format {format!r}.", next_step=f"Formats: {', '.join(formats.Format)}.")
     if line is not None and line != place.params().line:
@@ -187,9 +187,9 @@ def synthesize(
 
     Example: defectloop synthesize --kinds scratch,crack,paste --count 20 --preview page.html
     """
+    place = open_workspace(workspace)
     from pipelines.synthesis import synthesis_page, synthesize
 
-    place = open_workspace(workspace)
     chosen = list(synthesize.kinds_of(kinds))
     if preview is not None:
         page = synthesis_page.write(place, chosen, seed, slice, preview)
@@ -213,8 +213,8 @@ def augmentations(
 
     Example: defectloop augmentations --out page.html
     """
+    place = open_workspace(workspace)
     from pipelines.synthesis import augmentation_page
 
-    place = open_workspace(workspace)
     page = augmentation_page.write(place, out or place.artifacts / "augmentations.html")
     answer({"page": page}, f"Pictures: {page}", as_json=as_json)

@@ -44,11 +44,11 @@ def inspect(
 
     Example: defectloop inspect cell0001.png | jq .verdict
     """
+    place = open_workspace(workspace)
     from models.errors import BadInput
     from models.files import require_writable
     from pipelines.inspection.predict import inspect_file, open_inspector, part_verdict
 
-    place = open_workspace(workspace)
     pictures = heatmaps or place.state / "heatmaps"
     require_writable(pictures)
     if view and len(view) != len(images):
@@ -98,11 +98,10 @@ def replay(
 
     Example: defectloop replay night-shift/ --slice poly
     """
+    place = open_workspace(workspace)
     from pipelines.inspection.predict import replay_folder
 
-    report = replay_folder(
-        open_workspace(workspace), source, slice=slice, part_from=part_from, allow_outside=allow_outside
-    )
+    report = replay_folder(place, source, slice=slice, part_from=part_from, allow_outside=allow_outside)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
     parts = sum(report.verdicts.values())
     text = f"{report.inspected} images of {parts} parts inspected ({counts}), {report.already_known} inspected before"
@@ -118,10 +117,10 @@ def monitor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     Example: defectloop monitor --json | jq .drifted
     """
+    place = open_workspace(workspace)
     from flows import home
     from flows.local_server import for_one_command
 
-    place = open_workspace(workspace)
     server = for_one_command(place)
     from flows.monitoring import monitoring
 
@@ -142,10 +141,10 @@ def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     Example: defectloop retrain --workspace bottles
     """
+    place = open_workspace(workspace)
     from flows import home
     from flows.local_server import for_one_command
 
-    place = open_workspace(workspace)
     for_one_command(place)
     from flows.retraining import retraining
 
@@ -165,9 +164,10 @@ def trace(
 
     Example: defectloop trace cell0815
     """
+    place = open_workspace(workspace)
     from pipelines.inspection.trace import render, trace
 
-    traced = trace(open_workspace(workspace), part)
+    traced = trace(place, part)
     answer(traced, render(traced), as_json=as_json)
 
 
@@ -176,7 +176,8 @@ def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
 
     Example: defectloop status
     """
+    place = open_workspace(workspace)
     from pipelines.inspection.status import render, status
 
-    now = status(open_workspace(workspace))
+    now = status(place)
     answer(now, render(now), as_json=as_json)

@@ -44,10 +44,10 @@ def review(
 
     Example: defectloop review --part cell0815 --label defect --reviewer "quality lab"
     """
+    place = open_workspace(workspace)
     from flows import reviewing
     from models.errors import BadInput
 
-    place = open_workspace(workspace)
     if part is None and close is None:
         waits = reviewing.waiting(place)
         answer(waits, listing(place, waits), as_json=as_json)

@@ -21,13 +21,13 @@ def deploy(
 
     Example: defectloop deploy --port 4200
     """
+    place = open_workspace(workspace)
     import contextlib
     import os
 
     from flows import home, local_server
     from pipelines.locks import serving_lock
 
-    place = open_workspace(workspace)
     line = place.params().line  # report a mistake in params.yaml before starting a server
     with contextlib.ExitStack() as stack:
         stack.enter_context(serving_lock(place, line, local_server.STOP_TIMEOUT_S))

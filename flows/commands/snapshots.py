@@ -20,9 +20,10 @@ def snapshot(
 
     Example: defectloop snapshot -m "First stock of line 3"
     """
+    place = open_workspace(workspace)
     from pipelines.snapshots.snapshot import snapshot
 
-    taken = snapshot(open_workspace(workspace), message)
+    taken = snapshot(place, message)
     state = "new" if taken.created else "unchanged"
     answer(taken, f"{taken.tag} ({state}): {taken.n_images} images, {taken.data_hash}", as_json=as_json)
 
@@ -51,23 +52,25 @@ def snapshots(
 
     Example: defectloop snapshots merge defectloop/bottling-3
     """
-    from models.errors import BadInput
-    from pipelines.merging import merge
-    from pipelines.retraining.clone import branch
-    from pipelines.snapshots import history
-    from pipelines.snapshots.snapshot import snapshots
-
     place, given = open_workspace(workspace), names or []
+    from models.errors import BadInput
+
     if action is SnapshotsAction.MERGE and not given:
+        from pipelines.retraining.clone import branch
+
         given = [branch(place.params().line)]
     wanted = {SnapshotsAction.LIST: 0, SnapshotsAction.DIFF: 2}.get(action, 1)
     if len(given) != wanted:
         raise BadInput(f"{action} takes {wanted} names, not {len(given)}.", next_step="defectloop snapshots --help")
     if action is SnapshotsAction.LIST:
+        from pipelines.snapshot_tags import snapshots
+
         taken = snapshots(place)
         listing = "\n".join(f"{t.tag}  {t.n_images} images  {t.data_hash}  {t.git_commit[:12]}" for t in taken)
         answer(taken, listing or "No snapshots yet. Take one: defectloop snapshot", as_json=as_json)
     elif action is SnapshotsAction.DIFF:
+        from pipelines.snapshots import history
+
         diff = history.diff(place, *given)
         lines = [f"{diff.before} → {diff.after}: {len(diff.added)} added, {len(diff.removed)} removed, "]
         lines[0] += f"{len(diff.relabelled)} relabelled"
@@ -77,6 +80,8 @@ def snapshots(
         lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in diff.relabelled]
         answer(diff, "\n".join(lines), as_json=as_json)
     elif action is SnapshotsAction.MERGE:
+        from pipelines.merging import merge
+
         done = merge.merge(place, given[0])
         lines = [
             f"{done.added} images added, {len(done.moved)} parts moved back to the split that earlier trainings used"
@@ -87,6 +92,8 @@ def snapshots(
             lines.append(f"  {both}: the newer label is kept")
         answer(done, "\n".join([*lines, "Next: defectloop validate && defectloop snapshot"]), as_json=as_json)
     else:
+        from pipelines.snapshots import history
+
         back = history.restore(place, given[0])
         text = f"data/ restored to {back.tag}: {back.n_images} images\nNext: defectloop validate"
         answer(back, text, as_json=as_json)
@@ -102,12 +109,13 @@ def export(
 
     Example: defectloop export coco ../bottles-coco
     """
+    place = open_workspace(workspace)
     from models.errors import BadInput
     from pipelines.dataset_export.dataset_export import Target, export_dataset
 
     if target not in set(Target):
         raise BadInput(f"Unknown format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
-    written = export_dataset(open_workspace(workspace), Target(target), directory)
+    written = export_dataset(place, Target(target), directory)
     lines = [f"{written.images} images in {written.directory}"]
     if target == Target.LABEL_STUDIO:
         lines += [

@@ -18,10 +18,10 @@ def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
 
     Example: defectloop train --workspace bottles
     """
+    place = open_workspace(workspace)
     from flows import home
     from flows.local_server import for_one_command
 
-    place = open_workspace(workspace)
     for_one_command(place)
     from flows.training import training
 
@@ -47,6 +47,7 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
 
     Example: defectloop evaluate && xdg-open artifacts/evaluate/report.html
     """
+    place = open_workspace(workspace)
     import json
 
     from models.files import read_json
@@ -55,7 +56,6 @@ def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     from pipelines.locks import line_lock
     from pipelines.snapshots.snapshot import snapshot
 
-    place = open_workspace(workspace)
     with line_lock(place, place.params().line, wait_s=600.0):
         snapshot(place)  # training data always has a version
         for stage in ("train", "export", "evaluate"):
@@ -84,6 +84,7 @@ def promote(
 
     Example: defectloop promote 7
     """
+    place = open_workspace(workspace)
     from models.errors import BadInput
     from pipelines.promotion.promote import Lift, promote
 
@@ -93,7 +94,7 @@ def promote(
             "Lifting a withdrawal needs --lift-withdrawal, --reviewer and --reason.",
             next_step=f'defectloop promote {version} --lift-withdrawal --reviewer "…" --reason "…"',
         )
-    decision = promote(open_workspace(workspace), version, lift=lift)
+    decision = promote(place, version, lift=lift)
     verdict = "is champion" if decision.promote else "was refused"
     answer(decision, f"Version {version} {verdict}: {'; '.join(decision.reasons)}", as_json=as_json)
     if not decision.promote:
@@ -114,9 +115,10 @@ def rollback(
 
     Example: defectloop rollback --reason "misses scratches since Monday" --reviewer "quality lab"
     """
+    place = open_workspace(workspace)
     from pipelines.promotion.promote import rollback
 
-    decision = rollback(open_workspace(workspace), to, reason=reason, reviewer=reviewer)
+    decision = rollback(place, to, reason=reason, reviewer=reviewer)
     answer(decision, "; ".join(decision.reasons), as_json=as_json)
 
 
@@ -130,7 +132,8 @@ def compare(
 
     Example: defectloop compare 6 7
     """
+    place = open_workspace(workspace)
     from pipelines.promotion.compare import compare, text
 
-    comparison = compare(open_workspace(workspace), first, second)
+    comparison = compare(place, first, second)
     answer(comparison, text(comparison), as_json=as_json)

@@ -99,12 +99,20 @@ def _read(path: Path, data: bytes | None = None, columns: list[str] | None = Non
     """Read the table. Raises BadData if it is damaged, or if a column is missing or has another type."""
     source = path if data is None else pa.BufferReader(data)
     try:
-        with pq.ParquetFile(source) as opened:
+        with pq.ParquetFile(source) as opened:  # pq.read_table would import pandas
             stored = opened.schema_arrow
-        for field in SCHEMA:
-            if not field.nullable and field.name not in stored.names:
-                raise pa.ArrowInvalid(f"column {field.name} is missing")
-        table = pq.read_table(path if data is None else pa.BufferReader(data), columns=columns, schema=SCHEMA)
+            for field in SCHEMA:
+                if not field.nullable and field.name not in stored.names:
+                    raise pa.ArrowInvalid(f"column {field.name} is missing")
+            fields = [field for field in SCHEMA if columns is None or field.name in columns]
+            found = opened.read([field.name for field in fields if field.name in stored.names])
+        table = pa.Table.from_arrays(
+            [
+                found[field.name].cast(field.type) if field.name in stored.names else pa.nulls(len(found), field.type)
+                for field in fields
+            ],
+            schema=pa.schema(fields),
+        )
         for field in table.schema:
             if not field.nullable and table[field.name].null_count:
                 raise pa.ArrowInvalid(f"column {field.name} lacks values")

@@ -6,6 +6,7 @@ they were not tested with, `Repo.add` and `dataset_cloud` do it: slower, and wit
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import io
 import json
@@ -203,10 +204,26 @@ def cached_file(root: Path, data_hash: str, name: str) -> Path | None:
 
 def cached_files(root: Path, hashes: Sequence[str], name: str) -> dict[str, Path]:
     """The file of that name of many versions, by version; of those whose file is on this machine."""
-    from dvc.repo import Repo
+    paths = _found(_usual_cache(root), hashes, name)
+    missing = [data_hash for data_hash in hashes if data_hash not in paths]
+    if missing:  # DVC knows every place where its cache can be configured; importing it takes a second
+        from dvc.repo import Repo
 
-    with _opened(Repo, root) as repo:
-        cache = Path(repo.cache.local.path)
+        with _opened(Repo, root) as repo:
+            cache = Path(repo.cache.local.path)
+        paths |= _found(cache, missing, name)
+    return paths
+
+
+def _usual_cache(root: Path) -> Path:
+    """The cache where `initialise` and `share_cache` put it."""
+    config = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error, UnicodeDecodeError):
+        config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    return root / ".dvc" / config.get("cache", "dir", fallback="cache") / "files" / "md5"
+
+
+def _found(cache: Path, hashes: Sequence[str], name: str) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for data_hash in dict.fromkeys(hashes):
         listing = cache / data_hash[:2] / data_hash[2:]

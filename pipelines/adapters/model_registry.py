@@ -1,6 +1,7 @@
 """The model registry: MLflow. Together with `tracking.py` the only importer of mlflow.
 
-A version contains the exported file, byte for byte, and the drift reference on which it was accepted.
+A version contains the exported file, byte for byte, and the drift reference on which it was accepted. Reading goes through
+`registry_reading`, which does not import mlflow, wherever that is possible.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from typing import Any
 from models import names
 from models.errors import DefectloopError, NotReady, Unreachable
 from pipelines import deadlines
-from pipelines.adapters import tracking
+from pipelines.adapters import registry_reading, tracking
+from pipelines.adapters.registry_reading import ThroughMlflow
 from pipelines.workspace import Workspace
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -63,27 +65,24 @@ def alias(workspace: Workspace, line: str, name: str) -> str | None:
 
 def version(workspace: Workspace, line: str, number: str) -> ModelVersion:
     """Return a version by its number. Raises NotReady if it does not exist."""
-    mlflow = tracking.client(workspace)
-    from mlflow.exceptions import MlflowException
-
     try:
-        return _version(line, mlflow.get_model_version(names.for_tools(line), number))
-    except MlflowException as error:
+        found: Any = registry_reading.by_number(workspace, names.for_tools(line), number)
+    except ThroughMlflow:
+        found = _version_through_mlflow(workspace, line, number)
+    if found is None:
         raise NotReady(
             f"Line {line} has no version {number}.",
             next_step="See the registered versions: defectloop status",
-        ) from error
+        )
+    return _version(line, found)
 
 
 def versions(workspace: Workspace, line: str) -> list[ModelVersion]:
     """Return all versions of the line, oldest first."""
-    entries = tracking.client(workspace).search_model_versions(f"name = '{names.for_tools(line)}'", max_results=10_000)
-    by_alias: dict[str, list[str]] = {}
-    if entries:
-        registered = tracking.client(workspace).get_registered_model(names.for_tools(line))
-        for alias, number in registered.aliases.items():
-            by_alias.setdefault(str(number), []).append(alias)
-    listed = [_version(line, entry, by_alias.get(str(entry.version), [])) for entry in entries]
+    try:
+        listed = [_version(line, entry) for entry in registry_reading.all_of(workspace, names.for_tools(line))]
+    except ThroughMlflow:
+        listed = _versions_through_mlflow(workspace, line)
     return sorted(listed, key=lambda entry: int(entry.version))
 
 
@@ -195,6 +194,33 @@ def reference(workspace: Workspace, chosen: ModelVersion) -> Path:
 
 
 def _named(workspace: Workspace, line: str, name: str) -> Any | None:
+    try:
+        return registry_reading.by_alias(workspace, names.for_tools(line), name)
+    except ThroughMlflow:
+        return _named_through_mlflow(workspace, line, name)
+
+
+def _version_through_mlflow(workspace: Workspace, line: str, number: str) -> Any | None:
+    mlflow = tracking.client(workspace)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return mlflow.get_model_version(names.for_tools(line), number)
+    except MlflowException:
+        return None
+
+
+def _versions_through_mlflow(workspace: Workspace, line: str) -> list[ModelVersion]:
+    entries = tracking.client(workspace).search_model_versions(f"name = '{names.for_tools(line)}'", max_results=10_000)
+    by_alias: dict[str, list[str]] = {}
+    if entries:
+        registered = tracking.client(workspace).get_registered_model(names.for_tools(line))
+        for alias, number in registered.aliases.items():
+            by_alias.setdefault(str(number), []).append(alias)
+    return [_version(line, entry, by_alias.get(str(entry.version), [])) for entry in entries]
+
+
+def _named_through_mlflow(workspace: Workspace, line: str, name: str) -> Any | None:
     mlflow = tracking.client(workspace)
     from mlflow.exceptions import MlflowException
 
@@ -219,18 +245,14 @@ def _verified(workspace: Workspace, chosen: ModelVersion, name: str) -> Path:
 
 def _fetch(workspace: Workspace, chosen: ModelVersion, folder: Path) -> None:
     """Download and verify the version's files into `folder`. Each is replaced atomically, so concurrent calls are safe."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as partial:
-        get = functools.partial(
-            download_artifacts, artifact_uri=chosen.source, dst_path=partial, tracking_uri=workspace.tracking_uri
-        )
         try:
-            fetched = Path(deadlines.within(get, f"The registry's copy of version {chosen.version}", next_step=SLOW))
-        except (MlflowException, OSError) as error:
-            raise _unreachable(workspace, error) from error
+            model = names.for_tools(chosen.line)
+            registry_reading.copy_files(workspace, model, chosen.version, list(HASH_TAGS), Path(partial))
+            fetched = Path(partial)
+        except (ThroughMlflow, OSError):
+            fetched = _fetch_through_mlflow(workspace, chosen, partial)
         for name, tag in HASH_TAGS.items():
             expected, actual = chosen.tags.get(tag), sha256(fetched / name)
             if expected not in (None, actual):
@@ -241,6 +263,20 @@ def _fetch(workspace: Workspace, chosen: ModelVersion, folder: Path) -> None:
                 )
         for name in HASH_TAGS:
             (fetched / name).replace(folder / name)
+
+
+def _fetch_through_mlflow(workspace: Workspace, chosen: ModelVersion, folder: str) -> Path:
+    tracking.client(workspace)  # resolves the addresses of a moved workspace
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    get = functools.partial(
+        download_artifacts, artifact_uri=chosen.source, dst_path=folder, tracking_uri=workspace.tracking_uri
+    )
+    try:
+        return Path(deadlines.within(get, f"The registry's copy of version {chosen.version}", next_step=SLOW))
+    except (MlflowException, OSError) as error:
+        raise _unreachable(workspace, error) from error
 
 
 def sha256(path: Path) -> str:

@@ -10,8 +10,6 @@ import math
 import os
 import sqlite3
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -295,6 +293,9 @@ def _translated(uri: str, error: Exception) -> Exception:
 
 
 def _probe(uri: str) -> None:
+    import urllib.error
+    import urllib.request
+
     def ask() -> None:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S):
             return
