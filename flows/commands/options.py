@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -39,6 +41,11 @@ def open_workspace(directory: Path | None) -> Workspace:
     from pipelines import workspace
 
     return workspace.find(directory or Path.cwd())
+
+
+def terminal_width() -> int | None:
+    """Return the number of columns of the terminal, or None if standard output is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else None
 
 
 def track(items: Iterable[Any], total: int) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,11 @@ from flows.commands.options import (
     answer,
     in_json,
     open_workspace,
+    terminal_width,
 )
+
+if TYPE_CHECKING:
+    from pipelines.workspace import Workspace
 
 
 def inspect(
@@ -35,12 +39,19 @@ def inspect(
     heatmaps: Annotated[
         Path | None, typer.Option(help="Folder for heatmap images; default: .defectloop/heatmaps in the workspace.")
     ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="Show what this registered version answers instead; nothing is stored in the ledger."),
+    ] = None,
     as_json: JsonOption = True,
 ) -> None:
     """Inspect images with the champion. Prints one JSON line per image with verdict, score, regions and heatmap file.
 
     Each inspection is in the ledger before its line is printed. A part with several images gets one more line at the end:
     the part fails if any of its images fails. The exit code is 2 if an image could not be read.
+
+    With --version, another version answers, for example one that the gate refused. Such answers are no verdicts of the
+    line, so they are not recorded: neither trace, drift checks nor campaigns see them.
 
     Example: defectloop inspect cell0001.png | jq .verdict
     """
@@ -53,6 +64,14 @@ def inspect(
     require_writable(pictures)
     if view and len(view) != len(images):
         raise BadInput(f"{len(view)} views for {len(images)} images.", next_step="Give --view once for each image.")
+    if version is not None:
+        if part or view or slice or part_from:
+            raise BadInput(
+                "--part, --view, --slice and --part-from have no effect with --version, because nothing is recorded.",
+                next_step=f"defectloop inspect --version {version} IMAGE",
+            )
+        _try_out(place, version, images, pictures)
+        return
     unreadable = 0
     shown: Counter[str] = Counter()
     with open_inspector(place) as inspector:
@@ -65,7 +84,7 @@ def inspect(
                     view=view[number] if view else None,
                     part_from=part_from,
                     slice=slice,
-                    heatmaps=pictures,
+                    folder=pictures,
                 )
             except BadInput as error:
                 unreadable += 1
@@ -77,6 +96,23 @@ def inspect(
             # The unreadable image may be the view that shows the defect.
             whole = part_verdict(inspector, name, unread=unreadable if part else 0)
             typer.echo(in_json(whole))
+    if unreadable:
+        raise typer.Exit(2)
+
+
+def _try_out(place: Workspace, version: str, images: list[Path], pictures: Path) -> None:
+    """Print what a version answers about each image, without a record."""
+    from models.errors import BadInput
+    from pipelines.inspection import trial
+
+    detector = trial.load(place, version)
+    unreadable = 0
+    for image in images:
+        try:
+            typer.echo(in_json(trial.inspect_file(detector, image, version, pictures)))
+        except BadInput as error:
+            unreadable += 1
+            typer.echo(json.dumps({"image": str(image), "error": error.message, "next": error.next_step}))
     if unreadable:
         raise typer.Exit(2)
 
@@ -172,12 +208,14 @@ def trace(
 
 
 def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Show the state of the line: snapshot, champion, latest inspections, drift, open requests.
+    """Show the state of the line: data against its snapshot, champion and its drift, the last refusal, open requests,
+    branches to merge.
 
     Example: defectloop status
     """
     place = open_workspace(workspace)
-    from pipelines.inspection.status import render, status
+    from pipelines.inspection.status import status
+    from pipelines.inspection.status_text import render
 
     now = status(place)
-    answer(now, render(now), as_json=as_json)
+    answer(now, render(now, terminal_width()), as_json=as_json)

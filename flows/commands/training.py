@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -35,9 +36,19 @@ def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
         else ""
     )
     text = f"Version {outcome.version} {verdict}: {'; '.join(outcome.reasons)}{left_out}"
-    answer(outcome, text, as_json=as_json)
+    answer(
+        outcome, text if outcome.promoted else text + _after_refusal(outcome.version, outcome.reasons), as_json=as_json
+    )
     if not outcome.promoted:
         raise typer.Exit(4)
+
+
+def _after_refusal(version: str, reasons: Sequence[str]) -> str:
+    """Return lines that say what to change, and how to look at the refused version."""
+    from pipelines.promotion import next_steps
+
+    steps = [*next_steps.after(reasons), f"to see what it answers anyway: defectloop inspect --version {version} IMAGE"]
+    return "".join(f"\n  → {step}" for step in steps)
 
 
 def evaluate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -96,7 +107,8 @@ def promote(
         )
     decision = promote(place, version, lift=lift)
     verdict = "is champion" if decision.promote else "was refused"
-    answer(decision, f"Version {version} {verdict}: {'; '.join(decision.reasons)}", as_json=as_json)
+    text = f"Version {version} {verdict}: {'; '.join(decision.reasons)}"
+    answer(decision, text if decision.promote else text + _after_refusal(version, decision.reasons), as_json=as_json)
     if not decision.promote:
         raise typer.Exit(4)
 

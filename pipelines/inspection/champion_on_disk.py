@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from models.errors import NotReady, Unreachable
+from models.errors import Unreachable
 from models.files import write_whole
 from pipelines import deadlines
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import FILE, ModelVersion, sha256
 from pipelines.ledger import promotions, withdrawals
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import now
+from pipelines.ledger.tables import Promotion, now
+from pipelines.promotion import next_steps
 from pipelines.workspace import Workspace
 
 NOTE = "champion.json"  # beside a version's file: it was champion, and when the registry last confirmed that
@@ -41,7 +42,7 @@ def load(workspace: Workspace, line: str) -> OnDisk:
         with deadlines.together(deadlines.verdict_s() if earlier else deadlines.call_s()):
             champion = model_registry.champion(workspace, line)
             if champion is None:
-                raise NotReady(f"Line {line} has no champion yet.", next_step="Train one: defectloop train")
+                raise next_steps.no_champion(line, _last_refusal(workspace, line))
             path = model_registry.download(workspace, champion)
     except Unreachable as error:
         if earlier is None:
@@ -54,6 +55,11 @@ def load(workspace: Workspace, line: str) -> OnDisk:
         )
         return earlier
     return _noted(champion, path)
+
+
+def _last_refusal(workspace: Workspace, line: str) -> Promotion | None:
+    with Ledger.open(workspace.ledger_url) as ledger:
+        return next((one for one in reversed(promotions.all_of(ledger, line)) if one.kind == "refuse"), None)
 
 
 def _noted(champion: ModelVersion, path: Path) -> OnDisk:

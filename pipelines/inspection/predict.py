@@ -22,13 +22,13 @@ from uuid import uuid4
 from models import names
 from models.detector.runtime import Detector
 from models.errors import BadData, BadInput
-from models.files import read_file, write_whole
+from models.files import read_file
 from models.images import codec, descriptors
 from models.vocabulary import Prediction, Verdict
 from pipelines import part_names
 from pipelines.image_files.image_store import ImageStore, open_store
 from pipelines.ingest import delivery_folder
-from pipelines.inspection import champion_on_disk
+from pipelines.inspection import champion_on_disk, heatmaps
 from pipelines.ledger import inspections, part_verdicts
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, Rejection, now
@@ -279,11 +279,11 @@ def inspect_file(
     *,
     part: str | None,
     slice: str | None,
-    heatmaps: Path,
+    folder: Path,
     view: str | None = None,
     part_from: str | None = None,
 ) -> dict:
-    """Inspect one file. Returns what `defectloop inspect` prints; the heatmap image is written to the folder `heatmaps`."""
+    """Inspect one file. Returns what `defectloop inspect` prints; the heatmap image is written to `folder`."""
     _require_names(part=part, view=view, slice=slice)
     data = read_file(path)
     named = part_names.pattern(part_from, inspector.workspace.params().ingest.part_from)
@@ -295,10 +295,9 @@ def inspect_file(
     judged = inspector.inspect(item, source="command line")
     record = judged.record
     assert judged.prediction is not None
-    picture = heatmaps / f"{names.for_file(f'{names.shown(path.stem)}-{record.id}')}.png"
-    shown = codec.overlay(codec.decode(data), judged.prediction.heatmap)
+    picture = heatmaps.path_of(folder, record)
     try:
-        write_whole(picture, codec.encode_png(shown), durable=False)
+        heatmaps.write(picture, data, judged.prediction.heatmap)
         kept: str | None = names.shown(str(picture))
     except OSError as error:  # the verdict is in the ledger by now, and must reach whoever asked
         log.warning("No heatmap of %s: %s.", names.shown(str(path)), error.strerror)

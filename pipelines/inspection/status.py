@@ -1,4 +1,4 @@
-"""The state of a line: snapshot, champion, production, drift, pending reviews."""
+"""The present state of a line: data against its snapshot, champion, production, drift, refusals, pending reviews."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from models.dataset import annotation_table
-from pipelines.adapters import model_registry
+from models.errors import NotReady
+from pipelines import lineage
+from pipelines.adapters import git, model_registry
 from pipelines.adapters.model_registry import ModelVersion
-from pipelines.amounts import image_count
 from pipelines.image_files import quarantine
 from pipelines.ledger import campaigns, drift_checks, inspections, promotions, requests, undecided, withdrawals
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, Promotion, RetrainingRequest, Withdrawal
-from pipelines.promotion import champions
 from pipelines.review import campaign
 from pipelines.snapshot_tags import Snapshot, snapshots
+from pipelines.snapshots import unsaved
+from pipelines.snapshots.unsaved import Unsaved
 from pipelines.workspace import Workspace
+
+AUTOMATION = "refs/heads/defectloop"  # branches on which automation publishes its commits (`retraining.clone`)
 
 
 @dataclass(frozen=True)
@@ -27,22 +31,63 @@ class OpenCampaign:
 
 
 @dataclass(frozen=True)
+class Champion:
+    version: str
+    snapshot: str
+    mlflow_run_id: str
+    artefact_sha256: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The latest drift check of the present champion."""
+
+    checked_at: datetime
+    model_version: str
+    drifted: bool
+    share_drifted: float
+    parts: int
+    explanation: str
+    report: str | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The latest decision about a version that was refused and has not been promoted since."""
+
+    version: str
+    reasons: list[str]
+    decided_at: datetime
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch whose commits are not part of the present one."""
+
+    name: str
+    commits: int
+
+
+@dataclass(frozen=True)
 class Status:
     line: str
     images: int
     synthetic: int
     quarantined: int
-    snapshot: Snapshot | None
-    champion: ModelVersion | None
+    snapshot: Snapshot | None  # of the present data
+    newest_snapshot: str | None
+    unsaved: Unsaved | None  # None: without a snapshot on this machine
+    champion: Champion | None
     versions: int
     inspected_parts: dict[str, int]  # by verdict
-    last_drift_check: DriftCheck | None
-    last_promotion: Promotion | None
-    pending_promotions: list[Promotion]
+    drift: Drift | None
+    refusal: Refusal | None
+    pending_promotions: list[str]
     withdrawn: list[Withdrawal]
     last_request: RetrainingRequest | None
     campaigns: list[OpenCampaign]
     undecided: int  # parts with the verdict `review` that nobody has reviewed
+    branches: list[Branch]
 
 
 def status(workspace: Workspace) -> Status:
@@ -50,6 +95,7 @@ def status(workspace: Workspace) -> Status:
     line = params.line
     taken = snapshots(workspace)
     table = annotation_table.load(workspace.annotations)
+    champion = model_registry.champion(workspace, line)
     with Ledger.open(workspace.ledger_url) as ledger:
         campaign.end_expired(ledger, line, params.retrain)
         checks, asked = drift_checks.all_of(ledger, line), requests.all_of(ledger, line)
@@ -58,18 +104,71 @@ def status(workspace: Workspace) -> Status:
             images=table.num_rows,
             synthetic=table.filter(table["synthetic"]).num_rows,
             quarantined=len(quarantine.entries(workspace)),
-            snapshot=taken[-1] if taken else None,
-            champion=model_registry.champion(workspace, line),
+            snapshot=_present(workspace, taken),
+            newest_snapshot=taken[-1].tag if taken else None,
+            unsaved=unsaved.since_snapshot(workspace),
+            champion=_champion(champion) if champion else None,
             versions=len(model_registry.versions(workspace, line)),
             inspected_parts=inspections.count_parts(ledger, line),
-            last_drift_check=checks[-1] if checks else None,
-            last_promotion=promotions.last(ledger, line),
-            pending_promotions=promotions.pending(ledger, line),
+            drift=_drift(checks, champion.version) if champion else None,
+            refusal=last_refusal(promotions.all_of(ledger, line)),
+            pending_promotions=[f"{item.kind} {item.version}" for item in promotions.pending(ledger, line)],
             withdrawn=withdrawals.standing(ledger, line),
             last_request=asked[-1] if asked else None,
             campaigns=_open_campaigns(ledger, line, params.retrain.campaign_days),
             undecided=undecided.parts(ledger, line, 0).total,
+            branches=_unmerged(workspace),
         )
+
+
+def last_refusal(decisions: list[Promotion]) -> Refusal | None:
+    """Return the latest refusal, unless a later decision changed the champion. `decisions` are the line's, oldest first."""
+    for decision in reversed(decisions):
+        if decision.state == "overtaken":
+            continue
+        if decision.kind != "refuse":
+            return None
+        return Refusal(decision.version, list(decision.reasons), decision.decided_at)
+    return None
+
+
+def _present(workspace: Workspace, taken: list[Snapshot]) -> Snapshot | None:
+    """Return the snapshot of the present data, or the newest one."""
+    try:
+        data_hash = lineage.data_hash(workspace)
+    except NotReady:
+        return taken[-1] if taken else None
+    return next((one for one in reversed(taken) if one.data_hash == data_hash), taken[-1] if taken else None)
+
+
+def _champion(version: ModelVersion) -> Champion:
+    tags = version.tags
+    return Champion(version.version, tags["snapshot"], version.mlflow_run_id, tags[model_registry.ARTEFACT])
+
+
+def _drift(checks: list[DriftCheck], champion: str) -> Drift | None:
+    for check in reversed(checks):
+        if check.model_version == champion:
+            return Drift(
+                check.checked_at,
+                check.model_version,
+                check.drifted,
+                check.share_drifted,
+                check.n,
+                check.explanation,
+                check.report,
+            )
+    return None
+
+
+def _unmerged(workspace: Workspace) -> list[Branch]:
+    listed = git.run(
+        workspace.root, "for-each-ref", "--no-merged=HEAD", "--format=%(refname:strip=2)", AUTOMATION, check=False
+    )
+    return [
+        Branch(name, int(git.run(workspace.root, "rev-list", "--count", f"HEAD..{name}")))
+        for name in listed.splitlines()
+    ]
 
 
 def _open_campaigns(ledger: Ledger, line: str, days: float) -> list[OpenCampaign]:
@@ -77,54 +176,3 @@ def _open_campaigns(ledger: Ledger, line: str, days: float) -> list[OpenCampaign
         OpenCampaign(item.id, campaigns.progress(ledger, item.id), item.opened_at + timedelta(days=days))
         for item in campaigns.open_ones(ledger, line)
     ]
-
-
-def render(now: Status) -> str:
-    """Format for a terminal. For everything missing, the command that creates it is named."""
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in now.inspected_parts.items())
-    champion, check, asked = now.champion, now.last_drift_check, now.last_request
-    rows = {
-        "line": now.line,
-        "data": image_count(now.images, now.synthetic)
-        + (f", {now.quarantined} in quarantine" if now.quarantined else ""),
-        "snapshot": f"{now.snapshot.tag}, {now.snapshot.data_hash}" if now.snapshot else "none: defectloop snapshot",
-        "champion": f"version {champion.version} of {now.versions}, from {champion.tags['snapshot']}"
-        if champion
-        else "none: defectloop train",
-        "inspected": f"parts: {counts}" if counts else "none: defectloop replay FOLDER",
-        "drift": f"{check.explanation} ({check.checked_at:%Y-%m-%d %H:%M} UTC)" if check else "never checked",
-        "retraining": _retraining(asked, labels_wait=_asks_people(asked, now.campaigns))
-        if asked
-        else "never requested",
-        "review": _review(now),
-    }
-    if now.pending_promotions:
-        decided = ", ".join(f"{item.kind} {item.version}" for item in now.pending_promotions)
-        rows["decision"] = f"{decided} is pending: the next promote, rollback or monitor completes it"
-    if now.withdrawn:
-        rows["withdrawn"] = "; ".join(f"version {item.version}, {champions.in_words(item)}" for item in now.withdrawn)
-    return "\n".join(f"{name:<11} {text}" for name, text in rows.items())
-
-
-def _retraining(asked: RetrainingRequest, *, labels_wait: bool) -> str:
-    """Describe the state of the latest request, with the command that continues it if needed."""
-    text = f"request {asked.id} is {asked.state}" + (f": {asked.outcome}" if asked.outcome else "")
-    if asked.state == "failed":
-        return f"{text} → defectloop retrain"
-    goes_on = asked.state in ("open", "training") or (asked.state == "labelling" and not labels_wait)
-    return f"{text} → running or interrupted; continue: defectloop retrain" if goes_on else text
-
-
-def _asks_people(asked: RetrainingRequest, opened: list[OpenCampaign]) -> bool:
-    return asked.campaign_id in {item.id for item in opened}
-
-
-def _review(now: Status) -> str:
-    waits = [
-        f"campaign {item.id}: {item.progress.answered} of {item.progress.wanted} answered, "
-        f"ends on {item.ends_at:%Y-%m-%d %H:%M} UTC"
-        for item in now.campaigns
-    ]
-    if now.undecided:
-        waits.append(f"{now.undecided} parts with the verdict review")
-    return f"{'; '.join(waits)}: defectloop review" if waits else "none waiting"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import workspace as workspaces
-from pipelines.adapters import dataset_versions
+from pipelines.adapters import dataset_versions, tracking
 from tests.conftest import Command, change_params, write_parts
 
 KEPT = sorted((Path(__file__).parents[1] / "kept").glob("*.tar.xz"))
@@ -54,7 +54,7 @@ def test_a_moved_workspace_registers_promotes_and_rolls_back(
 ) -> None:
     """MLflow keeps absolute paths; the place they name is gone."""
     before = shutil.copytree(champion_root, tmp_path / "before")
-    assert in_process("status", "-w", before).returncode == 0  # now the registry's paths are those of this copy
+    tracking.client(workspaces.at(before))  # now the registry's paths are those of this copy
     moved = tmp_path / "a $HOME b"
     before.rename(moved)
     change_params(workspaces.at(moved), {"production": {"defect_rate": 0.2}})

@@ -14,7 +14,7 @@ from models.errors import BadInput, BadParams
 from pipelines.adapters import git, model_registry, tracking
 from pipelines.ingest.ingest import ingest
 from pipelines.initialise import init
-from pipelines.inspection import status, trace
+from pipelines.inspection import status, status_text, trace
 from pipelines.inspection.predict import inspect_file, open_inspector, replay_folder
 from pipelines.retraining import clone
 from pipelines.workspace import Workspace
@@ -60,10 +60,10 @@ def test_odd_names_go_the_whole_way(tmp_path: Path) -> None:
     image = tmp_path / f"№ 900 {'z' * 240}.png"
     image.write_bytes(picture(900, defective=True))
     with open_inspector(place) as inspector:
-        answer = inspect_file(inspector, image, part=part_name(900), slice=SLICES[1], heatmaps=tmp_path / "heat")
+        answer = inspect_file(inspector, image, part=part_name(900), slice=SLICES[1], folder=tmp_path / "heat")
     assert Path(answer["heatmap"]).is_file()
     assert part_name(900) in trace.render(trace.trace(place, part_name(900)))
-    assert LINE in status.render(status.status(place))
+    assert LINE in status_text.render(status.status(place))
     assert git.current_branch(clone.take_clone(place).root) == f"defectloop/{names.for_tools(LINE)}"
 
 
@@ -99,8 +99,8 @@ def test_replay_and_inspect_take_any_file_name(own_champion: Workspace, tmp_path
     assert (report.inspected, report.rejected, report.linked_folders) == (5, 0, ("elsewhere",))
     with open_inspector(own_champion) as inspector:
         for path in sorted(folder.glob("*.png")):
-            answer = inspect_file(inspector, path, part=None, slice=None, heatmaps=tmp_path / "heat")
+            answer = inspect_file(inspector, path, part=None, slice=None, folder=tmp_path / "heat")
             assert Path(answer["heatmap"]).is_file()
             json.dumps(answer, ensure_ascii=False).encode()
         with pytest.raises(BadInput, match="control character"):
-            inspect_file(inspector, path, part="a\nb", slice=None, heatmaps=tmp_path / "heat")
+            inspect_file(inspector, path, part="a\nb", slice=None, folder=tmp_path / "heat")

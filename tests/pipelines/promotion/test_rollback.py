@@ -9,7 +9,8 @@ import pytest
 
 from models.errors import NotReady, Refused
 from pipelines.adapters import model_registry
-from pipelines.inspection.status import render, status
+from pipelines.inspection.status import status
+from pipelines.inspection.status_text import render
 from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
 from pipelines.locks import line_lock

@@ -15,7 +15,7 @@ from pipelines.dataset_export.dataset_export import Target, export_dataset
 from pipelines.image_files import quarantine
 from pipelines.ingest import ingest, released
 from pipelines.ingest.deliveries import Box, Delivery, Source
-from pipelines.inspection import status
+from pipelines.inspection import status, status_text
 from pipelines.snapshots import data_card, history
 from pipelines.synthesis import synthesize
 from pipelines.training import register
@@ -237,7 +237,7 @@ def test_synthetic_images_are_counted_apart(workspace: Workspace) -> None:
     counted = register.profile(table.to_pylist())
     assert counted.pop("synthetic") == 4
     assert counted == register.profile(before.to_pylist()) | {"images": 64}
-    assert "64 images, 4 of them synthetic" in status.render(status.status(workspace))
+    assert "64 images, 4 of them synthetic" in status_text.render(status.status(workspace))
     training = examples.of_split(table, workspace.data, Split.TRAIN, [])
     assert training.synthetic.sum() == 4
     assert {part.split("/")[0] for part, one in zip(training.parts, training.synthetic, strict=True) if one} == {
