@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
+
 from flows import attached, home
 from flows.local_server import stop
 from models import names
@@ -64,6 +66,16 @@ def started_by(flow_run_id: str) -> str:
     with get_client(sync_client=True) as client:
         creator = client.read_flow_run(flow_run_id).created_by  # type: ignore[arg-type]
     return str(creator.display_value) if creator else "unknown"
+
+
+def runs(flow_run_id: str) -> bool:
+    """Return whether a flow run has not ended yet. False if the server of `deploy` is gone."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client, contextlib.suppress(httpx.TransportError):
+        state = client.read_flow_run(flow_run_id).state  # type: ignore[arg-type]
+        return not (state and state.is_final())
+    return False
 
 
 def overhead_s(flow_run_id: str) -> float:

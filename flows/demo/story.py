@@ -25,7 +25,6 @@ from pipelines.workspace import Workspace
 LINE = "solar-cells"
 POLL_S = 0.5
 REQUEST_TIMEOUT_S = 120.0
-RETRAINING_TIMEOUT_S = 900.0
 
 
 def play(directory: Path, *, as_json: bool) -> None:
@@ -140,7 +139,8 @@ def _second_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None
                 from flows.retraining import retraining
 
                 retraining(str(place.root))
-            request = summary.wait_for_outcome(ledger, LINE, request.id, RETRAINING_TIMEOUT_S)
+            run_id = request.flow_run_id
+            request = summary.wait_for_outcome(ledger, request.id, lambda: not by_hand and service.runs(run_id))
             step.says = f"version {request.version} from {request.snapshot} is {request.state}: {request.outcome}"
         if request.state != "promoted":
             raise Refused("The gate refused the challenger.", next_step="Read its report.html in MLflow.")

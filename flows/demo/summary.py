@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pipelines.ledger.tables import DriftCheck, RetrainingRequest
 from pipelines.promotion import model_table
 from pipelines.workspace import Workspace
 
-POLL_S = 0.5
+POLL_S = 1.0
 SHOWN = ("f1", "auroc", "escape_rate", "overkill_rate")
 
 
@@ -54,14 +55,19 @@ def wait_for_request(ledger: Ledger, line: str, timeout_s: float) -> RetrainingR
     )
 
 
-def wait_for_outcome(ledger: Ledger, line: str, request_id: int, timeout_s: float) -> RetrainingRequest:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        request = next(item for item in requests.all_of(ledger, line) if item.id == request_id)
+def wait_for_outcome(ledger: Ledger, request_id: int, still_runs: Callable[[], bool]) -> RetrainingRequest:
+    """Return the request once it is closed, however long that takes. Raises DefectloopError if its flow ended before."""
+    while True:
+        runs = still_runs()  # asked first: a flow closes its request before it ends
+        request = requests.get(ledger, request_id)
         if request.state in CLOSED:
             return request
+        if not runs:
+            raise DefectloopError(
+                "The retraining flow ended without an outcome.",
+                next_step="Read deploy.log in the workspace's state, then run the demo again: it continues.",
+            )
         time.sleep(POLL_S)
-    raise DefectloopError("The retraining did not end.", next_step="Read deploy.log in the workspace's state.")
 
 
 def write(

@@ -1,7 +1,8 @@
-"""An installation without extras says what other commands lack."""
+"""An installation without extras inspects, and says what other commands lack."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,13 @@ def run(workspace: Path, *words: object) -> subprocess.CompletedProcess[str]:
 def workspace(tmp_path: Path) -> Path:
     subprocess.run(["tar", "-C", tmp_path, "-xJf", KEPT[0]], check=True)
     return tmp_path / "workspace"
+
+
+def test_the_champion_inspects_without_the_packages_of_the_loop(workspace: Path) -> None:
+    image = next((workspace / "data").rglob("*.png"))
+    answered = run(workspace, "inspect", image)
+    assert answered.returncode == 0, answered.stderr
+    assert json.loads(answered.stdout)["model_version"] == "1"
 
 
 @pytest.mark.parametrize("command", ["train", "validate"])
