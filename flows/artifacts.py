@@ -16,7 +16,7 @@ from pipelines.workspace import Workspace
 
 
 def metrics_table(workspace: Workspace, version: str, decision: Decision) -> None:
-    verdict = "promoted" if decision.promote else "refused"
+    verdict = "promoted" if decision.promote else "left waiting" if decision.waits else "refused"
     create_table_artifact(
         key="model-comparison",
         table=model_rows(decision.numbers),

@@ -191,6 +191,7 @@ class Promote(Section):
     max_changed_verdicts: Share
     max_flipped_verdicts: Share
     max_f1_drop: Share
+    max_escape_rise: Share | None = None  # as in files of before: a rise of escapes asks nobody
     min_probability_cheaper: Share
     min_parts: Annotated[
         MinParts,

@@ -37,6 +37,7 @@ SMALL = {
         "min_auroc": 0.6,
         "min_parts": 5,
         "max_escape_rate": 0.6,
+        "max_escape_rise": None,
         "max_overkill_rate": 0.6,
         "max_changed_verdicts": 1,
         "max_flipped_verdicts": 1,

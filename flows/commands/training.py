@@ -85,30 +85,43 @@ def promote(
         bool,
         typer.Option("--lift-withdrawal", help="Allow a version that was rolled back; needs --reviewer and --reason."),
     ] = False,
-    reviewer: Annotated[str | None, typer.Option(help="Who lifts the withdrawal.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why the withdrawal is lifted.")] = None,
+    accept_escapes: Annotated[
+        bool,
+        typer.Option("--accept-escapes", help="Accept that more defective parts pass; needs --reviewer and --reason."),
+    ] = False,
+    reviewer: Annotated[str | None, typer.Option(help="Who lifts the withdrawal or accepts the escapes.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a registered version through the gate. Makes it champion, or records why not (exit code 4).
 
-    A version that was rolled back is refused until its withdrawal is lifted.
+    A version that was rolled back is refused until its withdrawal is lifted. A version with more escapes than
+    promote.max_escape_rise allows waits until a person accepts them.
 
     Example: defectloop promote 7
     """
     place = open_workspace(workspace)
     from models.errors import BadInput
-    from pipelines.promotion.promote import Lift, promote
+    from pipelines.promotion.promote import Person, promote
 
-    lift = Lift(reviewer, reason) if lift_withdrawal and reviewer and reason else None
-    if (lift_withdrawal or reviewer or reason) and lift is None:
+    decides = lift_withdrawal or accept_escapes
+    person = Person(reviewer, reason) if decides and reviewer and reason else None
+    if (decides or reviewer or reason) and person is None:
+        option = "--accept-escapes" if accept_escapes else "--lift-withdrawal"
         raise BadInput(
-            "Lifting a withdrawal needs --lift-withdrawal, --reviewer and --reason.",
-            next_step=f'defectloop promote {version} --lift-withdrawal --reviewer "…" --reason "…"',
+            "A person's decision needs --lift-withdrawal or --accept-escapes, with --reviewer and --reason.",
+            next_step=f'defectloop promote {version} {option} --reviewer "…" --reason "…"',
         )
-    decision = promote(place, version, lift=lift)
-    verdict = "is champion" if decision.promote else "was refused"
+    decision = promote(
+        place,
+        version,
+        lift=person if lift_withdrawal else None,
+        accept_escapes=person if accept_escapes else None,
+    )
+    verdict = "is champion" if decision.promote else "is not champion yet" if decision.waits else "was refused"
     text = f"Version {version} {verdict}: {'; '.join(decision.reasons)}"
-    answer(decision, text if decision.promote else text + _after_refusal(version, decision.reasons), as_json=as_json)
+    refused = not decision.promote and not decision.waits
+    answer(decision, text + _after_refusal(version, decision.reasons) if refused else text, as_json=as_json)
     if not decision.promote:
         raise typer.Exit(4)
 

@@ -76,7 +76,9 @@ def _usable_champion(workspace: Workspace, line: str) -> OnDisk | None:
     if not on_disk:
         return None
     with Ledger.open(workspace.ledger_url) as ledger:
-        decided = [one for one in promotions.all_of(ledger, line) if one.kind != "refuse" and one.state == "done"]
+        decided = [
+            one for one in promotions.all_of(ledger, line) if one.kind in promotions.CHANGES and one.state == "done"
+        ]
         on_disk = [one for one in on_disk if withdrawals.of(ledger, line, one.version, one.path.parent.name) is None]
     named = decided[-1].version if decided else None
     on_disk.sort(key=lambda one: (one.version == named, one.confirmed_at), reverse=True)

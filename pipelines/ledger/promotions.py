@@ -7,6 +7,9 @@ from sqlalchemy import select
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Promotion, now
 
+CHANGES = ("promote", "rollback")  # kinds of decisions that change the champion
+WAIT = "wait"  # the version passed the gate, but a person has to accept it first
+
 
 def add(ledger: Ledger, promotion: Promotion) -> Promotion:
     with ledger.writing() as session:
@@ -44,7 +47,7 @@ def all_of(ledger: Ledger, line: str) -> list[Promotion]:
 
 def champion(ledger: Ledger, line: str) -> Promotion | None:
     """Return the first promotion of the present champion, also if it returned by a rollback."""
-    made = [item for item in all_of(ledger, line) if item.kind != "refuse" and item.state == "done"]
+    made = [item for item in all_of(ledger, line) if item.kind in CHANGES and item.state == "done"]
     if not made:
         return None
     return next(item for item in made if item.version == made[-1].version)

@@ -200,7 +200,7 @@ class Promotion(Record):
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     line: Mapped[str]
-    kind: Mapped[str]  # promote, refuse or rollback
+    kind: Mapped[str]  # promote, refuse, rollback, or wait (for a person)
     version: Mapped[str]
     champion_before: Mapped[str | None]
     reasons: Mapped[list[Any]]

@@ -24,14 +24,14 @@ def carry_out(workspace: Workspace, ledger: Ledger, decision: Promotion) -> bool
     Returns False and marks the decision as overtaken if the champion has changed since the decision was made.
     """
     line, number = decision.line, decision.version
-    if decision.kind != "refuse":
+    if decision.kind in promotions.CHANGES:
         present = model_registry.alias(workspace, line, CHAMPION)
         if present not in (decision.champion_before, number):
             promotions.close(ledger, decision, "overtaken")
             return False
         if present != number:
             model_registry.set_alias(workspace, line, CHAMPION, number)
-    verdict = "refused" if decision.kind == "refuse" else "promoted"
+    verdict = {"refuse": "refused", promotions.WAIT: "waits for a person"}.get(decision.kind, "promoted")
     reasons = "; ".join(decision.reasons)[:LONGEST_TAG]
     decided = {"gate": verdict, "gate_reasons": reasons}
     model_registry.set_tags(workspace, line, number, decided)
@@ -41,7 +41,7 @@ def carry_out(workspace: Workspace, ledger: Ledger, decision: Promotion) -> bool
     withdrawal = withdrawals.of_rollback(ledger, decision.id)
     if withdrawal is not None:
         model_registry.set_tags(workspace, line, withdrawal.version, {WITHDRAWN: in_words(withdrawal)[:LONGEST_TAG]})
-    if model_registry.alias(workspace, line, CHALLENGER) == number:
+    if decision.kind != promotions.WAIT and model_registry.alias(workspace, line, CHALLENGER) == number:
         model_registry.drop_alias(workspace, line, CHALLENGER)
     if decision.state == "pending":
         promotions.close(ledger, decision, "done")
@@ -70,7 +70,7 @@ def earlier(decisions: Sequence[Promotion], champion: str) -> list[str]:
     """
     line_of_succession: list[str] = []
     for decision in decisions:
-        if decision.kind == "refuse" or decision.state != "done":
+        if decision.kind not in promotions.CHANGES or decision.state != "done":
             continue
         _continue_with(line_of_succession, decision.champion_before)  # differs if the alias was set by hand
         if decision.kind == "rollback":
@@ -91,7 +91,7 @@ def _is_overtaken(decision: Promotion, decisions: Sequence[Promotion]) -> bool:
     return any(
         later.id > decision.id
         and later.state == "done"
-        and (later.kind != "refuse" or later.version == decision.version)
+        and (later.kind in promotions.CHANGES or later.version == decision.version)
         for later in decisions
     )
 

@@ -10,15 +10,20 @@ from typing import Any
 from models.evaluation.evaluation import Evaluation
 from models.metrics.verdict_metrics import Metrics
 from models.params import Promote
+from pipelines.promotion import changes
+
+WAITS = "waits for a person"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`reasons` are for people; `numbers` hold the evaluation of each version and their comparison."""
+    """`reasons` are for people; `numbers` hold the evaluation of each version and their comparison. With `waits`, the
+    version passed the gate, but a person has to accept it first."""
 
     promote: bool
     reasons: tuple[str, ...]
     numbers: dict[str, Any]
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Contender:
     learned_slices    slices in its training split
     on_the_line       the evaluation at the line's defect rate; None: the data's defect rate is used
     robustness        for each change of light, position or file format, the shares of `changed` and `flipped` verdicts
+    cost_per_part     average cost of the verdicts by slice, at the line's defect rate if it is known
     twins             how its test parts that look like training parts affect the metrics, in words; "" if not measured
     """
 
@@ -36,14 +42,21 @@ class Contender:
     learned_slices: Collection[str]
     robustness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     on_the_line: Evaluation | None = None
+    cost_per_part: Mapping[str, float] = field(default_factory=dict)
     twins: str = ""
 
 
 def decide(
-    challenger: Contender, champion: Contender | None, probability_cheaper: float | None, rules: Promote
+    challenger: Contender,
+    champion: Contender | None,
+    probability_cheaper: float | None,
+    rules: Promote,
+    accepted: str | None = None,
 ) -> Decision:
     """Check the absolute limits, then compare with the champion on the same parts: lower costs, and no slice gets worse.
 
+    A version that passes waits for a person if its escape rate rises by more than `max_escape_rise` in a slice, unless
+    `accepted` says who accepted this.
     `probability_cheaper` is the share of paired bootstrap samples in which the challenger's verdicts cost less (escapes,
     overkill and reviews weighted by `cost`, at the line's defect rate); None without a champion.
     """
@@ -56,6 +69,9 @@ def decide(
         argument = f"cheaper verdicts than version {champion.version} with probability {probability:.3f}"
         if probability < rules.min_probability_cheaper:
             against.append(f"{argument} < {rules.min_probability_cheaper:g}")
+        in_favour += changes.in_words(
+            champion.evaluation, challenger.evaluation, champion.cost_per_part, challenger.cost_per_part
+        )
         in_favour.append(argument)
     if challenger.twins:
         in_favour.append(challenger.twins)  # information: twins decide nothing
@@ -64,9 +80,34 @@ def decide(
             contender.version: contender.evaluation.to_dict() for contender in (champion, challenger) if contender
         },
         "probability_cheaper": probability_cheaper,
+        "cost_per_part": {
+            contender.version: dict(contender.cost_per_part) for contender in (champion, challenger) if contender
+        },
         "twins": challenger.twins,
     }
-    return Decision(promote=not against, reasons=tuple(against or in_favour), numbers=numbers)
+    if against:
+        return Decision(promote=False, reasons=tuple(against), numbers=numbers)
+    risen = _risen(challenger, champion, rules)
+    if risen and accepted is None:
+        asked = (
+            f"{WAITS}: {'; '.join(risen)} (promote.max_escape_rise)",
+            *in_favour,
+            _how_to_accept(challenger.version),
+        )
+        return Decision(promote=False, reasons=asked, numbers=numbers, waits=True)
+    if risen:
+        in_favour += [*risen, str(accepted)]
+    return Decision(promote=True, reasons=tuple(in_favour), numbers=numbers)
+
+
+def _risen(challenger: Contender, champion: Contender | None, rules: Promote) -> list[str]:
+    if champion is None or rules.max_escape_rise is None:
+        return []
+    return changes.risen_escapes(champion.evaluation, challenger.evaluation, rules.max_escape_rise)
+
+
+def _how_to_accept(number: str) -> str:
+    return f'to accept it: defectloop promote {number} --accept-escapes --reviewer "…" --reason "…"'
 
 
 def floors(measured: Metrics, rules: Promote) -> list[str]:

@@ -12,12 +12,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from models.detector.runtime import Detector
 from models.errors import Busy, NotReady, Refused
 from models.evaluation import evaluation
 from models.metrics import costs
 from models.metrics.costs import PartCosts
-from models.params import Params
+from models.params import Cost, Params
+from models.vocabulary import OperatingPoint
 from pipelines import line_defect_rate, lineage
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ARTEFACT, CHAMPION, ModelVersion
@@ -34,22 +38,26 @@ LOCK_WAIT_S = 600.0  # wait for another decision; trainings hold a different loc
 
 
 @dataclass(frozen=True)
-class Lift:
-    """A person's decision to let a withdrawn version through the gate again."""
+class Person:
+    """Who decides something that the gate leaves to a person, and why."""
 
     reviewer: str
     reason: str
 
 
-def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> Decision:
+def promote(
+    workspace: Workspace, number: str, *, lift: Person | None = None, accept_escapes: Person | None = None
+) -> Decision:
     """Run a version through the gate and carry out the decision. Repeated for the same versions, it gives the same decision.
 
-    A withdrawn version is refused without being measured; with `lift` it goes through the gate like any other. Raises
-    Refused if the champion changed meanwhile.
+    A withdrawn version is refused without being measured; with `lift` it goes through the gate like any other. A version
+    whose escapes rise too much stays challenger and waits for a person, who accepts it with `accept_escapes`. Raises Refused
+    if the champion changed meanwhile.
     """
     params = workspace.params()
     line = params.line
-    for version in _to_measure(workspace, params, number, lifted=lift is not None):
+    accepted = f"escapes accepted by {accept_escapes.reviewer}: {accept_escapes.reason}" if accept_escapes else None
+    for version in _to_measure(workspace, params, number, lifted=lift is not None, accepted=accepted):
         kept_predictions.predictions(
             workspace, version
         )  # slow, so done before the lock: a rollback must not wait for it
@@ -61,17 +69,20 @@ def promote(workspace: Workspace, number: str, *, lift: Lift | None = None) -> D
         withdrawal = withdrawals.of(ledger, line, number, version.tags[ARTEFACT])
         before = model_registry.alias(workspace, line, CHAMPION)
         rate = line_defect_rate.of_line(workspace).rate
-        judged_under = f"withdrawal {withdrawal.id}" if withdrawal else _judged_under(workspace, params, rate)
+        judged_under = f"withdrawal {withdrawal.id}" if withdrawal else _judged_under(workspace, params, rate, accepted)
         earlier = promotions.last(ledger, line, version=number)
         if earlier is not None and earlier.state == "done" and _still_holds(earlier, before, judged_under):
             champions.carry_out(workspace, ledger, earlier)
-            return Decision(earlier.kind != "refuse", tuple(earlier.reasons), earlier.numbers)
-        decision = _refusal(withdrawal, number) if withdrawal else _decide(workspace, params, version, before, rate)
+            promoted, waits = earlier.kind in promotions.CHANGES, earlier.kind == promotions.WAIT
+            return Decision(promoted, tuple(earlier.reasons), earlier.numbers, waits)
+        decision = (
+            _refusal(withdrawal, number) if withdrawal else _decide(workspace, params, version, before, rate, accepted)
+        )
         record = promotions.add(
             ledger,
             Promotion(
                 line=line,
-                kind="promote" if decision.promote else "refuse",
+                kind="promote" if decision.promote else promotions.WAIT if decision.waits else "refuse",
                 version=number,
                 champion_before=before,
                 reasons=list(decision.reasons),
@@ -155,7 +166,9 @@ def finish_interrupted(workspace: Workspace) -> list[Promotion]:
             return []
 
 
-def _to_measure(workspace: Workspace, params: Params, number: str, *, lifted: bool) -> list[ModelVersion]:
+def _to_measure(
+    workspace: Workspace, params: Params, number: str, *, lifted: bool, accepted: str | None
+) -> list[ModelVersion]:
     """Return the versions that the decision has to measure, or none if no measurement is needed."""
     line = params.line
     version = model_registry.version(workspace, line, number)
@@ -164,7 +177,7 @@ def _to_measure(workspace: Workspace, params: Params, number: str, *, lifted: bo
         if withdrawals.of(ledger, line, number, version.tags[ARTEFACT]) is not None and not lifted:
             return []
         last = promotions.last(ledger, line, version=number)
-    judged_under = _judged_under(workspace, params, line_defect_rate.of_line(workspace).rate)
+    judged_under = _judged_under(workspace, params, line_defect_rate.of_line(workspace).rate, accepted)
     before = champion.version if champion else None
     if last is not None and last.state == "done" and _still_holds(last, before, judged_under):
         return []
@@ -172,13 +185,18 @@ def _to_measure(workspace: Workspace, params: Params, number: str, *, lifted: bo
 
 
 def _decide(
-    workspace: Workspace, params: Params, version: ModelVersion, champion: str | None, rate: float | None
+    workspace: Workspace,
+    params: Params,
+    version: ModelVersion,
+    champion: str | None,
+    rate: float | None,
+    accepted: str | None,
 ) -> Decision:
     challenger, cost = _measured(workspace, params, version, rate)
     if champion is None or champion == version.version:
         return gate.decide(challenger, None, None, params.promote)
     rival, rival_cost = _measured(workspace, params, model_registry.version(workspace, params.line, champion), rate)
-    return gate.decide(challenger, rival, costs.probability_cheaper(cost, rival_cost, rate), params.promote)
+    return gate.decide(challenger, rival, costs.probability_cheaper(cost, rival_cost, rate), params.promote, accepted)
 
 
 def _measured(
@@ -187,15 +205,28 @@ def _measured(
     """Measure the version on the present test parts. Returns the contender and the cost of its verdict on each part."""
     answers = kept_predictions.predictions(workspace, version)
     point = Detector(model_registry.download(workspace, version)).metadata.operating_point
+    paid = costs.of_parts(*evaluation.of_parts(answers), point, params.cost)
     contender = Contender(
         version.version,
         evaluation.summarise(answers, point, params.evaluate.bootstrap),
         learned_slices=json.loads(version.tags["slices"]),
         robustness=_robustness(version),
         on_the_line=None if rate is None else evaluation.summarise(answers, point, 0, rate),
+        cost_per_part=cost_by_slice(answers, point, params.cost, rate),
         twins=version.tags.get("twins", ""),
     )
-    return contender, costs.of_parts(*evaluation.of_parts(answers), point, params.cost)
+    return contender, paid
+
+
+def cost_by_slice(answers: pa.Table, point: OperatingPoint, cost: Cost, rate: float | None) -> dict[str, float]:
+    """Return the average cost per part of each slice, at the line's defect rate if it is known."""
+    slices = answers["slice"]
+    return {
+        str(name): costs.average(
+            costs.of_parts(*evaluation.of_parts(answers.filter(pc.equal(slices, name))), point, cost), rate
+        )
+        for name in slices.unique().to_pylist()
+    }
 
 
 def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
@@ -209,16 +240,16 @@ def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
 def _still_holds(decision: Promotion, champion: str | None, judged_under: str) -> bool:
     """Return whether an earlier decision is still valid. A promotion is valid while its version is the champion; a refusal,
     while the champion, the rules, the test parts and the withdrawals are the same."""
-    if decision.kind == "refuse":
+    if decision.kind not in promotions.CHANGES:
         return champion == decision.champion_before and decision.numbers.get("judged_under") == judged_under
     return champion == decision.version
 
 
-def _judged_under(workspace: Workspace, params: Params, rate: float | None) -> str:
+def _judged_under(workspace: Workspace, params: Params, rate: float | None, accepted: str | None) -> str:
     """Return a hash of everything that a decision depends on. The defect rate is rounded to two digits, so that a small
     change of an estimate does not reopen a decision."""
     rules = params.model_dump_json(include={"promote", "cost", "evaluate"})
-    text = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}")
+    text = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}") + (accepted or "")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -236,7 +267,7 @@ def _how_to_lift(number: str) -> str:
     return f'Lift the withdrawal: defectloop promote {number} --lift-withdrawal --reviewer "…" --reason "…"'
 
 
-def _lift(workspace: Workspace, ledger: Ledger, version: ModelVersion, lift: Lift) -> None:
+def _lift(workspace: Workspace, ledger: Ledger, version: ModelVersion, lift: Person) -> None:
     withdrawals.lift(ledger, version.line, version.version, version.tags[ARTEFACT], lift.reviewer, lift.reason)
     for same in model_registry.versions(workspace, version.line):
         if champions.WITHDRAWN in same.tags and same.tags.get(ARTEFACT) == version.tags[ARTEFACT]:

@@ -24,6 +24,7 @@ TINY = SMALL | {
         "min_auroc": 0,
         "min_parts": 0,
         "max_escape_rate": 1,
+        "max_escape_rise": None,
         "max_overkill_rate": 1,
         "max_changed_verdicts": 1,
         "max_flipped_verdicts": 1,

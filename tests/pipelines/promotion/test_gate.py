@@ -131,3 +131,39 @@ def test_a_challenger_whose_verdicts_hang_on_the_light_is_refused() -> None:
         "40.0% of the verdicts change when images are 10 % darker, more than 25.0%",
         "10.0% of the verdicts flip when images are moved, more than 1.0%",
     )
+
+
+def poly(escapes: int, overkill: int) -> Metrics:
+    """113 defective and 274 good parts."""
+    return replace(FINE, n=387, n_defective=113, escape_rate=escapes / 113, overkill_rate=overkill / 274)
+
+
+def test_the_reasons_count_parts_and_costs_as_a_buyer_does() -> None:
+    old = replace(contender("1", poly=poly(4, 259)), cost_per_part={"poly": 1.7})
+    new = replace(contender("2", poly=poly(8, 25)), cost_per_part={"poly": 0.9})
+    reasons = decide(new, old, 1.0, RULES).reasons
+    assert reasons[1] == (
+        "on poly 4 more of 113 defective parts pass (8, was 4), 234 fewer of 274 good parts fail (25, was 259), "
+        "cost per part 0.9 instead of 1.7"
+    )
+    same = decide(contender("2", poly=poly(4, 9)), contender("1", poly=poly(4, 9)), 1.0, RULES).reasons[1]
+    assert same == "on poly 4 of 113 defective parts pass, as before, 9 of 274 good parts fail, as before"
+
+
+@pytest.mark.parametrize(("most", "waits"), [(None, False), (0.05, False), (0.03, True)])
+def test_escapes_that_rise_by_more_than_the_policy_wait_for_a_person(most: float | None, waits: bool) -> None:
+    rules = RULES.model_copy(update={"max_escape_rise": most})
+    new, old = contender("2", poly=poly(8, 25)), contender("1", poly=poly(4, 259))
+    decision = decide(new, old, 1.0, rules)
+    assert (decision.waits, decision.promote) == (waits, not waits)
+    assert not waits or "escape rate on poly rises from 0.035 to 0.071" in decision.reasons[0]
+    assert not waits or "defectloop promote 2 --accept-escapes" in decision.reasons[-1]
+    accepted = decide(new, old, 1.0, rules, "escapes accepted by quality lab: agreed")
+    assert accepted.promote
+    assert not waits or accepted.reasons[-1] == "escapes accepted by quality lab: agreed"
+
+
+def test_a_version_that_misses_a_limit_is_refused_and_cannot_be_accepted() -> None:
+    rules = RULES.model_copy(update={"max_escape_rise": 0.03})
+    decision = decide(contender("2", poly=poly(8, 25)), contender("1", poly=poly(4, 259)), 0.5, rules, "accepted by x")
+    assert (decision.promote, decision.waits) == (False, False)

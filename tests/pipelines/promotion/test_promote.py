@@ -89,6 +89,25 @@ def test_a_refusal_is_judged_again_when_the_rules_change(own_champion: Workspace
     assert champion(own_champion) == number
 
 
+def test_a_version_with_more_escapes_stays_challenger_until_a_person_accepts_it(
+    own_champion: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = another_version(own_champion)
+    change_params(own_champion, {"promote": {"min_probability_cheaper": 0.5, "max_escape_rise": 0.05}})
+    risen = "escape rate on matt rises from 0.1 to 0.2"
+    monkeypatch.setattr(promote.gate.changes, "risen_escapes", lambda *_: [risen])
+    first, second = promote.promote(own_champion, number), promote.promote(own_champion, number)
+    assert (first.promote, first.waits, second.waits) == (False, True, True)
+    version = model_registry.version(own_champion, LINE, number)
+    assert version.aliases == ("challenger",)
+    assert version.tags["gate"] == "waits for a person"
+    assert champion(own_champion) == "1"
+    accepted = promote.promote(own_champion, number, accept_escapes=promote.Person("quality lab", "agreed"))
+    assert accepted.promote
+    assert champion(own_champion) == number
+    assert decisions(own_champion)[1:] == [("wait", number, "done"), ("promote", number, "done")]
+
+
 def test_rollback_without_an_earlier_champion_says_so(own_champion: Workspace) -> None:
     with pytest.raises(NotReady, match="No earlier champion"):
         promote.rollback(own_champion)

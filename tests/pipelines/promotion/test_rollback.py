@@ -15,14 +15,14 @@ from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
 from pipelines.locks import line_lock
 from pipelines.promotion import promote
-from pipelines.promotion.promote import Lift
+from pipelines.promotion.promote import Person
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, change_params
 from tests.pipelines.promotion.test_promote import another_version, champion, decisions
 
 pytestmark = pytest.mark.slow
 
-LIFTED = Lift(reviewer="quality lab", reason="the lamp was broken, not the model")
+LIFTED = Person(reviewer="quality lab", reason="the lamp was broken, not the model")
 
 
 @pytest.fixture
