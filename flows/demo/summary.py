@@ -18,7 +18,7 @@ from models.errors import DefectloopError
 from models.evaluation.evaluation import Evaluation
 from pipelines.adapters import model_registry, tracking
 from pipelines.image_files import quarantine
-from pipelines.ledger import drift_checks, promotions, requests
+from pipelines.ledger import drift_checks, inspections, promotions, requests
 from pipelines.ledger.events import CLOSED
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, RetrainingRequest
@@ -163,7 +163,7 @@ def show(place: Workspace, summary: dict[str, Any], console: Console, timeline: 
     if timeline:
         console.print("\n[bold]Time line[/bold]")
         _draw(console, timeline)
-    _where_to_look(place, summary, console)
+    _show_where_to_look(place, summary, console)
 
 
 def _draw(console: Console, timeline: list[tuple[float, float, str]]) -> None:
@@ -174,22 +174,29 @@ def _draw(console: Console, timeline: list[tuple[float, float, str]]) -> None:
         console.print(f"  {name:<20}{bar:<{width + 1}}[dim]{stop - start:6.1f} s[/dim]", highlight=False)
 
 
-def _where_to_look(place: Workspace, summary: dict[str, Any], console: Console) -> None:
+def where_to_look(place: Workspace, summary: dict[str, Any]) -> dict[str, str]:
+    """Return files and commands to look at next, as typed in the current directory, by what they show."""
+    with Ledger.open(place.ledger_url) as ledger:
+        part = inspections.an_inspected_part(ledger, place.params().line)
     root = Path(os.path.relpath(place.root))
     state = Path(os.path.relpath(place.state))
     drifted = [check["report"] for check in summary["drift_checks"] if check["drifted"]]
     automation = state / "automation" / place.params().line
-    places = {
+    places: dict[str, object] = {
         "report with pictures": automation / "artifacts" / "evaluate" / "report.html",
         "drift report": os.path.relpath(drifted[0]) if drifted else "–",
         "quarantine": root / "quarantine",
         "MLflow": f"mlflow ui --backend-store-uri sqlite:///{state / 'mlflow.db'}",
         "Prefect": f"defectloop deploy --workspace {root}",
-        "one part's history": f"defectloop trace cell0008 --workspace {root}",
+        "one part's history": f"defectloop trace {part} --workspace {root}",
         "all numbers": root / "summary.json",
     }
+    return {name: str(value) for name, value in places.items()}
+
+
+def _show_where_to_look(place: Workspace, summary: dict[str, Any], console: Console) -> None:
     console.print("\n[bold]Where to look[/bold]  (commands live in .venv/bin)")
-    for name, value in places.items():
+    for name, value in where_to_look(place, summary).items():
         console.print(f"  {name:<22}{value}", highlight=False, soft_wrap=True)
     console.print(
         f"\n{summary['trained']} trainings in this call, {summary['timings_s']['total']:.0f} s, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
@@ -17,6 +18,7 @@ from pipelines.ledger.tables import Inspection, Rejection
 
 Record = Inspection | Rejection
 SHOWN = 5  # parts with the same file name that are listed
+_NAMES_COMPARED = 20_000  # inspections whose parts are compared with an unknown name
 _AT_ONCE = 500  # bound parameters per statement
 
 
@@ -129,13 +131,31 @@ def part_called(ledger: Ledger, line: str, name: str) -> str:
         rows = session.execute(query.order_by(Inspection.id)).all()
     matching = list(dict.fromkeys(str(part) for part, file_name in rows if _is_called(str(file_name), name)))
     if not matching:
-        raise BadInput(f"Part {name} was never inspected on line {line}.", next_step="Check the serial number.")
+        close = difflib.get_close_matches(name, _latest_names(ledger, line), SHOWN)
+        raise BadInput(
+            f"Part {name} was never inspected on line {line}.",
+            next_step=f"Did you mean {', '.join(close)}?" if close else "Check the serial number.",
+        )
     if len(matching) > 1:
         shown = ", ".join(matching[:SHOWN]) + (", …" if len(matching) > SHOWN else "")
         raise BadInput(
             f"{name} is the file name of {len(matching)} parts: {shown}.", next_step="Give the id of one part."
         )
     return matching[0]
+
+
+def an_inspected_part(ledger: Ledger, line: str) -> str | None:
+    """Return the part that was inspected last. None before the first inspection."""
+    query = select(Inspection.part).where(Inspection.line == line).order_by(Inspection.id.desc()).limit(1)
+    with ledger.reading() as session:
+        return session.scalar(query)
+
+
+def _latest_names(ledger: Ledger, line: str) -> list[str]:
+    """Return the names of parts inspected recently, few enough to be compared with a name in a moment."""
+    query = select(Inspection.part).where(Inspection.line == line).order_by(Inspection.id.desc()).limit(_NAMES_COMPARED)
+    with ledger.reading() as session:
+        return list(dict.fromkeys(session.scalars(query)))
 
 
 def _is_called(file_name: str, name: str) -> bool:

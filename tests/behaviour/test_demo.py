@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -108,6 +109,24 @@ def test_every_version_leads_back_to_a_commit_and_a_snapshot(demo: Path) -> None
     for model in summary(demo)["models"]:
         assert model["data_snapshot"] in tags
         assert git.run(demo, "cat-file", "-t", model["git_commit"]) == "commit"
+
+
+def test_every_hint_that_it_prints_works(demo: Path) -> None:
+    """Files are there; commands answer, those that go on until Ctrl-C with their help."""
+    from flows.demo.summary import where_to_look
+    from pipelines import workspace as workspaces
+
+    hints = where_to_look(workspaces.at(demo), summary(demo))
+    assert len(hints) >= 7
+    for name, hint in hints.items():
+        if name not in ("MLflow", "Prefect") and not hint.startswith("defectloop "):
+            assert Path(hint).exists(), name
+            continue
+        program, *arguments = shlex.split(hint)
+        if "trace" not in arguments:
+            arguments = [*arguments, "--help"]
+        done = subprocess.run([Path(sys.executable).with_name(program), *arguments], capture_output=True, check=False)
+        assert done.returncode == 0, (hint, done.stderr)
 
 
 def test_told_again_it_trains_nothing_and_says_so(demo: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from models.errors import BadParams, NotReady, Unreachable
+from models.errors import BadInput, BadParams, NotReady, Unreachable
 from pipelines.ledger import campaigns, inspections, part_verdicts, promotions, reviews, withdrawals
 from pipelines.ledger.ledger import HEAD, MIGRATIONS, Ledger
 from pipelines.ledger.part_verdicts import SEVERITY
@@ -330,3 +330,15 @@ def test_a_withdrawal_is_lifted_by_name_and_for_a_reason(url: str) -> None:
         kept = withdrawals.of_rollback(ledger, 6)
         assert kept is not None
         assert (kept.lifted_by, kept.lifted_for) == ("quality lab", "the lamp was broken")
+
+
+def test_an_unknown_part_is_answered_with_parts_that_are_called_nearly_so(url: str) -> None:
+    with Ledger.open(url) as ledger:
+        inspections.add(ledger, [inspection("r1", part="cell0018"), inspection("r2", part="cell0108")])
+        assert inspections.an_inspected_part(ledger, "widgets") == "cell0108"
+        with pytest.raises(BadInput, match="never inspected") as unknown:
+            inspections.part_called(ledger, "widgets", "cell0008")
+        assert set(unknown.value.next_step.removeprefix("Did you mean ")[:-1].split(", ")) == {"cell0018", "cell0108"}
+        with pytest.raises(BadInput) as unknown:
+            inspections.part_called(ledger, "widgets", "X-17")
+        assert unknown.value.next_step == "Check the serial number."
