@@ -7,7 +7,7 @@ measured as in invariance tests (Ribeiro et al., 2020).
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -40,18 +40,20 @@ def changes(image: np.ndarray) -> Mapping[str, np.ndarray]:
     return {name: np.ascontiguousarray(change(image)) for name, change in CHANGES.items()}
 
 
-def measure(detector: Detector, images: Iterable[np.ndarray], show: Callable[[int], None]) -> dict[str, Robustness]:
-    """Measure the robustness by change; empty without images. `show` is called with the number of finished images."""
-    width = 1 + len(CHANGES)
-    variants = (variant for image in images for variant in (image, *changes(image).values()))
+def measure(
+    detector: Detector, images: Iterable[np.ndarray], unchanged: Sequence[float], show: Callable[[int], None]
+) -> dict[str, Robustness]:
+    """Measure the robustness by change; empty without images. `unchanged` holds the detector's scores of the images as they
+    are. `show` is called with the number of finished images."""
+    variants = (variant for image in images for variant in changes(image).values())
     scores: list[float] = []
     for answer in detector.predict_many(variants):
         scores.append(answer.score)
-        if len(scores) % width == 0:
-            show(len(scores) // width)
+        if len(scores) % len(CHANGES) == 0:
+            show(len(scores) // len(CHANGES))
     if not scores:
         return {}
-    every = np.array(scores).reshape(-1, width)
+    every = np.column_stack([unchanged, np.reshape(scores, (-1, len(CHANGES)))])
     verdicts = np.array([[detector.verdict(score) for score in row] for row in every.tolist()])
     before = verdicts[:, 0]
     return {

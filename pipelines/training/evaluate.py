@@ -163,10 +163,11 @@ def measured_robustness(
     detector: Detector, predictions: pa.Table, data_dir: Path, most: int
 ) -> dict[str, dict[str, float]]:
     """Measure how many verdicts each change of the images alters, on at most `most` evenly spread test images."""
-    files = predictions["file"].to_pylist()
-    chosen = [files[int(place)] for place in np.linspace(0, len(files) - 1, min(most, len(files)))]
+    n = len(predictions)
+    chosen = predictions.take(np.linspace(0, n - 1, min(most, n)).astype(int))
+    images = (codec.read(data_dir / file) for file in chosen["file"].to_pylist())
     with progress.bar("robustness", len(chosen)) as show:
-        by_change = robustness.measure(detector, (codec.read(data_dir / file) for file in chosen), show)
+        by_change = robustness.measure(detector, images, chosen["score"].to_pylist(), show)
     return {change: shares.to_dict() for change, shares in by_change.items()}
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib import metadata
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from models import files
 from models.dataset.examples import Examples, subset
@@ -38,7 +40,7 @@ from pipelines import line_defect_rate, lineage, progress
 from pipelines.training import learning_data
 from pipelines.workspace import Workspace
 
-MOST_FOR_PROJECTION = 2000  # training images used for the principal axes
+MOST_FOR_PROJECTION = 500  # training images used for the principal axes: a few axes, which many images do not change
 MOST_FOR_HEATMAP = 500  # validation images used for the heatmap's scale
 READERS = 2
 
@@ -49,15 +51,18 @@ def main(workspace: Workspace) -> None:
     network = load_network(workspace, params, training.defect_types)
     size = params.model.image_size_px
     graph = with_preprocessing(export(network, size, network.outputs), size)
-    held = answers(graph, validation.files)
+    session = session_of(graph, threads=1)
+    spread = evenly(len(validation), MOST_FOR_HEATMAP)
+    held = answers(session, validation.files, ("raw_score", "boxes"), {"relevance": spread})
     truth, raw = by_part(
         validation.targets > 0, held["raw_score"], np.array(validation.parts)
     )  # a verdict is about a part
     threshold = heat_scale.region_threshold(held.get("boxes"), validation.boxes, validation.targets > 0)
     line = line_defect_rate.of_line(workspace)
     rule = verdict_rule.fit(raw, truth, threshold, params, line.rate)
-    scale = heat_scale_of(graph, network.baseline, validation, threshold if "boxes" in held else None)
-    axes = projection(graph, training, params.export.projection_axes)
+    of_boxes = threshold if "boxes" in held else None
+    scale = heat_scale_of(held["relevance"], network.baseline, subset(validation, spread), of_boxes)
+    axes = projection(session, training, params.export.projection_axes)
     finish = Finish(rule.calibrator, scale.usual, scale.begins, *axes)
     described = describe(workspace, params, rule, threshold, told_apart(network, training))
     sealed = detector(graph, finish, described)
@@ -87,15 +92,34 @@ def load_network(workspace: Workspace, params: Params, defect_types: Sequence[st
     return network.eval()
 
 
-def answers(graph: onnx.ModelProto, files: Sequence[Path], *more: str) -> dict[str, np.ndarray]:
-    """Return outputs of the exported network by name, one row per file: raw scores, boxes if predicted, and `more`."""
-    session = session_of(graph, threads=1)
+def evenly(n: int, most: int) -> list[bool]:
+    """Return which of `n` examples to take so that they are at most `most`, at equal distances."""
+    return [number % -(-n // most) == 0 for number in range(n)]
+
+
+def answers(
+    session: onnxruntime.InferenceSession,
+    files: Sequence[Path],
+    names: Sequence[str],
+    of_some: Mapping[str, Sequence[bool]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return outputs of the exported network by name, one row per file, from one pass over the files.
+
+    `names` that the network does not have are left out. `of_some` says of which files further outputs are
+    kept, because all of them may not fit into memory.
+    """
     available = {output.name.removeprefix(NETWORK) for output in session.get_outputs()}
-    wanted = [name for name in ("raw_score", "boxes", *more) if name in available]
-    named = [NETWORK + name for name in wanted]
+    everywhere: Sequence[bool] = [True] * len(files)
+    kept = {name: everywhere for name in names if name in available} | dict(of_some or {})
+
+    def answered(number: int) -> dict[str, np.ndarray]:
+        wanted = [name for name, chosen in kept.items() if chosen[number]]
+        outputs = session.run([NETWORK + name for name in wanted], {INPUT: as_input(codec.read(files[number]))})
+        return dict(zip(wanted, outputs, strict=True))
+
     with ThreadPoolExecutor(READERS) as pool:
-        rows = list(pool.map(lambda path: session.run(named, {INPUT: as_input(codec.read(path))}), files))
-    return {name: np.concatenate(column) for name, column in zip(wanted, zip(*rows, strict=True), strict=True)}
+        rows = list(pool.map(answered, range(len(files))))
+    return {name: np.concatenate([row[name] for row in rows if name in row]) for name in kept}
 
 
 def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
@@ -105,29 +129,28 @@ def told_apart(network: Any, training: Examples) -> tuple[str, ...]:
 
 
 def heat_scale_of(
-    graph: onnx.ModelProto, baseline: Any, validation: Examples, of_boxes: float | None
+    relevance: np.ndarray, baseline: Any, shown: Examples, of_boxes: float | None
 ) -> heat_scale.HeatScale:
-    """Fit the heatmap's scale on validation images. If boxes are the regions, their threshold `of_boxes` becomes 0.5."""
-    chosen = subset(validation, np.arange(len(validation)) % (-(-len(validation) // MOST_FOR_HEATMAP)) == 0)
-    relevance = answers(graph, chosen.files, "relevance")["relevance"]
+    """Fit the heatmap's scale on `relevance` [n, h, w] of the validation images `shown`. If boxes are the regions, their
+    threshold `of_boxes` becomes 0.5."""
     if of_boxes is not None:
         return heat_scale.HeatScale(np.zeros_like(relevance[0]), of_boxes)
     outlines = [
         masks.read(mask, codec.read(file).shape[:2]) if target and mask else None
-        for file, mask, target in zip(chosen.files, chosen.masks, chosen.targets, strict=True)
+        for file, mask, target in zip(shown.files, shown.masks, shown.targets, strict=True)
     ]
     drawn = [outline if outline is not None and outline.any() else None for outline in outlines]
-    return heat_scale.fit(relevance, chosen.targets > 0, drawn, baseline)
+    return heat_scale.fit(relevance, shown.targets > 0, drawn, baseline)
 
 
-def projection(graph: onnx.ModelProto, training: Examples, axes: int) -> tuple[np.ndarray, np.ndarray]:
+def projection(session: onnxruntime.InferenceSession, training: Examples, axes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `principal_axes` of the training split, on which data drift is measured.
 
     Synthetic images are excluded, since they never occur in production.
     """
     taken = [file for file, made in zip(training.files, training.synthetic, strict=True) if not made]
-    embedding = answers(graph, taken[:: -(-len(taken) // MOST_FOR_PROJECTION)], "embedding")["embedding"]
-    return principal_axes(embedding, axes)
+    some = list(compress(taken, evenly(len(taken), MOST_FOR_PROJECTION)))
+    return principal_axes(answers(session, some, ("embedding",))["embedding"], axes)
 
 
 def describe(

@@ -22,14 +22,15 @@ class Brightness:
 
 def test_a_detector_that_judges_by_light_is_found_out() -> None:
     parts = [np.full((20, 30, 1), value, dtype=np.uint8) for value in (100, 120, 125, 200)]
-    found = robustness.measure(Brightness(), parts, lambda done: None)  # type: ignore[arg-type]
+    unchanged = [answer.score for answer in Brightness().predict_many(parts)]
+    found = robustness.measure(Brightness(), parts, unchanged, lambda done: None)  # type: ignore[arg-type]
     assert found["10 % lighter"].changed == found["10 % lighter"].flipped == 0.5
     assert found["10 % darker"].changed == 0
     assert all(found[name].changed == 0 for name in found if "mirrored" in name or "JPEG" in name)
 
 
 def test_without_images_nothing_is_said() -> None:
-    assert robustness.measure(Brightness(), [], lambda done: None) == {}  # type: ignore[arg-type]
+    assert robustness.measure(Brightness(), [], [], lambda done: None) == {}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
