@@ -27,8 +27,7 @@ def graph(image_size_px: int) -> onnx.ModelProto:
     }
     nodes = [
         helper.make_node("Cast", [runtime.INPUT], ["as_float"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["as_float", "white"], ["scaled"]),
-        helper.make_node("Transpose", ["scaled"], ["channels_first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Transpose", ["as_float"], ["channels_first"], perm=[0, 3, 1, 2]),
         helper.make_node(  # before a grey image is expanded to three channels, which saves two thirds of the work
             "Resize",
             ["channels_first", "", "", "size"],
@@ -38,7 +37,8 @@ def graph(image_size_px: int) -> onnx.ModelProto:
             antialias=1,
             coordinate_transformation_mode="half_pixel",
         ),
-        helper.make_node("Expand", ["resized", "three_channels"], [OUTPUT]),
+        helper.make_node("Div", ["resized", "white"], ["scaled"]),  # last, where the pixels are few
+        helper.make_node("Expand", ["scaled", "three_channels"], [OUTPUT]),
     ]
     body = helper.make_graph(
         nodes,
