@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -131,36 +129,13 @@ def workspace(tmp_path: Path) -> Workspace:
     return stocked_workspace(tmp_path)
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that `make` filled, once for all test processes. Copy it (`copied`): others read it too.
-
-    It is made under another name: no copy can find anything by a path that was written down while it was made.
-    """
-    own = factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    root, begun = shared / f"made-{name}", shared / f"making-{name}"
-    with (shared / f"made-{name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if not root.exists():
-            shutil.rmtree(begun, ignore_errors=True)
-            begun.mkdir()
-            make(begun)
-            begun.rename(root)
-    return root
-
-
-def copied(made: Path, folder: Path) -> Workspace:
-    """The workspace of `made` in `folder`, with what lies beside it; hard links stay hard links, as DVC makes them."""
-    subprocess.run(["cp", "-a", f"{made}/.", folder], check=True)
-    return workspaces.at(folder / "workspace")
-
-
 @pytest.fixture(scope="session")
 def champion_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace whose first detector is champion, made once for all test processes; each has its copy. Tests that change
-    the registry take their own."""
-    made = made_once(tmp_path_factory, "champion", lambda root: make_champion(stocked_workspace(root)))
-    return copied(made, tmp_path_factory.mktemp("champion")).root
+    """A workspace whose first detector is champion. Shared: tests that change the registry take their own."""
+    root = tmp_path_factory.mktemp("champion")
+    place = stocked_workspace(root)
+    make_champion(place)
+    return place.root
 
 
 @pytest.fixture
