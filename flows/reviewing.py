@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipelines.ledger import campaigns, undecided
 from pipelines.ledger.campaigns import AskedPart
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign
 from pipelines.ledger.undecided import Undecided
-from pipelines.review import answers, campaign
+from pipelines.review import answers, campaign, label_files, many
 from pipelines.review.answers import CampaignProgress
+from pipelines.review.many import Recorded
 from pipelines.workspace import Workspace
 
 AGAIN = "Answers and event are kept. Send the event again: defectloop monitor; or continue by hand: defectloop retrain"
@@ -64,6 +66,16 @@ def answer(
     with Ledger.open(workspace.ledger_url) as ledger:
         progress = answers.record(ledger, workspace.params().line, part, label, reviewer, views=views, comment=comment)
     return _announced(workspace, progress)
+
+
+def answer_many(workspace: Workspace, file: Path, by: str | None) -> Recorded:
+    """Record the answers of a CSV file or a Label Studio export, all or none. If they end campaigns, send the events."""
+    rows = label_files.read(file, by)
+    with Ledger.open(workspace.ledger_url) as ledger:
+        recorded = many.record(ledger, workspace.params().line, rows, file.name)
+    if recorded.ended:
+        _announce(workspace)
+    return recorded
 
 
 def cant_say(workspace: Workspace, part: str, reviewer: str, why: str) -> CampaignProgress:

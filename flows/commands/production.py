@@ -196,15 +196,15 @@ def trace(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Trace a part's verdicts back to the model, run, snapshot, commit and training images.
+    """Trace a part's verdicts back to its images, heatmaps, regions, the model, run, snapshot, commit and training images.
 
     Example: defectloop trace cell0815
     """
     place = open_workspace(workspace)
-    from pipelines.inspection.trace import render, trace
+    from pipelines.inspection.trace import document, render, trace
 
     traced = trace(place, part)
-    answer(traced, render(traced), as_json=as_json)
+    answer(document(traced), render(traced), as_json=as_json)
 
 
 def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,26 +37,57 @@ def review(
     close: Annotated[
         int | None, typer.Option(help="End this campaign before every part is answered; its answers are used.")
     ] = None,
-    reviewer: Annotated[str | None, typer.Option(help="Who stands behind the answer.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures of the waiting parts and a form for the labels.")
+    ] = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Record the labels of a file: CSV (columns part, label, views, reviewer, comment; the page makes it) or "
+            "the JSON export of a Label Studio project made with `export label-studio --waiting`. All of them or none.",
+        ),
+    ] = None,
+    reviewer: Annotated[
+        str | None,
+        typer.Option("--reviewer", "--by", help="Who stands behind the answer, or behind those without a name."),
+    ] = None,
     comment: Annotated[str | None, typer.Option(help="Reason or remark, kept with the answer.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the parts that wait for a review, record a label, or end a campaign.
+    """List the parts that wait for a review, record a label or a file of labels, or end a campaign.
 
-    Example: defectloop review --part cell0815 --label defect --reviewer "quality lab"
+    Many labels at once: open the page in a browser, download labels.csv from it, and give it to --from. The same file may be
+    given again: what is recorded already is not recorded twice.
+
+    Example: defectloop review --page parts.html, then defectloop review --from labels.csv
     """
     place = open_workspace(workspace)
     from flows import reviewing
     from models.errors import BadInput
+    from pipelines.amounts import counted
 
+    if sum(given is not None for given in (part, close, page, from_file)) > 1:
+        raise BadInput(
+            "--part, --close, --page and --from cannot be combined.", next_step="Run one command for each of them."
+        )
+    if page is not None:
+        from pipelines.inspection import review_page
+
+        written = review_page.write(place, page)
+        answer(written, f"{counted(written.parts, 'part')}: {page}", as_json=as_json)
+        return
+    if from_file is not None:
+        recorded = reviewing.answer_many(place, from_file, reviewer)
+        text = f"{counted(recorded.recorded, 'answer')} recorded"
+        text += f", {recorded.known} recorded before" if recorded.known else ""
+        text += "".join(f"\nCampaign {number} is complete." for number in recorded.ended)
+        answer(recorded, text, as_json=as_json)
+        return
     if part is None and close is None:
         waits = reviewing.waiting(place)
-        answer(waits, listing(place, waits), as_json=as_json)
+        answer(document(waits), listing(place, waits), as_json=as_json)
         return
-    if part is not None and close is not None:
-        raise BadInput(
-            "--part and --close cannot be combined.", next_step="Label the part first, then close the campaign."
-        )
     if reviewer is None:
         raise BadInput("An answer needs a reviewer.", next_step='Add --reviewer "…".')
     if close is not None:
@@ -92,6 +124,8 @@ def listing(place: Workspace, waits: WaitingParts) -> str:
     """Format for a terminal: each campaign with its progress and parts, then other parts with the verdict `review`."""
     from datetime import timedelta
 
+    from pipelines.review.questions import BETWEEN_THRESHOLDS
+
     days = place.params().retrain.campaign_days
     lines: list[str] = []
     for item in waits.campaigns:
@@ -107,8 +141,32 @@ def listing(place: Workspace, waits: WaitingParts) -> str:
     if total:
         more = f", the oldest {len(parts)} listed" if total > len(parts) else ""
         lines.append(f"Parts with the verdict review: {total}{more}")
-        lines += [f"  {_part(item)}  {item.inspected_at:%Y-%m-%d %H:%M} UTC" for item in parts]
-    return "\n".join(lines) or "No parts wait for a review."
+        lines += [f"  {_part(item)}  {item.inspected_at:%Y-%m-%d %H:%M} UTC  {BETWEEN_THRESHOLDS}" for item in parts]
+    if not lines:
+        return "No parts wait for a review."
+    return "\n".join([*lines, "With pictures and a form: defectloop review --page parts.html"])
+
+
+def document(waits: WaitingParts) -> dict[str, Any]:
+    """Return what `review --json` prints: campaigns, the parts they ask about, and the parts with the verdict review."""
+    from pipelines.review.questions import BETWEEN_THRESHOLDS
+
+    return {
+        "campaigns": waits.campaigns,
+        "asked": [
+            _in_short(one.inspection) | {"campaign_id": one.campaign_id, "chosen_for": one.chosen_for}
+            for one in waits.asked
+        ],
+        "undecided": {
+            "total": waits.undecided.total,
+            "parts": [_in_short(item) | {"chosen_for": BETWEEN_THRESHOLDS} for item in waits.undecided.parts],
+        },
+    }
+
+
+def _in_short(item: Inspection) -> dict[str, Any]:
+    shown = ("part", "view", "file_name", "slice", "image", "verdict", "score", "inspected_at", "model_version")
+    return {"inspection": item.id} | {name: getattr(item, name) for name in shown}
 
 
 def _part(item: Inspection) -> str:

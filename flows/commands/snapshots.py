@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,9 @@ def snapshots(
         list[str] | None,
         typer.Argument(help="Tag, number, or beginning of the hash of a snapshot; for merge, a branch or tag."),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With diff: list every image, not only the first ten.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,8 +80,11 @@ def snapshots(
         lines[0] += f"{len(diff.relabelled)} relabelled"
         if diff.synthetic_added or diff.synthetic_removed:
             lines[0] += f"; synthetic: {diff.synthetic_added} added, {diff.synthetic_removed} removed"
-        lines += [f"  + {path}" for path in diff.added] + [f"  - {path}" for path in diff.removed]
-        lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in diff.relabelled]
+        listed = None if everything else LISTED
+        lines += by_delivery("+", diff.added, listed) + by_delivery("-", diff.removed, listed)
+        lines += [f"  ~ {change.path}: {change.before} → {change.after}" for change in diff.relabelled[:listed]]
+        if len(diff.relabelled) > len(diff.relabelled[:listed]):
+            lines.append(f"  … and {len(diff.relabelled) - LISTED} more relabelled: --all lists them")
         answer(diff, "\n".join(lines), as_json=as_json)
     elif action is SnapshotsAction.MERGE:
         from pipelines.merging import merge
@@ -99,9 +106,30 @@ def snapshots(
         answer(back, text, as_json=as_json)
 
 
+def by_delivery(sign: str, paths: Sequence[str], listed: int | None) -> list[str]:
+    """Return every path, or, if there are more than `listed`, the number of images of each delivery with an example."""
+    if listed is None or len(paths) <= listed:
+        return [f"  {sign} {path}" for path in paths]
+    deliveries: dict[str, list[str]] = {}
+    for path in paths:
+        deliveries.setdefault(path.partition("/")[0], []).append(path)
+    lines = [
+        f"  {sign} {len(members)} of {name}, for example {members[0]}"
+        for name, members in list(deliveries.items())[:listed]
+    ]
+    return [*lines, f"  {sign} …" if len(deliveries) > listed else f"  {sign} --all lists them"]
+
+
 def export(
     target: Annotated[str, typer.Argument(help="coco, yolo, mvtec or label-studio.")],
     directory: Annotated[Path, typer.Argument(help="Output directory; must be empty or not exist.")],
+    waiting: Annotated[
+        bool,
+        typer.Option(
+            "--waiting",
+            help="For label-studio: only the parts that wait for a review; the labels return with review --from.",
+        ),
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -111,10 +139,23 @@ def export(
     """
     place = open_workspace(workspace)
     from models.errors import BadInput
+    from pipelines.amounts import counted
     from pipelines.dataset_export.dataset_export import Target, export_dataset
 
     if target not in set(Target):
         raise BadInput(f"Unknown format {target!r}.", next_step=f"Formats: {', '.join(Target)}.")
+    if waiting:
+        if target != Target.LABEL_STUDIO:
+            raise BadInput(
+                f"--waiting makes a project for Label Studio, not {target}.",
+                next_step=f"defectloop export label-studio {directory} --waiting",
+            )
+        from pipelines.review import label_studio_tasks
+
+        project = label_studio_tasks.export(place, directory)
+        text = f"{counted(project.images, 'image')} of {counted(project.parts, 'part')} in {project.directory}"
+        answer(project, "\n".join([text, *project.advice]), as_json=as_json)
+        return
     written = export_dataset(place, Target(target), directory)
     lines = [f"{written.images} images in {written.directory}"]
     if target == Target.LABEL_STUDIO:

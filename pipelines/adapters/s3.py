@@ -50,6 +50,9 @@ class S3Store:
             return False
         return True
 
+    def address(self, image: str) -> str:
+        return f"s3://{self.bucket}/{self._key(image)}"
+
     def _key(self, image: str) -> str:
         return "/".join(part for part in (self.prefix, image[:2], image) if part)
 

@@ -19,6 +19,10 @@ class ImageStore(Protocol):
 
     def exists(self, image: str) -> bool: ...
 
+    def address(self, image: str) -> str:
+        """Return the path or URL of the image, whether it exists or not."""
+        ...
+
 
 def open_store(url: str) -> ImageStore:
     """Open the store at `s3://bucket/prefix` or in a directory."""
@@ -56,6 +60,9 @@ class LocalStore:
 
     def exists(self, image: str) -> bool:
         return self._path(image).exists()
+
+    def address(self, image: str) -> str:
+        return str(self._path(image))
 
     def _path(self, image: str) -> Path:
         return self.directory / image[:2] / image

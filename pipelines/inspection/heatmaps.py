@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from models import names
+from models.detector.runtime import Detector
 from models.files import write_whole
 from models.images import codec
 from pipelines.ledger.tables import Inspection
@@ -21,6 +22,14 @@ def path_of(folder: Path, record: Inspection) -> Path:
     """Return where the heatmap of an inspection is. Its number makes it unique; the file's name says what it shows."""
     stem = PurePosixPath(record.file_name).stem if record.file_name else record.part
     return folder / f"{names.for_file(f'{stem}-{record.id}')}.png"
+
+
+def made(folder: Path, record: Inspection, data: bytes, detector: Detector) -> Path:
+    """Return the heatmap of an inspection; if it is absent, the detector that gave the verdict makes it again."""
+    path = path_of(folder, record)
+    if not path.is_file():
+        write(path, data, detector.predict(codec.decode(data)).heatmap)
+    return path
 
 
 def write(path: Path, data: bytes, heatmap: np.ndarray) -> None:

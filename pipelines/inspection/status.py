@@ -53,11 +53,12 @@ class Drift:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The latest decision about a version that was refused and has not been promoted since."""
+    """The latest decision, if it left the champion as it was. With `waits`, a person has to accept the version first."""
 
     version: str
     reasons: list[str]
     decided_at: datetime
+    waits: bool
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,11 @@ def last_refusal(decisions: list[Promotion]) -> Refusal | None:
     for decision in reversed(decisions):
         if decision.state == "overtaken":
             continue
-        if decision.kind != "refuse":
+        if decision.kind in promotions.CHANGES:
             return None
-        return Refusal(decision.version, list(decision.reasons), decision.decided_at)
+        return Refusal(
+            decision.version, list(decision.reasons), decision.decided_at, waits=decision.kind == promotions.WAIT
+        )
     return None
 
 

@@ -34,7 +34,7 @@ def render(now: Status, width: int | None = None) -> str:
         "review": _review(now),
     }
     if now.refusal:
-        rows["refused"] = _refused(now)
+        rows["waits" if now.refusal.waits else "refused"] = _refused(now)
     if now.branches:
         rows["to merge"] = _branches(now)
     if now.pending_promotions:
@@ -94,9 +94,11 @@ def _drift(now: Status) -> str:
 def _refused(now: Status) -> str:
     assert now.refusal is not None
     version = now.refusal.version
+    reasons = f"version {version} ({now.refusal.decided_at:%Y-%m-%d %H:%M} UTC): {'; '.join(now.refusal.reasons)}"
+    if now.refusal.waits:  # the reasons end with the command that accepts it
+        return reasons
     return (
-        f"version {version} ({now.refusal.decided_at:%Y-%m-%d %H:%M} UTC): {'; '.join(now.refusal.reasons)}. "
-        f"Next: {'; '.join(next_steps.after(now.refusal.reasons))}. "
+        f"{reasons}. Next: {'; '.join(next_steps.after(now.refusal.reasons))}. "
         f"What it answers anyway: defectloop inspect --version {version} IMAGE"
     )
 

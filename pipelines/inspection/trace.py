@@ -1,14 +1,19 @@
-"""Traces a part's verdicts back to the model, run, snapshot, commit, and the sources of the training images."""
+"""Traces a part's verdicts back to the image, model, run, snapshot, commit, and the sources of the training images."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from models.dataset import annotation_table
+from models.detector.runtime import Detector
+from models.errors import DefectloopError
 from models.vocabulary import Label, Split
+from pipelines import failures
 from pipelines.adapters import dataset_versions, model_registry
+from pipelines.image_files.image_store import open_store
+from pipelines.inspection import heatmaps
 from pipelines.ledger import inspections, part_verdicts, promotions, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.part_verdicts import PartVerdict
@@ -30,17 +35,28 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """Where the image of an inspection is, and its heatmap. `no_heatmap` says why there is none."""
+
+    image: str
+    heatmap: str | None = None
+    no_heatmap: str | None = None
+
+
+@dataclass(frozen=True)
 class Trace:
     part: str
     verdict: PartVerdict  # of all its views together
     inspections: list[Inspection]
     reviews: list[Review]
     origins: dict[str, Origin]  # by model version
+    pictures: dict[int, Picture]  # by inspection
 
 
 def trace(workspace: Workspace, part: str) -> Trace:
     """Collect everything that the ledger, registry and snapshots hold about a part. `part` is its id or the file name of its
-    image. Raises BadInput for an unknown part, and for a file name that belongs to several parts."""
+    image. Absent heatmaps of the present verdict are made. Raises BadInput for an unknown part, and for a file name that
+    belongs to several parts."""
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
         part = inspections.part_called(ledger, line, part)
@@ -50,7 +66,70 @@ def trace(workspace: Workspace, part: str) -> Trace:
             number: _origin(workspace, line, number, promotions.last(ledger, line, version=number))
             for number in dict.fromkeys(item.model_version for item in inspected)
         }
-    return Trace(part, part_verdicts.of(inspected), inspected, reviewed, origins)
+    verdict = part_verdicts.of(inspected)
+    return Trace(part, verdict, inspected, reviewed, origins, _pictures(workspace, line, inspected, verdict))
+
+
+def document(traced: Trace) -> dict[str, Any]:
+    """Return what `trace --json` prints: everything once, without the descriptors and the gate's tables."""
+    return {
+        "part": traced.part,
+        "verdict": {
+            "verdict": traced.verdict.verdict,
+            "score": traced.verdict.score,
+            "views": [item.id for item in traced.verdict.views],
+        },
+        "inspections": [
+            {
+                field.name: getattr(item, field.name)
+                for field in fields(item)
+                if field.name not in ("line", "descriptors")
+            }
+            | {"picture": traced.pictures[item.id]}
+            for item in traced.inspections
+        ],
+        "reviews": traced.reviews,
+        "origins": {
+            number: {field.name: getattr(origin, field.name) for field in fields(origin) if field.name != "promotion"}
+            | {"promotion": _decision(origin.promotion)}
+            for number, origin in traced.origins.items()
+        },
+    }
+
+
+def _decision(promotion: Promotion | None) -> dict[str, Any] | None:
+    if promotion is None:
+        return None
+    return {
+        name: getattr(promotion, name)
+        for name in ("id", "kind", "version", "champion_before", "reasons", "state", "decided_at")
+    }
+
+
+def _pictures(workspace: Workspace, line: str, inspected: list[Inspection], verdict: PartVerdict) -> dict[int, Picture]:
+    """Find the image and heatmap of every inspection. Absent heatmaps are made for those that the verdict rests on."""
+    store = open_store(workspace.store_url)
+    folder = heatmaps.default_folder(workspace)
+    decisive = {item.id for item in verdict.views}
+    detectors: dict[str, Detector] = {}
+    pictures = {}
+    for item in inspected:
+        place = store.address(item.image)
+        path = heatmaps.path_of(folder, item)
+        if path.is_file():
+            pictures[item.id] = Picture(place, str(path))
+        elif item.id not in decisive:
+            pictures[item.id] = Picture(place, no_heatmap="an older inspection of this view")
+        else:
+            try:
+                if item.model_version not in detectors:
+                    version = model_registry.version(workspace, line, item.model_version)
+                    detectors[item.model_version] = Detector(model_registry.download(workspace, version))
+                made = heatmaps.made(folder, item, store.get(item.image), detectors[item.model_version])
+                pictures[item.id] = Picture(place, str(made))
+            except (DefectloopError, OSError) as error:
+                pictures[item.id] = Picture(place, no_heatmap=failures.short(error))
+    return pictures
 
 
 def render(traced: Trace) -> str:
@@ -61,8 +140,10 @@ def render(traced: Trace) -> str:
         origin = traced.origins[item.model_version]
         lines += [
             f"  {item.verdict.upper()}  score {item.score:.3f}  {item.inspected_at:%Y-%m-%d %H:%M:%S} UTC  ({item.source})",
-            f"    image      {item.image}" + (f", {item.file_name}" if item.file_name else ""),
+            f"    image      {traced.pictures[item.id].image}" + (f" ({item.file_name})" if item.file_name else ""),
             *([f"    view       {item.view}"] if item.view else []),
+            f"    regions    {_regions(item.regions)}",
+            f"    heatmap    {_heatmap(traced.pictures[item.id])}",
             f"    model      version {item.model_version}, file {item.artefact_sha256[:16]}",
             f"    promotion  {'; '.join(origin.promotion.reasons) if origin.promotion else 'none recorded'}",
             f"    run        {origin.mlflow_run_id}",
@@ -73,6 +154,22 @@ def render(traced: Trace) -> str:
     for review in traced.reviews:
         lines.append(f"  {_answer(review)} according to {review.reviewer}, {review.reviewed_at:%Y-%m-%d %H:%M:%S} UTC")
     return "\n".join(lines)
+
+
+def _regions(regions: list[Any]) -> str:
+    """Return the boxes with position and size in pixels, most suspicious first."""
+    return (
+        "; ".join(
+            f"{one['width']}×{one['height']} px at {one['x']},{one['y']}, score {one['score']:.2f}"
+            + (f" ({one['defect_type']})" if one.get("defect_type") else "")
+            for one in regions
+        )
+        or "none"
+    )
+
+
+def _heatmap(picture: Picture) -> str:
+    return picture.heatmap or f"none: {picture.no_heatmap}"
 
 
 def _answer(review: Review) -> str:

@@ -168,6 +168,15 @@ def add_review(ledger: Ledger, review: Review) -> bool:
         return end_when_answered(session, session.get_one(Campaign, review.campaign_id))
 
 
+def add_reviews(ledger: Ledger, added: Sequence[Review]) -> set[int]:
+    """Record all reviews in one transaction. Returns the campaigns that they ended."""
+    with ledger.writing() as session:
+        session.add_all(added)
+        session.flush()
+        asked = sorted({review.campaign_id for review in added if review.campaign_id is not None})
+        return {number for number in asked if end_when_answered(session, session.get_one(Campaign, number))}
+
+
 def end_when_answered(session: Session, campaign: Campaign) -> bool:
     """End an open campaign if every part is answered. Returns whether it ended."""
     if campaign.completed_at is not None or _progress(session, campaign).answered < campaign.wanted:

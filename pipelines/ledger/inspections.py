@@ -18,7 +18,7 @@ from pipelines.ledger.tables import Inspection, Rejection
 
 Record = Inspection | Rejection
 SHOWN = 5  # parts with the same file name that are listed
-_NAMES_COMPARED = 20_000  # inspections whose parts are compared with an unknown name
+COMPARED = 5000  # latest inspections whose names are compared with an unknown one
 _AT_ONCE = 500  # bound parameters per statement
 
 
@@ -131,7 +131,7 @@ def part_called(ledger: Ledger, line: str, name: str) -> str:
         rows = session.execute(query.order_by(Inspection.id)).all()
     matching = list(dict.fromkeys(str(part) for part, file_name in rows if _is_called(str(file_name), name)))
     if not matching:
-        close = difflib.get_close_matches(name, _latest_names(ledger, line), SHOWN)
+        close = _alike(ledger, line, name)
         raise BadInput(
             f"Part {name} was never inspected on line {line}.",
             next_step=f"Did you mean {', '.join(close)}?" if close else "Check the serial number.",
@@ -151,11 +151,18 @@ def an_inspected_part(ledger: Ledger, line: str) -> str | None:
         return session.scalar(query)
 
 
-def _latest_names(ledger: Ledger, line: str) -> list[str]:
-    """Return the names of parts inspected recently, few enough to be compared with a name in a moment."""
-    query = select(Inspection.part).where(Inspection.line == line).order_by(Inspection.id.desc()).limit(_NAMES_COMPARED)
+def _alike(ledger: Ledger, line: str, name: str) -> list[str]:
+    """Return the latest parts and file names that resemble a name, most similar first."""
+    query = (
+        select(Inspection.part, Inspection.file_name)
+        .where(Inspection.line == line)
+        .order_by(Inspection.id.desc())
+        .limit(COMPARED)
+    )
     with ledger.reading() as session:
-        return list(dict.fromkeys(session.scalars(query)))
+        known = {str(text) for row in session.execute(query) for text in row if text}
+    stems = {PurePosixPath(text).stem: text for text in sorted(known, reverse=True)}
+    return [stems[stem] for stem in difflib.get_close_matches(PurePosixPath(name).stem, stems, n=3, cutoff=0.7)]
 
 
 def _is_called(file_name: str, name: str) -> bool:

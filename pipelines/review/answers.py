@@ -41,18 +41,37 @@ def record(
     Raises BadInput for an unknown label, an empty reviewer, a part that was never inspected, and for a defective part with
     several images if `views` does not name the images that show the defect.
     """
-    if label not in set(Label):
-        raise BadInput(f"Unknown label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
-    inspected = _inspected(ledger, line, part)
-    images = part_images.labelled(inspected, part, label, views)
-    return _keep(ledger, inspected, reviews.LABEL, reviewer, label=label, images=images, comment=comment)
+    return _keep(ledger, labelled(ledger, line, part, label, reviewer, views=views, comment=comment))
 
 
 def cant_say(ledger: Ledger, line: str, part: str, reviewer: str, why: str) -> CampaignProgress:
     """Record that `reviewer` cannot judge the part. It counts as answered, without a label. Raises BadInput."""
+    return _keep(ledger, unsure(ledger, line, part, reviewer, why))
+
+
+def labelled(
+    ledger: Ledger,
+    line: str,
+    part: str,
+    label: str,
+    reviewer: str,
+    *,
+    views: Collection[str] | None = None,
+    comment: str | None = None,
+) -> Review:
+    """Return the review that `record` would store. Raises BadInput as `record` does."""
+    if label not in set(Label):
+        raise BadInput(f"Unknown label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
+    inspected = _inspected(ledger, line, part)
+    images = part_images.labelled(inspected, part, label, views)
+    return _review(ledger, inspected, reviews.LABEL, reviewer, label=label, images=images, comment=comment)
+
+
+def unsure(ledger: Ledger, line: str, part: str, reviewer: str, why: str) -> Review:
+    """Return the review that `cant_say` would store. Raises BadInput as `cant_say` does."""
     if not why.strip():
         raise BadInput(f"--cant-say for part {part} needs a comment with the reason.", next_step='Add --comment "…".')
-    return _keep(ledger, _inspected(ledger, line, part), reviews.CANT_SAY, reviewer, comment=why.strip())
+    return _review(ledger, _inspected(ledger, line, part), reviews.CANT_SAY, reviewer, comment=why.strip())
 
 
 def skip(ledger: Ledger, line: str, part: str, reviewer: str, comment: str | None = None) -> CampaignProgress:
@@ -60,7 +79,7 @@ def skip(ledger: Ledger, line: str, part: str, reviewer: str, comment: str | Non
     inspected = _inspected(ledger, line, part)
     if any(review.answer != reviews.SKIP for review in reviews.of_part(ledger, line, inspected[-1].part)):
         raise BadInput(f"Part {part} is already answered and cannot be skipped.", next_step=LIST)
-    return _keep(ledger, inspected, reviews.SKIP, reviewer, comment=comment)
+    return _keep(ledger, _review(ledger, inspected, reviews.SKIP, reviewer, comment=comment))
 
 
 def close_campaign(ledger: Ledger, line: str, campaign_id: int, reviewer: str, why: str) -> Campaign:
@@ -77,7 +96,7 @@ def close_campaign(ledger: Ledger, line: str, campaign_id: int, reviewer: str, w
     return campaigns.close(ledger, campaign_id, by=name, because=f"{why.strip()} (closed by {name})")
 
 
-def _keep(
+def _review(
     ledger: Ledger,
     inspected: list[Inspection],
     answer: str,
@@ -86,11 +105,11 @@ def _keep(
     label: str | None = None,
     images: dict[str, str] | None = None,
     comment: str | None = None,
-) -> CampaignProgress:
+) -> Review:
     latest = inspected[-1]
     name = _named(reviewer, f"The review of part {latest.part}")
     asked = campaigns.open_campaign_of(ledger, latest.line, latest.part)
-    review = Review(
+    return Review(
         line=latest.line,
         part=latest.part,
         campaign_id=asked.campaign_id if asked else None,
@@ -102,11 +121,14 @@ def _keep(
         comment=comment,
         reviewed_at=now(),
     )
+
+
+def _keep(ledger: Ledger, review: Review) -> CampaignProgress:
     ended = campaigns.add_review(ledger, review)
-    if asked is None:
-        return CampaignProgress(None, int(answer != reviews.SKIP), int(label is not None), 1)
-    stands = campaigns.progress(ledger, asked.campaign_id)
-    return CampaignProgress(asked.campaign_id, stands.answered, stands.labelled, stands.wanted, ended)
+    if review.campaign_id is None:
+        return CampaignProgress(None, int(review.answer != reviews.SKIP), int(review.label is not None), 1)
+    stands = campaigns.progress(ledger, review.campaign_id)
+    return CampaignProgress(review.campaign_id, stands.answered, stands.labelled, stands.wanted, ended)
 
 
 def _inspected(ledger: Ledger, line: str, part: str) -> list[Inspection]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows import cli
+from flows.commands.snapshots import by_delivery
 from pipelines.workspace import Workspace
 from tests.conftest import Command, write_parts
 
@@ -109,3 +110,14 @@ def test_the_version_is_printed(in_process: Command) -> None:
 def test_the_former_name_of_export_still_works(in_process: Command) -> None:
     assert "coco, yolo" in in_process("handover", "--help").stdout
     assert "handover" not in in_process("--help").stdout
+
+
+def test_a_long_difference_of_snapshots_is_summed_up_by_delivery() -> None:
+    paths = [f"monday/{n}.png" for n in range(30)] + ["tuesday/1.png"]
+    assert by_delivery("+", paths, None) == [f"  + {path}" for path in paths]
+    assert by_delivery("+", paths, 10) == [
+        "  + 30 of monday, for example monday/0.png",
+        "  + 1 of tuesday, for example tuesday/1.png",
+        "  + --all lists them",
+    ]
+    assert by_delivery("-", paths[:3], 10) == [f"  - {path}" for path in paths[:3]]

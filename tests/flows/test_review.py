@@ -37,6 +37,10 @@ def test_what_waits_is_answered_part_by_part_until_nothing_waits(asked: Workspac
     assert "Campaign 1: 0 of 2 answered; ends on" in listed
     assert "p1  review 0.25  random" in listed
     assert "Parts with the verdict review: 1" in listed
+    assert "p3  review 0.25  2026-01-02 03:04 UTC  the score is between the two thresholds" in listed
+    in_json = json.loads(review("--json"))
+    assert [(one["part"], one["chosen_for"]) for one in in_json["asked"]] == [("p1", "random"), ("p2", "random")]
+    assert "descriptors" not in in_json["undecided"]["parts"][0]
     which = defectloop(
         "review", "--workspace", asked.root, "--part", "p1", "--label", "defect", "--reviewer", "Ada", "--json"
     )
