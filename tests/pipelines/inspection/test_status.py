@@ -29,13 +29,13 @@ def rows(place: Workspace, width: int | None = None) -> dict[str, str]:
     return {row[:12].strip(): row[12:] for row in render(status(place), width).splitlines()}
 
 
-def refuse(place: Workspace, version: str, reason: str) -> None:
+def refuse(place: Workspace, version: str, reason: str, kind: str = "refuse") -> None:
     with Ledger.open(place.ledger_url) as ledger:
         promotions.add(
             ledger,
             Promotion(
                 line=LINE,
-                kind="refuse",
+                kind=kind,
                 version=version,
                 champion_before="1",
                 reasons=[reason],
@@ -110,6 +110,13 @@ def test_after_a_refusal_status_and_inspect_say_why_and_how_to_go_on(
     assert rows(line)["champion"].startswith("none: the last version was refused")
 
 
+def test_a_version_that_waits_for_a_person_is_shown_with_how_to_accept_it(line: Workspace) -> None:
+    refuse(line, "2", "waits for a person: escapes rise; to accept it: defectloop promote 2 --accept-escapes", "wait")
+    assert rows(line)["waits"].endswith("defectloop promote 2 --accept-escapes")
+    refuse(line, "3", "now champion", "promote")
+    assert not {"waits", "refused"} & rows(line).keys()
+
+
 def test_a_version_can_be_looked_at_without_a_record(line: Workspace, tmp_path: Path, in_process: Command) -> None:
     image = tmp_path / "part.png"
     image.write_bytes(picture(800, defective=True))
@@ -145,4 +152,5 @@ def test_every_reason_of_the_gate_has_a_next_step(line: Workspace) -> None:
         *gate.not_robust({"10 % darker": {"changed": 1.0, "flipped": 1.0}}, line.params().promote),
     ]
     assert all(next_steps.after([reason]) != [next_steps.OTHERWISE] for reason in reasons)
+    assert "accept it" in next_steps.after([f"{gate.WAITS}: escapes rise"])[0]
     assert next_steps.after(["something new"]) == [next_steps.OTHERWISE]
