@@ -68,13 +68,28 @@ def started_by(flow_run_id: str) -> str:
     return str(creator.display_value) if creator else "unknown"
 
 
-def runs(flow_run_id: str) -> bool:
-    """Return whether a flow run has not ended yet. False if the server of `deploy` is gone."""
+def is_retraining(line: str) -> bool:
+    """Return whether a run of the line's `retraining` deployment has not ended yet. False if no server answers."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterId,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
 
+    from flows.recovery import UNDER_WAY
+
+    unfinished = FlowRunFilterStateType(any_=[*UNDER_WAY, StateType.SCHEDULED])
     with get_client(sync_client=True) as client, contextlib.suppress(httpx.TransportError):
-        state = client.read_flow_run(flow_run_id).state  # type: ignore[arg-type]
-        return not (state and state.is_final())
+        deployment = client.read_deployment_by_name(f"retraining/{names.for_tools(line)}")
+        left = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=unfinished)),
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+        )
+        return bool(left)
     return False
 
 

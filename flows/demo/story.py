@@ -51,10 +51,12 @@ def play(directory: Path, *, as_json: bool) -> None:
 
 
 def _play(place: Workspace, narrator: Narrator, notes: Notes) -> None:
-    _first_stock(place, narrator)
-    _first_champion(place, narrator, notes)
-    _steady_production(place, narrator, notes)
-    _new_material(place, narrator, notes)
+    # Once a retraining has started, `deploy` continues it and may hold the line's lock; the steps before it are done.
+    if notes.get("flow_run_id") is None:
+        _first_stock(place, narrator)
+        _first_champion(place, narrator, notes)
+        _steady_production(place, narrator, notes)
+        _new_material(place, narrator, notes)
     _second_champion(place, narrator, notes)
 
 
@@ -123,7 +125,8 @@ def _second_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None
     from pipelines.inspection.predict import open_inspector
 
     narrator.chapter("5  The drift event starts retraining; ground truth arrives")
-    by_hand = notes.get("flow_run_id") is not None  # interrupted in an earlier call: continue the request by hand
+    service.wait_until_serving(LINE)
+    interrupted = notes.get("flow_run_id") is not None  # in an earlier call
     with Ledger.open(place.ledger_url) as ledger, open_inspector(place) as inspector:
         before = inspector.version
         with narrator.step("event_to_flow", "wait for the automation") as step:
@@ -135,12 +138,11 @@ def _second_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None
             answered = _answer_campaign(place, ledger, request.id)
             step.says = f"{answered} labels recorded, reviewer {cells.REVIEWER}"
         with narrator.step("retraining_flow", "snapshot, train, export, evaluate, gate", quiet=True) as step:
-            if by_hand:
+            if interrupted:
                 from flows.retraining import retraining
 
-                retraining(str(place.root))
-            run_id = request.flow_run_id
-            request = summary.wait_for_outcome(ledger, request.id, lambda: not by_hand and service.runs(run_id))
+                retraining(str(place.root))  # does nothing if `deploy` is at it already
+            request = summary.wait_for_outcome(ledger, request.id, lambda: service.is_retraining(LINE))
             step.says = f"version {request.version} from {request.snapshot} is {request.state}: {request.outcome}"
         if request.state != "promoted":
             raise Refused("The gate refused the challenger.", next_step="Read its report.html in MLflow.")
