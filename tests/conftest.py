@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +79,13 @@ def _own_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
 
 
+@pytest.fixture(autouse=True)
+def _artifacts_of_this_copy() -> None:
+    """MLflow keeps in memory where the artifacts of a run are, by the run's id, which all copies of a workspace share."""
+    if kept := sys.modules.get("mlflow.tracking._tracking_service.utils"):
+        kept._artifact_repos_cache.clear()
+
+
 def picture(seed: int, *, defective: bool, bright: bool = False) -> bytes:
     """PNG bytes of one part; the same seed gives the same part."""
     random = np.random.default_rng([seed, defective, bright])
@@ -129,13 +138,40 @@ def workspace(tmp_path: Path) -> Workspace:
     return stocked_workspace(tmp_path)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` filled, once for all test processes. Copy it (`copied`): others read it too.
+
+    It is made under another name: no copy can find anything by a path that was written down while it was made.
+    """
+    own = factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    root, begun = shared / f"made-{name}", shared / f"making-{name}"
+    with (shared / f"made-{name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not root.exists():
+            shutil.rmtree(begun, ignore_errors=True)
+            begun.mkdir()
+            make(begun)
+            begun.rename(root)
+    return root
+
+
+def copied(made: Path, folder: Path) -> Workspace:
+    """The workspace of `made` in `folder`, with what lies beside it; hard links stay hard links, as DVC makes them."""
+    subprocess.run(["cp", "-a", f"{made}/.", folder], check=True)
+    return workspaces.at(folder / "workspace")
+
+
 @pytest.fixture(scope="session")
-def champion_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose first detector is champion, made once for all test processes; only copies of it are used."""
+    return made_once(tmp_path_factory, "champion", lambda root: make_champion(stocked_workspace(root)))
+
+
+@pytest.fixture(scope="session")
+def champion_root(tmp_path_factory: pytest.TempPathFactory, made_champion: Path) -> Path:
     """A workspace whose first detector is champion. Shared: tests that change the registry take their own."""
-    root = tmp_path_factory.mktemp("champion")
-    place = stocked_workspace(root)
-    make_champion(place)
-    return place.root
+    return copied(made_champion, tmp_path_factory.mktemp("champion")).root
 
 
 @pytest.fixture
@@ -221,26 +257,8 @@ def in_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def own_champion(tmp_path: Path, champion_root: Path) -> Workspace:
-    """A copy of the line with a champion that a test may change: same artifacts, its own ledger and registry."""
-    import json
-    import shutil
-
-    from pipelines.adapters import tracking
-    from pipelines.promotion import promote
-    from pipelines.training import register
-
+def own_champion(tmp_path: Path, made_champion: Path) -> Workspace:
+    """A copy of the line with a champion that a test may change."""
     root = tmp_path / "own"
-    shutil.copytree(
-        champion_root, root, ignore=shutil.ignore_patterns("mlflow.db*", "ledger.db*", "mlartifacts", "models")
-    )
-    place = workspaces.at(root)
-    note = root / "artifacts" / "train" / "run.json"
-    run = json.loads(note.read_text())
-    run["mlflow_run_id"] = tracking.start_run(
-        place, line=LINE, train_key=run["train_key"], name="copied", params={}, tags={}
-    )
-    note.write_text(json.dumps(run))
-    version = register.register(place)
-    assert promote.promote(place, version.version).promote
-    return place
+    subprocess.run(["cp", "-a", f"{made_champion}/workspace", root], check=True)
+    return workspaces.at(root)

@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipelines import workspace as workspaces
 from pipelines.snapshots import snapshot
 from pipelines.validation import validate
 from pipelines.workspace import Workspace
-from tests.conftest import make_workspace, stocked_workspace
+from tests.conftest import copied, made_once, make_workspace, stocked_workspace
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test here that needs a champion is slow: a champion has to be trained."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and "champion_root" in getattr(item, "fixturenames", ()):
+        if Path(__file__).parent in item.path.parents and "made_champion" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-
-
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that `make` filled, once for all test processes. Copy it (`copied`): others read it too.
-
-    It is made under another name: no copy can find anything by a path that was written down while it was made.
-    """
-    own = factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    root, begun = shared / f"made-{name}", shared / f"making-{name}"
-    with (shared / f"made-{name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if not root.exists():
-            shutil.rmtree(begun, ignore_errors=True)
-            begun.mkdir()
-            make(begun)
-            begun.rename(root)
-    return root
-
-
-def copied(made: Path, folder: Path) -> Workspace:
-    """The workspace of `made` in `folder`, with what lies beside it; hard links stay hard links, as DVC makes them."""
-    subprocess.run(["cp", "-a", f"{made}/.", folder], check=True)
-    return workspaces.at(folder / "workspace")
 
 
 @pytest.fixture(scope="session")
