@@ -75,7 +75,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         production.trace,
         production.status,
     ),
-    "The loop": (service.deploy, service.demo),
+    "The loop": (service.deploy, service.ui, service.demo),
 }
 
 for panel, commands in PANELS.items():

@@ -40,7 +40,7 @@ def local_server(workspace: Workspace, port: int | None = None) -> Iterator[str]
     if already:
         yield already
         return
-    port = _claim(port)
+    port = claim(port)
     command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
     server, api_url = _start(workspace, command, port)
     note = home.server_note(workspace)
@@ -70,7 +70,7 @@ def for_one_command(workspace: Workspace) -> str | None:
     running = home.use(workspace)
     if running:
         return running
-    port = _claim(None)
+    port = claim(None)
     app = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
     as_prefect_does = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_ENABLED": "0"}
     server, api_url = _start(workspace, [*app, "--host", HOST, "--port", str(port)], port, **as_prefect_does)
@@ -112,13 +112,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait(STOP_TIMEOUT_S)
 
 
-def _claim(port: int | None) -> int:
+def claim(port: int | None) -> int:
+    """Return `port`, or a free one. Raises BadInput if it is in use."""
     with socket.socket() as probe:
         try:
             probe.bind((HOST, port or 0))
         except OSError as error:
             raise BadInput(
-                f"Port {port} is in use.", next_step="Choose another port with --port, or omit it to use a free port."
+                f"Port {port} is in use.", next_step="Choose another port, or omit the option to use a free one."
             ) from error
         return int(probe.getsockname()[1])
 

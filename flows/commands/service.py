@@ -43,6 +43,39 @@ def deploy(
         serve(place)
 
 
+def ui(
+    workspace: WorkspaceOption = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow; default: a free one.")] = None,
+    prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect; default: a free one.")] = None,
+    reports_port: Annotated[int | None, typer.Option(help="Port of the reports; default: a free one.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Open MLflow, Prefect and the reports in the browser's reach, for looking only, until interrupted.
+
+    Prints their addresses. No schedule or trigger runs, and SQLite databases are opened read-only: a click that would change
+    something is answered with an error. Not read-only: the servers of MLFLOW_TRACKING_URI and PREFECT_API_URL and that of a
+    running `defectloop deploy`, which are named instead of started, and a tracking store in another database. Only this
+    machine can reach the addresses; from another one, use a tunnel (ssh -L).
+
+    Example: defectloop ui --mlflow-port 5000
+    """
+    from flows import viewers
+
+    place = open_workspace(workspace)
+    try:
+        with viewers.opened(place, mlflow_port, prefect_port, reports_port) as (found, servers):
+            rows = [
+                f"MLflow   {found.mlflow or 'nothing yet: defectloop train'}",
+                f"Prefect  {found.prefect or 'nothing yet: defectloop train'}",
+                f"Reports  {found.reports}",
+                "Ctrl-C stops them.",
+            ]
+            answer(found, "\n".join(rows), as_json=as_json)
+            viewers.watch(servers)
+    except KeyboardInterrupt:
+        return
+
+
 def demo(
     workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Directory of the demo's workspace.")] = Path(
         ".demo"

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 TRAIN_KEY = "defectloop.train_key"
 TRIGGER, OTHER_SETTINGS, PICTURES = "trigger", "defectloop.other_settings", "defectloop.pictures"  # tags of a run
 DESCRIPTION = "mlflow.note.content"
+TRAINING_VIEW = "workflowType=machine_learning"
 PROBE_TIMEOUT_S = 5.0
 NEXT_STEP = "Check MLFLOW_TRACKING_URI and the server's log."
 ANSWERS = ("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
@@ -204,11 +206,29 @@ def described(tags: Mapping[str, str]) -> str:
     return "\n\n".join(lines)
 
 
-def runs_page(workspace: Workspace, server: str, line: str) -> str:
+def runs_page(workspace: Workspace, server: str) -> str:
     """Return the address of the line's runs on an MLflow server, in the view for training. MLflow's start page is about
     language models."""
-    experiment = experiment_id(workspace, client(workspace), line)
-    return f"{server.rstrip('/')}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    found = client(workspace).get_experiment_by_name(names.for_tools(workspace.params().line))
+    inner = f"experiments/{found.experiment_id}/runs" if found else "experiments"
+    return f"{server.rstrip('/')}/#/{inner}?{TRAINING_VIEW}"
+
+
+def exists(workspace: Workspace) -> bool:
+    """Return whether the tracking store exists; one that is no file is taken to exist."""
+    own = workspace.state / "mlflow.db"
+    return workspace.tracking_uri != f"sqlite:///{own}" or own.is_file()
+
+
+def read_only(workspace: Workspace) -> str:
+    """Return the address of the tracking store for a server that only shows it. Only SQLite files can be opened so."""
+    scheme, separator, path = workspace.tracking_uri.partition("sqlite:///")
+    return workspace.tracking_uri if scheme or not separator else f"sqlite:///{read_only_file(Path(path))}"
+
+
+def read_only_file(database: Path) -> str:
+    """Return an SQLite file as the path of a URL that opens it read-only."""
+    return f"file:{quote(str(database.absolute()))}?mode=ro&uri=true"
 
 
 def run_count(workspace: Workspace, line: str) -> int:
