@@ -13,7 +13,7 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 from prefect.runner import Runner
 
-from flows import attached, events, recovery
+from flows import attached, events, recovery, titles
 from flows.batch_inspection import batch_inspection
 from flows.monitoring import monitoring
 from flows.retraining import retraining
@@ -26,28 +26,30 @@ POLL_S = 2.0
 
 
 def deployments(workspace: Workspace) -> list[RunnerDeployment]:
-    """Return the deployments of the workspace's line, named after the line."""
+    """Return the deployments of the workspace's line, named after flow and line."""
     params = workspace.params()
+    line = params.line
     fixed = {"workspace": str(workspace.root)}
     module = {"entrypoint_type": EntrypointType.MODULE_PATH, "tags": [params.line]}
-    name = names.for_tools(params.line)
     return [
-        training.to_deployment(name, parameters=fixed, **module),
-        monitoring.to_deployment(name, parameters=fixed, cron=params.monitor.schedule, **module),
+        training.to_deployment(titles.deployment(training.name, line), parameters=fixed, **module),
+        monitoring.to_deployment(
+            titles.deployment(monitoring.name, line), parameters=fixed, cron=params.monitor.schedule, **module
+        ),
         retraining.to_deployment(
-            name,
+            titles.deployment(retraining.name, line),
             parameters=fixed,
             triggers=[retraining_trigger(params.line, event) for event in (DRIFT_DETECTED, LABELS_COMPLETED)],
             **module,
         ),
-        batch_inspection.to_deployment(name, parameters=fixed, **module),
+        batch_inspection.to_deployment(titles.deployment(batch_inspection.name, line), parameters=fixed, **module),
     ]
 
 
 def retraining_trigger(line: str, event: str) -> DeploymentEventTrigger:
     """Return the trigger that starts `retraining` on each such event of the line, with the event's id in the ledger."""
     return DeploymentEventTrigger(
-        name=f"{names.for_tools(line)}: {event} starts retraining",
+        name=titles.automation(line, event),
         expect={event},
         match={"prefect.resource.id": events.resource_id(line)},
         parameters={
@@ -75,6 +77,8 @@ async def _serve(workspace: Workspace, served: list[RunnerDeployment]) -> None:
     name = f"defectloop {names.for_tools(workspace.params().line)}"
     runner = _Runner(name=name, query_seconds=POLL_S, pause_on_shutdown=False)
     os.environ[attached.RUNNER] = str(os.getpid())  # inherited by every flow run
+    flows = [training, monitoring, retraining, batch_inspection]
+    await asyncio.to_thread(recovery.remove_former, workspace, [flow.name for flow in flows])
     ids = [await runner.aadd_deployment(deployment) for deployment in served]
     await asyncio.to_thread(recovery.recover, workspace, ids)
     await runner.start()

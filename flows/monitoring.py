@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow, task
 
-from flows import artifacts, attached, events, home
+from flows import artifacts, attached, events, home, run_log, titles
 from pipelines import workspace as workspaces
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck
@@ -14,7 +14,7 @@ from pipelines.review import campaign
 from pipelines.workspace import Workspace
 
 
-@flow(name="monitoring", flow_run_name="monitoring {workspace}")
+@flow(name="monitoring", flow_run_name=titles.of_new_run)
 def monitoring(workspace: str) -> DriftCheck:
     """Check the latest inspections for drift, and send every event that no retraining request has taken yet."""
     attached.end_with_runner()
@@ -23,10 +23,18 @@ def monitoring(workspace: str) -> DriftCheck:
     check = check_drift(place)
     end_expired_campaigns(place)
     announce(place)
-    artifacts.drift_table(check)
-    if check.report:
-        artifacts.report_link(place, "drift-report", Path(check.report))
+    run_log.tell(check.explanation)
+    artifacts.drift(check)
+    titles.rename_run(title_of(check))
     return check
+
+
+def title_of(check: DriftCheck) -> str:
+    """Return what a drift check is called in Prefect: `drift check 2 of poly: drift`."""
+    if not check.judged:
+        return f"drift check of {check.line}: too few parts"
+    found = "drift" if check.drifted else "no drift"
+    return f"drift check {check.id}" + (f" of {check.slice}" if check.slice else "") + f": {found}"
 
 
 @task

@@ -14,11 +14,11 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
-from flows import events
+from flows import events, titles
 from flows.retraining import MANUAL, retraining
-from models import names
 from pipelines.ledger import requests
 from pipelines.ledger.events import mark_sent, waiting
 from pipelines.ledger.ledger import Ledger
@@ -36,6 +36,29 @@ def recover(workspace: Workspace, deployments: Sequence[UUID]) -> None:
     with get_client(sync_client=True) as client:
         close_dead_runs(client, workspace, deployments)
         start_pending_runs(client, workspace)
+
+
+def remove_former(workspace: Workspace, flows: Sequence[str]) -> int:
+    """Remove this workspace's deployments under the names of older releases, with their automations. Returns their number.
+
+    Otherwise a drift would start two runs, one of them for a deployment that nobody serves. Their runs stay listed; those
+    that a killed process left are closed first.
+    """
+    line = workspace.params().line
+    removed = 0
+    with get_client(sync_client=True) as client:
+        for flow in flows:
+            try:
+                former = client.read_deployment_by_name(titles.former_address(flow, line))
+            except ObjectNotFound:
+                continue
+            if former.parameters.get("workspace") != str(workspace.root):  # a line of another workspace
+                continue
+            close_dead_runs(client, workspace, [former.id])
+            client.delete_resource_owned_automations(f"prefect.deployment.{former.id}")
+            client.delete_deployment(former.id)
+            removed += 1
+    return removed
 
 
 def close_dead_runs(client: SyncPrefectClient, workspace: Workspace, deployments: Sequence[UUID]) -> int:
@@ -59,7 +82,7 @@ def start_pending_runs(client: SyncPrefectClient, workspace: Workspace) -> int:
     line = workspace.params().line
     if events.is_retrained(workspace, line):  # `defectloop retrain` is running
         return 0
-    deployment = client.read_deployment_by_name(f"{retraining.name}/{names.for_tools(line)}").id
+    deployment = client.read_deployment_by_name(titles.address(retraining.name, line)).id
     with Ledger.open(workspace.ledger_url) as ledger:
         unanswered = waiting(ledger, line)
         for event in unanswered:

@@ -31,7 +31,7 @@ def folders(workspace: Workspace) -> dict[str, Path]:
 def reports(workspace: Workspace) -> dict[str, Path]:
     """Return the reports that exist, by title: those of the workspace, of the last retraining, and drift, newest first."""
     kept = folders(workspace)
-    pages = {}
+    pages: dict[str, Path] = {}
     for whose, folder in ((" of the last retraining", kept["retraining"]), ("", kept["artifacts"])):
         pages |= {
             f"Evaluation{whose}": folder / "evaluate" / "report.html",

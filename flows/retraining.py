@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 from prefect import flow, runtime, task
 
-from flows import attached
+from flows import attached, run_log, titles
 from flows.training import LOCK_WAIT_S, Outcome, train_and_promote
 from models.errors import Busy, DefectloopError, NotReady
 from pipelines import workspace as workspaces
@@ -44,12 +44,13 @@ class Retraining:
     message: str
 
 
-@flow(name="retraining", flow_run_name="retraining {workspace}")
+@flow(name="retraining", flow_run_name=titles.of_new_run)
 def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = None) -> Retraining:
     """Ask for labels of new production, train on them in a clone of the workspace, and run the result through the gate."""
     attached.end_with_runner()
     place = workspaces.at(Path(workspace))
     request = accept(place, trigger, event_id)
+    titles.rename_run(title_of(place, request))
     while request.state not in events.CLOSED:
         with contextlib.ExitStack() as stack:
             try:
@@ -57,6 +58,7 @@ def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = Non
             except Busy as busy:  # the other run continues with everything in the ledger, including our event
                 return Retraining(request.id, request.state, f"Request {request.id} is in progress. {busy.message}")
             reached = work_on(place, request.id)
+        run_log.tell(reached.message)
         if reached.state != "labelling" or still_waits(place, request.id):
             return reached
         # The last label arrived just after this run stopped waiting, and the run that it triggered found our lock taken.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from prefect import task
 
+from flows import run_log
 from pipelines import line_defect_rate
 from pipelines.adapters.dataset_versions import run_stage
 from pipelines.adapters.model_registry import ModelVersion
@@ -20,29 +21,34 @@ from pipelines.workspace import Workspace
 def validate(workspace: Workspace) -> ValidationReport:
     from pipelines.validation.validate import validate
 
-    return validate(workspace)
+    with run_log.copied():
+        return validate(workspace)
 
 
 @task
 def snapshot(workspace: Workspace) -> Snapshot:
     from pipelines.snapshots.snapshot import snapshot
 
-    return snapshot(workspace)
+    with run_log.copied():
+        return snapshot(workspace)
 
 
 @task
 def train(workspace: Workspace) -> bool:
-    return run_stage(workspace, "train")
+    with run_log.copied():
+        return run_stage(workspace, "train")
 
 
 @task
 def export(workspace: Workspace) -> bool:
-    return run_stage(workspace, "export", force=line_defect_rate.outdated(workspace))
+    with run_log.copied():
+        return run_stage(workspace, "export", force=line_defect_rate.outdated(workspace))
 
 
 @task
 def evaluate(workspace: Workspace) -> bool:
-    return run_stage(workspace, "evaluate")
+    with run_log.copied():
+        return run_stage(workspace, "evaluate")
 
 
 @task

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows import artifacts, attached, stages
+from flows import artifacts, attached, run_log, stages, titles
 from pipelines import workspace as workspaces
 from pipelines.ledger import reviews
 from pipelines.ledger.ledger import Ledger
@@ -32,13 +32,14 @@ class Outcome:
     reviewed_waiting: int = 0  # reviewed parts that no retraining has used yet
 
 
-@flow(name="training", flow_run_name="training {workspace}")
+@flow(name="training", flow_run_name=titles.of_new_run)
 def training(workspace: str) -> Outcome:
     """Validate, snapshot, train, export, evaluate, register and gate the workspace's data."""
     attached.end_with_runner()
     place = workspaces.at(Path(workspace))
     by = "the Prefect deployment" if attached.RUNNER in os.environ else "`defectloop train`"
     outcome = train_and_promote(place, trigger=by)
+    titles.rename_run(f"training on {outcome.snapshot}, version {outcome.version}")
     return replace(outcome, reviewed_waiting=reviewed_waiting(place))
 
 
@@ -69,8 +70,8 @@ def train_and_promote(workspace: Workspace, trigger: str) -> Outcome:
         record_outputs(workspace, f"Train on {taken.tag}")
         version = stages.register(workspace, trigger)
         decision = stages.promote(workspace, version.version)
-    artifacts.metrics_table(workspace, version.version, decision)
-    artifacts.report_link(workspace, "evaluation-report", workspace.artifacts / "evaluate" / "report.html")
+    run_log.tell(artifacts.decided(version.version, decision))
+    artifacts.comparison(workspace, version, decision)
     return Outcome(
         version=version.version,
         snapshot=taken.tag,

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
+
+COPY = "DEFECTLOOP_PROGRESS_COPY"  # file that gets every line too; inherited by stages, set by `flows.run_log`
 
 
 def say(text: str) -> None:
     """Print one line."""
     sys.stderr.write(f"    {text}\n")
     sys.stderr.flush()
+    if COPY in os.environ:
+        with open(os.environ[COPY], "a", encoding="utf-8") as copy:
+            copy.write(f"{text}\n")
 
 
 @functools.cache

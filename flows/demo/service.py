@@ -13,7 +13,6 @@ import httpx
 
 from flows import attached, home
 from flows.local_server import stop
-from models import names
 from models.errors import Unreachable
 from pipelines.workspace import Workspace
 
@@ -49,11 +48,13 @@ def wait_until_serving(line: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
+    from flows import titles
+
     deadline = time.monotonic() + START_TIMEOUT_S
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
             with contextlib.suppress(ObjectNotFound):
-                client.read_deployment_by_name(f"batch_inspection/{names.for_tools(line)}")  # the last to be registered
+                client.read_deployment_by_name(titles.address("batch_inspection", line))  # the last to be registered
                 return
             time.sleep(POLL_S)
     raise Unreachable("The runner has not registered its deployments.", next_step="Read deploy.log.")
@@ -80,11 +81,12 @@ def is_retraining(line: str) -> bool:
     )
     from prefect.client.schemas.objects import StateType
 
+    from flows import titles
     from flows.recovery import UNDER_WAY
 
     unfinished = FlowRunFilterStateType(any_=[*UNDER_WAY, StateType.SCHEDULED])
     with get_client(sync_client=True) as client, contextlib.suppress(httpx.TransportError):
-        deployment = client.read_deployment_by_name(f"retraining/{names.for_tools(line)}")
+        deployment = client.read_deployment_by_name(titles.address("retraining", line))
         left = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=unfinished)),
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.demo.notes import Notes
-from models import names
 from models.errors import DefectloopError
 from models.evaluation.evaluation import Evaluation
 from pipelines.adapters import model_registry, tracking
@@ -74,6 +73,8 @@ def write(
     place: Workspace, notes: Notes, timings_s: dict[str, float], *, peak_memory_mb: float, trained_before: int
 ) -> dict[str, Any]:
     """Write `summary.json` of the workspace and return its content."""
+    from flows import titles
+
     line = place.params().line
     with Ledger.open(place.ledger_url) as ledger:
         checks = drift_checks.all_of(ledger, line)
@@ -95,7 +96,7 @@ def write(
             "triggered_by": notes.get("triggered_by"),
             "event_id": request.event_id,
             "flow_run_id": request.flow_run_id,
-            "deployment": f"retraining/{names.for_tools(line)}",
+            "deployment": titles.address("retraining", line),
             "new_labels": request.new_labels,
         },
         "quarantined": [{"path": entry.path, "reason": entry.reason} for entry in quarantine.entries(place)],
@@ -186,8 +187,7 @@ def where_to_look(place: Workspace, summary: dict[str, Any]) -> dict[str, str]:
         "report with pictures": automation / "artifacts" / "evaluate" / "report.html",
         "drift report": os.path.relpath(drifted[0]) if drifted else "–",
         "quarantine": root / "quarantine",
-        "MLflow": f"mlflow ui --backend-store-uri sqlite:///{state / 'mlflow.db'}",
-        "Prefect": f"defectloop deploy --workspace {root}",
+        "MLflow and Prefect": f"defectloop ui --workspace {root}",
         "one part's history": f"defectloop trace {part} --workspace {root}",
         "all numbers": root / "summary.json",
     }

@@ -214,6 +214,11 @@ def runs_page(workspace: Workspace, server: str) -> str:
     return f"{server.rstrip('/')}/#/{inner}?{TRAINING_VIEW}"
 
 
+def run_page(workspace: Workspace, server: str, run_id: str) -> str:
+    """Return the address of one run on an MLflow server."""
+    return runs_page(workspace, server).replace("/runs?", f"/runs/{run_id}?")
+
+
 def exists(workspace: Workspace) -> bool:
     """Return whether the tracking store exists; one that is no file is taken to exist."""
     own = workspace.state / "mlflow.db"

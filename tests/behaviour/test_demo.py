@@ -63,8 +63,8 @@ def test_steady_production_does_not_drift_and_new_material_does(demo: Path) -> N
 
 def test_retraining_was_started_by_the_automation(demo: Path) -> None:
     told = summary(demo)["retraining"]
-    assert told["triggered_by"] == "solar-cells: defectloop.drift.detected starts retraining"
-    assert told["deployment"] == "retraining/solar-cells"
+    assert told["triggered_by"] == "a drift of solar-cells starts retraining"
+    assert told["deployment"] == "retraining/retraining-solar-cells"
     assert told["event_id"]
     assert told["flow_run_id"]
     assert told["new_labels"] == 300

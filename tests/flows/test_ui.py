@@ -35,7 +35,11 @@ def status_of(url: str, body: dict | None = None, method: str | None = None) -> 
 
 @pytest.fixture
 def reports(empty_workspace: Workspace) -> Iterator[str]:
-    for name in ("artifacts/evaluate/report.html", ".defectloop/reports/drift/v1-7.html", "artifacts/train/detector.ckpt"):
+    for name in (
+        "artifacts/evaluate/report.html",
+        ".defectloop/reports/drift/v1-7.html",
+        "artifacts/train/detector.ckpt",
+    ):
         path = empty_workspace.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("<p>here</p>")
