@@ -21,12 +21,14 @@ LOCK_WAIT_S = 3600.0  # a second training of the same line waits for the first
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a training. `trained` is False if nothing had changed and DVC's cached result was used."""
+    """Result of a training. `trained` is False if nothing had changed and DVC's cached result was used. A version that is
+    neither promoted nor refused waits for a person."""
 
     version: str
     snapshot: str
     trained: bool
     promoted: bool
+    refused: bool
     reasons: tuple[str, ...]
     quarantined: int
     reviewed_waiting: int = 0  # reviewed parts that no retraining has used yet
@@ -77,6 +79,7 @@ def train_and_promote(workspace: Workspace, trigger: str) -> Outcome:
         snapshot=taken.tag,
         trained=trained,
         promoted=decision.promote,
+        refused=not decision.promote and not decision.waits,
         reasons=tuple(decision.reasons),
         quarantined=len(checked.quarantined),
     )

@@ -37,7 +37,9 @@ def train(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     )
     text = f"Version {outcome.version} {verdict}: {'; '.join(outcome.reasons)}{left_out}"
     answer(
-        outcome, text if outcome.promoted else text + _after_refusal(outcome.version, outcome.reasons), as_json=as_json
+        outcome,
+        text + _after_refusal(outcome.version, outcome.reasons) if outcome.refused else text,
+        as_json=as_json,
     )
     if not outcome.promoted:
         raise typer.Exit(4)

@@ -21,6 +21,7 @@ from pipelines.ledger import drift_checks, inspections, promotions, requests
 from pipelines.ledger.events import CLOSED
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, RetrainingRequest
+from pipelines.pages import index
 from pipelines.promotion import model_table
 from pipelines.workspace import Workspace
 
@@ -184,6 +185,7 @@ def where_to_look(place: Workspace, summary: dict[str, Any]) -> dict[str, str]:
     drifted = [check["report"] for check in summary["drift_checks"] if check["drifted"]]
     automation = state / "automation" / place.params().line
     places: dict[str, object] = {
+        "all reports": os.path.relpath(index.index_page(place)),
         "report with pictures": automation / "artifacts" / "evaluate" / "report.html",
         "drift report": os.path.relpath(drifted[0]) if drifted else "–",
         "quarantine": root / "quarantine",

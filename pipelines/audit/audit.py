@@ -33,12 +33,16 @@ from pipelines.audit import (
 )
 from pipelines.audit.finding import Case, Finding, Severity
 from pipelines.image_files import file_hashes, fingerprints, quarantine
+from pipelines.ledger.tables import now
+from pipelines.pages import index
+from pipelines.pages.page import Header
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ORDER = list(Severity)
+CHECKS = "2"  # increase it when the checks change, so that a stored report of an older release is not used
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def audit(workspace: Workspace, *, judge_labels: bool = False) -> AuditReport:
     images with features from a training are checked. Raises BadData if there are no images.
     """
     sha256 = hashlib.sha256(workspace.annotations.read_bytes()).hexdigest() if workspace.annotations.exists() else ""
-    key = f"{sha256} {_quarantine_state(workspace)} {workspace.params().validate_.model_dump_json()}"
+    key = f"{CHECKS} {sha256} {_quarantine_state(workspace)} {workspace.params().validate_.model_dump_json()}"
     measure_again(workspace)
     last = _last(workspace, key)
     if last is not None and not judge_labels:
@@ -202,9 +206,16 @@ def _write(workspace: Workspace, report: AuditReport, key: str, frame: pd.DataFr
     file_of: dict[str, str] = dict(zip(frame["image"], frame["file"], strict=True))
     names: Sequence[str] = [f"{row.source}/{row.source_path}" for row in frame.itertuples()]
     name_of = dict(zip(frame["image"], names, strict=True))
-    html = page.render(
-        workspace.params().line, report.images, report.findings, lambda image: workspace.data / file_of[image], name_of
+    header = Header(
+        workspace.params().line,
+        "Dataset audit",
+        facts=[
+            ("audited", f"{now():%Y-%m-%d %H:%M} UTC"),
+            ("data", f"{report.images} images, annotations {report.annotations_sha256[:12]}"),
+        ],
+        links=index.links(workspace, out / "report.html"),
     )
+    html = page.render(header, report.images, report.findings, lambda image: workspace.data / file_of[image], name_of)
     write_whole(out / "report.html", html.encode())
     content = {"key": key, "report": asdict(report)}
     write_whole(_report_path(workspace), json.dumps(content, ensure_ascii=False, indent=1).encode())

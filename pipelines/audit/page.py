@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from models.images import codec
 from pipelines.audit.finding import Finding, Severity
+from pipelines.pages import page
+from pipelines.pages.page import Header
 from pipelines.pages.pictures import data_uri
 
-TILE_PX = 160
+TILE_PX = 240
 
 
 def render(
-    line: str, n_images: int, findings: Sequence[Finding], path_of: Callable[[str], Path], name_of: Mapping[str, str]
+    header: Header,
+    n_images: int,
+    findings: Sequence[Finding],
+    path_of: Callable[[str], Path],
+    name_of: Mapping[str, str],
 ) -> str:
     """Return the page as HTML. `path_of` and `name_of` give an image's file and its delivery path."""
-    template = Environment(loader=PackageLoader("pipelines.audit", "."), autoescape=True, undefined=StrictUndefined)
-    return template.get_template("page.html").render(
-        line=line,
+    return page.render(
+        "pipelines.audit",
+        "page.html",
+        header,
         n_images=n_images,
         findings=findings,
         counts={severity: sum(item.severity is severity for item in findings) for severity in Severity},

@@ -22,15 +22,18 @@ NO_DESCRIPTORS = ("part", "slice", "defective")  # older references have only th
 
 @dataclass(frozen=True)
 class WindowPart:
-    """A part of the window: its descriptors and the slice that the line reported."""
+    """A part of the window: its descriptors, the slice that the line reported, its name, and its most suspicious image."""
 
     slice: str | None
     descriptors: Mapping[str, float]
+    name: str
+    image: str
 
 
 def parts_of(inspections: Sequence[Inspection]) -> list[WindowPart]:
     """Return one row per part in the order of first inspection, described by its most suspicious view."""
-    return [WindowPart(part.views[0].slice, part.views[0].descriptors) for part in part_verdicts.by_part(inspections)]
+    views = [part.views[0] for part in part_verdicts.by_part(inspections)]
+    return [WindowPart(view.slice, view.descriptors, view.part, view.image) for view in views]
 
 
 def comparable(

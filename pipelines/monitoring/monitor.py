@@ -16,8 +16,11 @@ from pipelines.adapters import model_registry
 from pipelines.ledger import drift_checks, inspections
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, now
-from pipelines.monitoring import drift_windows
+from pipelines.monitoring import drift_page, drift_windows
+from pipelines.monitoring.descriptor_names import in_words
 from pipelines.monitoring.drift_windows import WindowPart
+from pipelines.pages import index
+from pipelines.promotion import published
 from pipelines.workspace import Workspace
 
 TOP = 5
@@ -68,10 +71,14 @@ def monitor(workspace: Workspace) -> DriftCheck:
         )
         if len(parts) < rules.min_window:
             return check
-        path = workspace.state / "reports" / "drift" / f"v{champion.version}-{last}.html"
+        assert last is not None
+        path = index.drift_page(workspace, champion.version, last)
         current = {name: [part.descriptors[name] for part in parts] for name in reference}
         _judge(check, current, reference, rules, path)
-        return drift_checks.add(ledger, check)
+        drift_page.write(workspace, check, window, parts, accepted_on, rules, path)
+        check = drift_checks.add(ledger, check)
+    published.refresh(workspace)
+    return check
 
 
 def most_reported(parts: Sequence[WindowPart]) -> str | None:
@@ -88,7 +95,7 @@ def _judge(check: DriftCheck, current: Columns, reference: Columns, rules: Monit
         {name: reference[name] for name in varying},
         significance=rules.significance,
         drift_share=rules.drift_share,
-        report=report,
+        report=index.detail_of(report),
     )
     check.columns = {
         column.name: described(current[column.name], reference[column.name])
@@ -116,12 +123,14 @@ def described(current: Sequence[float], reference: Sequence[float]) -> dict[str,
 def explain(check: DriftCheck) -> str:
     """Describe the result in words, with the largest shifts first."""
     share = f"{check.share_drifted:.0%} of {len(check.columns)} descriptors shifted over {check.n} parts"
-    causes = [
-        f"{name} {'rose' if numbers['shift'] > 0 else 'fell'} from {numbers['reference']:.3g} to {numbers['current']:.3g}"
-        for name, numbers in ((name, check.columns[name]) for name in check.top_descriptors[:3])
-    ]
+    causes = [_change(name, check.columns[name]) for name in check.top_descriptors[:3]]
     verdict = "Drift" if check.drifted else "No drift"
     return f"{verdict}: {share}" + (f"; {', '.join(causes)}." if causes else ".")
+
+
+def _change(name: str, numbers: Mapping[str, float]) -> str:
+    moved = "rose" if numbers["shift"] > 0 else "fell"
+    return f"{in_words(name)} {moved} from {numbers['reference']:.3g} to {numbers['current']:.3g}"
 
 
 def _reference(path: Path) -> dict[str, list]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.detector.runtime import Detector
 from models.evaluation import evaluation
@@ -18,10 +17,14 @@ from models.images import codec
 from models.metrics import costs
 from models.metrics.costs import Expected
 from models.vocabulary import Label, Verdict
-from pipelines import line_defect_rate
+from pipelines import line_defect_rate, lineage
 from pipelines.adapters import model_registry
+from pipelines.ledger.tables import now
 from pipelines.line_defect_rate import percent
+from pipelines.pages import index, page
+from pipelines.pages.page import Header
 from pipelines.pages.pictures import data_uri
+from pipelines.promotion import changes, published, slice_costs
 from pipelines.report.expected import expected_rows
 from pipelines.report.page import COLUMNS, cell
 from pipelines.training import kept_predictions
@@ -51,6 +54,7 @@ class Comparison:
     evaluations: dict[str, Evaluation]
     expected: tuple[Expected, Expected]
     cost_per_part: tuple[float, float]
+    cost_by_slice: tuple[dict[str, float], dict[str, float]]
     probability_second_cheaper: float
     better: int  # images that only the second judges right
     worse: int  # images that only the first judges right
@@ -71,7 +75,7 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
     mix = float(parts[0][0].mean()) if rate is None else rate
     differing = disagreements(*answers)
     right = [(_right(one.label, one.verdicts[0]), _right(one.label, one.verdicts[1])) for one in differing]
-    page = workspace.artifacts / "compare" / f"{first}-{second}.html"
+    written = index.comparison_page(workspace, first, second)
     comparison = Comparison(
         versions=(first, second),
         evaluations={
@@ -82,14 +86,19 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
             costs.expected(*parts[0], points[0], params.cost, mix),
             costs.expected(*parts[1], points[1], params.cost, mix),
         ),
+        cost_by_slice=(
+            slice_costs.by_slice(answers[0], points[0], params.cost, rate),
+            slice_costs.by_slice(answers[1], points[1], params.cost, rate),
+        ),
         cost_per_part=(costs.average(paid[0], rate), costs.average(paid[1], rate)),
         probability_second_cheaper=costs.probability_cheaper(paid[1], paid[0], rate),
         better=sum(after and not before for before, after in right),
         worse=sum(before and not after for before, after in right),
         disagreements=differing,
-        page=page,
+        page=written,
     )
-    write_whole(page, _render(workspace, comparison, detectors).encode())
+    write_whole(written, _render(workspace, comparison, detectors).encode())
+    published.refresh(workspace)
     return comparison
 
 
@@ -119,12 +128,14 @@ def text(comparison: Comparison) -> str:
     for key, title in COLUMNS:
         for name in names:
             pair = [
-                cell(one.overall if name == "all" else one.slices[name], key) for one in comparison.evaluations.values()
+                cell(one.overall if name == "all" else one.slices[name], key)
+                for one in (comparison.evaluations[number] for number in comparison.versions)
             ]
             lines.append(f"{title if name == 'all' else '':<14}{name:<10}{pair[0]:<22}{pair[1]}")
     lines += [f"With {percent(comparison.expected[0].defect_rate)} of the parts defective:"]
     lines += [f"{title:<24}{before:<22}{after}" for title, before, after in expected_rows(comparison.expected)]
     lines += [
+        *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in changes_in_words(comparison)),
         f"v{second} is cheaper with probability {comparison.probability_second_cheaper:.3f}; "
         f"different verdicts on {len(comparison.disagreements)} images: {comparison.better} better, "
         f"{comparison.worse} worse",
@@ -137,30 +148,69 @@ def _right(label: str, verdict: str) -> bool:
     return verdict == (Verdict.FAIL if label == Label.DEFECT else Verdict.PASS)
 
 
+def deltas(comparison: Comparison) -> list[tuple[str, str, str, str, str, str]]:
+    """Return (slice, metric, before, after, change, "better" | "worse" | "") for all parts and each slice."""
+    first, second = (comparison.evaluations[number] for number in comparison.versions)
+    rows = []
+    for name in ("all", *first.slices):
+        old, new = ((one.overall if name == "all" else one.slices[name]) for one in (first, second))
+        for key, title in COLUMNS:
+            change = getattr(new, key) - getattr(old, key)
+            if math.isnan(change):
+                continue
+            lower_is_better = key.endswith("_rate")
+            effect = "" if round(change, 3) == 0 else "better" if (change < 0) == lower_is_better else "worse"
+            rows.append((name, title, cell(old, key), cell(new, key), f"{change:+.3f}", effect))
+    return rows
+
+
+def changes_in_words(comparison: Comparison) -> list[str]:
+    """Return what changes from the first version to the second for each slice, in numbers of parts."""
+    first, second = (comparison.evaluations[number] for number in comparison.versions)
+    return changes.in_words(first, second, *comparison.cost_by_slice)
+
+
 def _render(workspace: Workspace, comparison: Comparison, detectors: Sequence[Detector]) -> str:
-    kinds = {
-        f"Defective, only v{comparison.versions[1]} fails them": (Label.DEFECT, 1),
-        f"Defective, only v{comparison.versions[0]} fails them": (Label.DEFECT, 0),
-        f"Good, only v{comparison.versions[1]} passes them": (Label.GOOD, 1),
-        f"Good, only v{comparison.versions[0]} passes them": (Label.GOOD, 0),
-    }
-    gallery = {
-        title: [
-            _tile(workspace, one, detectors)
-            for one in islice(
-                (d for d in comparison.disagreements if d.label == label and _right(label, d.verdicts[at])), SHOWN
-            )
-        ]
-        for title, (label, at) in kinds.items()
-    }
-    environment = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("compare.html").render(
-        line=workspace.params().line,
+    params = workspace.params()
+    first, second = comparison.versions
+    kinds = (
+        (f"Better: defective, only version {second} fails them", "better", Label.DEFECT, 1),
+        (f"Worse: defective, only version {first} fails them", "worse", Label.DEFECT, 0),
+        (f"Better: good, only version {second} passes them", "better", Label.GOOD, 1),
+        (f"Worse: good, only version {first} passes them", "worse", Label.GOOD, 0),
+    )
+    gallery = []
+    for title, effect, label, at in kinds:
+        chosen = [one for one in comparison.disagreements if one.label == label and _right(label, one.verdicts[at])]
+        tiles = [_tile(workspace, one, detectors) for one in chosen[:SHOWN]]
+        gallery.append((title, effect, tiles, len(chosen)))
+    return page.render(
+        "pipelines.pages",
+        "compare.html",
+        Header(
+            params.line,
+            f"Version {first} and version {second} compared",
+            facts=[
+                ("snapshot of the test parts", lineage.data_hash(workspace)[:12]),
+                ("costs", page.costs(params.cost)),
+                ("compared", f"{now():%Y-%m-%d %H:%M} UTC"),
+            ],
+            links=index.links(workspace, comparison.page),
+        ),
         comparison=comparison,
-        columns=COLUMNS,
-        cell=cell,
+        verdict=_verdict(comparison),
+        changes=changes_in_words(comparison),
+        deltas=deltas(comparison),
         expected=expected_rows(comparison.expected),
         gallery=gallery,
+    )
+
+
+def _verdict(comparison: Comparison) -> str:
+    before, after = comparison.cost_per_part
+    return (
+        f"Version {comparison.versions[1]} is cheaper with probability {comparison.probability_second_cheaper:.3f}: "
+        f"{after:.3g} per part instead of {before:.3g}."
     )
 
 

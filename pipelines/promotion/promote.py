@@ -12,16 +12,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from models.detector.runtime import Detector
 from models.errors import Busy, NotReady, Refused
 from models.evaluation import evaluation
 from models.metrics import costs
 from models.metrics.costs import PartCosts
-from models.params import Cost, Params
-from models.vocabulary import OperatingPoint
+from models.params import Params
 from pipelines import line_defect_rate, lineage
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ARTEFACT, CHAMPION, ModelVersion
@@ -29,7 +25,7 @@ from pipelines.ledger import promotions, withdrawals
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Promotion, Withdrawal, now
 from pipelines.locks import decision_lock
-from pipelines.promotion import champions, gate
+from pipelines.promotion import champions, gate, published, slice_costs
 from pipelines.promotion.gate import Contender, Decision
 from pipelines.training import kept_predictions
 from pipelines.workspace import Workspace
@@ -97,6 +93,7 @@ def promote(
                 f"while version {number} was judged.",
                 next_step=f"Compare it with the new champion: defectloop promote {number}",
             )
+    published.publish(workspace, version, record)
     return decision
 
 
@@ -212,21 +209,10 @@ def _measured(
         learned_slices=json.loads(version.tags["slices"]),
         robustness=_robustness(version),
         on_the_line=None if rate is None else evaluation.summarise(answers, point, 0, rate),
-        cost_per_part=cost_by_slice(answers, point, params.cost, rate),
+        cost_per_part=slice_costs.by_slice(answers, point, params.cost, rate),
         twins=version.tags.get("twins", ""),
     )
     return contender, paid
-
-
-def cost_by_slice(answers: pa.Table, point: OperatingPoint, cost: Cost, rate: float | None) -> dict[str, float]:
-    """Return the average cost per part of each slice, at the line's defect rate if it is known."""
-    slices = answers["slice"]
-    return {
-        str(name): costs.average(
-            costs.of_parts(*evaluation.of_parts(answers.filter(pc.equal(slices, name))), point, cost), rate
-        )
-        for name in slices.unique().to_pylist()
-    }
 
 
 def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:

@@ -175,7 +175,7 @@ def _scores(axes: Any, truth: np.ndarray, score: np.ndarray, point: OperatingPoi
         axes.axvline(threshold, color=INK, linestyle="--", linewidth=1)
         axes.text(threshold, axes.get_ylim()[1] * 0.98, f" {text} {threshold:.2f}", va="top", fontsize=8)
     axes.set(xlabel="score", ylabel="images", title="Scores and thresholds")
-    axes.legend(loc="center right")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _calibration(axes: Any, score: np.ndarray, truth: np.ndarray, defect_rate: float | None) -> None:
@@ -197,11 +197,12 @@ def _training(axes: Any, path: Path) -> None:
     curves = [name for name in history if name not in (steps, "val_auroc")]
     for name, colour in zip(sorted(curves)[:3], (INK, DEFECT, GOOD), strict=False):
         axes.plot(history[steps], history[name], color=colour, label=name.replace("_", " "), linewidth=1.6)
+    lines = list(axes.get_lines())
     if "val_auroc" in history:
         right = axes.twinx()
         right.plot(history[steps], history["val_auroc"], color=GOOD, linewidth=1.6, label="val AUROC")
         right.set_ylim(0.5, 1)
         right.grid(visible=False)
-        right.legend(loc="lower right")
+        lines += right.get_lines()
     axes.set(xlabel=steps, ylabel="loss" if "train_loss" in curves else "distance", title="Training")
-    axes.legend(loc="lower left")
+    axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)

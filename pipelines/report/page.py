@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from models import names
@@ -22,8 +21,11 @@ from models.images import codec
 from models.metrics import intervals
 from models.metrics.costs import Expected
 from models.metrics.verdict_metrics import Metrics
+from models.params import Cost
 from models.vocabulary import Label, Verdict
 from pipelines.line_defect_rate import percent
+from pipelines.pages import page
+from pipelines.pages.page import Header
 from pipelines.pages.pictures import outlined
 from pipelines.report.expected import expected_rows
 from pipelines.report.ground_truth import GroundTruth
@@ -49,6 +51,7 @@ class Shown:
     verdict: str
     image: str  # data URI
     overlay: str  # data URI
+    outlined: bool  # whether the ground truth is drawn into the image
 
 
 def write(
@@ -62,17 +65,20 @@ def write(
     detector: Detector,
     truth: GroundTruth,
     most: int,
+    cost: Cost,
 ) -> None:
     """Write `report.html` to `out`, and the same pictures as files to `gallery/` for MLflow."""
     (out / "gallery").mkdir()
-    gallery = {
-        title: [_show(row, detector, truth, out / "gallery" / folder) for row in chosen]
-        for title, folder, chosen in worst(predictions.to_pylist(), most)
-    }
-    template = Environment(loader=PackageLoader("pipelines.report", "."), autoescape=True, undefined=StrictUndefined)
-    html = template.get_template("page.html").render(
+    gallery = [
+        (title, [_show(row, detector, truth, out / "gallery" / folder) for row in chosen], of_all)
+        for title, folder, chosen, of_all in worst(predictions.to_pylist(), most)
+    ]
+    html = page.render(
+        "pipelines.report",
+        "page.html",
+        header(detector, cost),
+        slider=_slider(predictions, cost, detector.metadata.defect_rate),
         meta=detector.metadata,
-        sha256=detector.sha256,
         rows=[("all", result.overall), *result.slices.items()],
         columns=COLUMNS,
         cell=cell,
@@ -85,21 +91,84 @@ def write(
         types=beyond.types,
         robustness=robustness,
         twins=in_words(twins),
-        figures={path.stem: _data_uri(path.read_bytes()) for path in sorted((out / "figures").glob("*.png"))},
+        figures=[
+            (path.stem, _data_uri(path.read_bytes()), _described(path.stem, result))
+            for path in sorted((out / "figures").glob("*.png"))
+        ],
         gallery=gallery,
     )
     (out / "report.html").write_text(html)
 
 
-def worst(rows: list[dict], most: int) -> list[tuple[str, str, list[dict]]]:
-    """Return (title, folder, rows) of the worst escapes and overkill, and of the most uncertain parts."""
+def header(detector: Detector, cost: Cost) -> Header:
+    """Return the header of a version that is not registered yet. `pipelines.promotion` adds version and decision."""
+    meta = detector.metadata
+    point = meta.operating_point
+    return Header(
+        meta.line,
+        "Evaluation",
+        facts=[
+            ("detector", f"{meta.kind}, {meta.backbone} at {meta.image_size_px} px, file {detector.sha256[:16]}"),
+            ("thresholds", f"pass below {point.pass_below:.3g}, fail from {point.fail_from:.3g}"),
+            ("costs", page.costs(cost)),
+            ("snapshot", f"{meta.snapshot}, commit {meta.git_commit[:12]}"),
+            ("run", str(meta.mlflow_run_id)),
+        ],
+        links=[("audit", "../audit/report.html"), ("model card", "model-card.md")],
+    )
+
+
+def _slider(predictions: pa.Table, cost: Cost, rate: float | None) -> dict[str, object]:
+    """Return what the threshold slider needs: slice, truth (1: defective) and score of each part, costs, defect rate."""
+    worst_of: dict[str, list] = {}
+    for row in predictions.to_pylist():
+        one = worst_of.setdefault(row["part"], [row["slice"], 0, 0.0])
+        one[1] = max(one[1], int(row["label"] == Label.DEFECT))
+        one[2] = max(one[2], round(row["score"], 7))
+    named = {"escape": cost.escape, "overkill": cost.overkill, "review": cost.review}
+    return {"parts": list(worst_of.values()), "cost": named, "rate": rate}
+
+
+def _described(figure: str, result: Evaluation) -> str:
+    """Return what a figure shows, for people who cannot see it."""
+    whole = result.overall
+    texts = {
+        "calibration": "Calibration: share of defective images against their mean score; the diagonal is perfect.",
+        "confusion": f"Verdicts by ground truth: of {whole.n_defective} defective parts {whole.escape_rate:.1%} pass, of "
+        f"{whole.n_good} good ones {whole.overkill_rate:.1%} fail.",
+        "curves": "ROC curve of each slice: "
+        + ", ".join(f"AUROC {one.auroc:.3f} on {name}" for name, one in result.slices.items())
+        + ".",
+        "scores": "Histogram of the scores of good and of defective images, with both thresholds.",
+        "training": "Curves of the training, by epoch: loss and AUROC on the validation split.",
+    }
+    return texts.get(figure, figure)
+
+
+def worst(rows: list[dict], most: int) -> list[tuple[str, str, list[dict], int]]:
+    """Return (title, folder, rows, their number) of the worst escapes and overkill, and of the most uncertain parts."""
     escapes = [row for row in rows if row["label"] == Label.DEFECT and row["verdict"] == Verdict.PASS]
     overkill = [row for row in rows if row["label"] == Label.GOOD and row["verdict"] == Verdict.FAIL]
     unsure = [row for row in rows if row["verdict"] == Verdict.REVIEW]
     return [
-        ("Escapes: defective, but passed", "escapes", sorted(escapes, key=lambda row: row["score"])[:most]),
-        ("Overkill: good, but failed", "overkill", sorted(overkill, key=lambda row: -row["score"])[:most]),
-        ("Most uncertain: sent to review", "review", sorted(unsure, key=lambda row: abs(row["score"] - 0.5))[:most]),
+        (
+            "Escapes: defective, but passed",
+            "escapes",
+            sorted(escapes, key=lambda row: row["score"])[:most],
+            len(escapes),
+        ),
+        (
+            "Overkill: good, but failed",
+            "overkill",
+            sorted(overkill, key=lambda row: -row["score"])[:most],
+            len(overkill),
+        ),
+        (
+            "Most uncertain: sent to review",
+            "review",
+            sorted(unsure, key=lambda row: abs(row["score"] - 0.5))[:most],
+            len(unsure),
+        ),
     ]
 
 
@@ -162,6 +231,7 @@ def _show(row: dict, detector: Detector, truth: GroundTruth, folder: Path) -> Sh
         verdict=row["verdict"],
         image=_data_uri(codec.encode_png(plain)),
         overlay=_data_uri(codec.encode_png(_small(overlay))),
+        outlined=marked is not None,
     )
 
 

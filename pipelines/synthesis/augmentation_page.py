@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from models.dataset import annotation_table
 from models.errors import NotReady
@@ -13,6 +12,8 @@ from models.files import write_whole
 from models.images import codec
 from models.images.augmentation import PLAIN, augmented, views
 from models.vocabulary import Split
+from pipelines.pages import page
+from pipelines.pages.page import Header
 from pipelines.pages.pictures import data_uri
 from pipelines.workspace import Workspace
 
@@ -36,9 +37,10 @@ def write(workspace: Workspace, out: Path) -> Path:
         image = codec.read(workspace.data / row["file"])
         pictures = [data_uri(augmented(image, view, row["image"])) for view in angles]
         tiles.append({"name": f"{row['source']}/{row['source_path']}: {row['label']}", "pictures": pictures})
-    template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
-    html = template.get_template("pictures.html").render(
-        title=f"{params.line}: augmented training images",
+    html = page.render(
+        "pipelines.pages",
+        "pictures.html",
+        Header(params.line, "Augmented training images"),
         note="Each image without augmentation, and in every view from train.flips and train.augment in params.yaml.",
         rows=tiles,
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from models.dataset import annotation_table
 from models.files import write_whole
 from models.images import codec
+from pipelines.pages import page
+from pipelines.pages.page import Header
 from pipelines.pages.pictures import data_uri, outlined
 from pipelines.synthesis.synthesize import make, plan
 from pipelines.workspace import Workspace
@@ -29,9 +29,10 @@ def write(workspace: Workspace, kinds: Sequence[str], seed: int, slice: str | No
         before = codec.read(workspace.data / made.good["file"])
         shown = [before, made.pixels, outlined(made.pixels, made.mask)]
         rows.append({"name": f"{item.name} {made.good['slice']}", "pictures": [data_uri(one) for one in shown]})
-    template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
-    html = template.get_template("pictures.html").render(
-        title=f"{workspace.params().line}: synthetic defects",
+    html = page.render(
+        "pipelines.pages",
+        "pictures.html",
+        Header(workspace.params().line, "Synthetic defects"),
         note="The good image, the synthetic image made from it, and the outline of its mask.",
         rows=rows,
     )

@@ -99,6 +99,7 @@ def main(workspace: Workspace) -> None:
             detector,
             shown,
             params.evaluate.gallery,
+            params.cost,
         )
         counts = card.counted(table.select(["split", "label", "synthetic", "part"]).to_pylist())
         (out / "model-card.md").write_text(

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from pipelines.pages import page
+from pipelines.pages.page import Header
 
 if TYPE_CHECKING:
     from pipelines.adapters.data_contract import Outcome
@@ -47,17 +48,18 @@ def finish(
     folder: Path, *, line: str, summary: str, rules: Sequence[Mapping[str, Any]], typical: TypicalRanges
 ) -> Path:
     """Adapt the generated site in `folder`. Returns its first page."""
-    for page in folder.rglob("*.html"):
-        page.write_text(self_contained(page.read_text()))
+    for made in folder.rglob("*.html"):
+        made.write_text(self_contained(made.read_text()))
     shutil.rmtree(folder / "static", ignore_errors=True)
-    results = {page.parts[len(folder.parts) + 1]: page for page in folder.glob("validations/*/*/*/*.html")}
-    template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
-    html = template.get_template("contract.html").render(
-        line=line,
+    results = {made.parts[len(folder.parts) + 1]: made for made in folder.glob("validations/*/*/*/*.html")}
+    html = page.render(
+        "pipelines.pages",
+        "contract.html",
+        Header(line, "Data contract", links=[("dataset audit", "../../audit/report.html")]),
         summary=summary,
         rules=rules,
         typical=typical,
-        pages={name: page.relative_to(folder).as_posix() for name, page in sorted(results.items())},
+        pages={name: made.relative_to(folder).as_posix() for name, made in sorted(results.items())},
     )
     (folder / "index.html").write_text(html)
     return folder / "index.html"

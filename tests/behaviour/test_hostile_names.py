@@ -14,6 +14,7 @@ from models.dataset import annotation_table
 from models.errors import BadData
 from pipelines.ingest import ingest
 from pipelines.pages.markdown import inline
+from pipelines.pages.page import SCRIPTS
 from pipelines.snapshots import data_card
 from pipelines.validation.validate import validate
 from pipelines.workspace import Workspace
@@ -29,13 +30,18 @@ class Markup(HTMLParser):
     def __init__(self, page: Path) -> None:
         super().__init__()
         self.runs: list[str] = []
-        self.policy = False
+        self.policy = self.in_script = False
         self.feed(page.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.policy |= tag == "meta" and POLICY in str(dict(attrs).get("content"))
-        if tag in ("script", "iframe", "object") or any(name.startswith("on") for name, _ in attrs):
+        self.in_script = tag == "script" and dict(attrs).get("type") != "application/json"
+        if tag in ("iframe", "object") or any(name.startswith("on") for name, _ in attrs):
             self.runs.append(self.get_starttag_text() or tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.in_script and data.strip() and data not in SCRIPTS.values():
+            self.runs.append(data)
 
 
 def hostile_delivery(folder: Path) -> Path:

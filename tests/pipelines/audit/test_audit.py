@@ -24,6 +24,7 @@ from pipelines.audit.file_facts import read
 from pipelines.audit.finding import Finding
 from pipelines.ingest import ingest
 from pipelines.workspace import Workspace
+from tests import pages
 from tests.conftest import Command, change_params, picture
 from tests.models.images.test_near_duplicates import surface
 from tests.models.images.test_part_grouping import unlike_tones
@@ -76,6 +77,8 @@ def test_copies_that_are_stated_to_be_other_parts_straddle_a_split(empty_workspa
     assert straddling.severity == "problem"
     assert "test and train" in straddling.cases[0].caption or "train and test" in straddling.cases[0].caption
     assert "rotated" in straddling.cases[0].caption
+    page = empty_workspace.artifacts / "audit" / "report.html"
+    assert pages.faults(page) == []
 
 
 def test_without_stated_parts_a_copy_joins_the_part_and_its_split(empty_workspace: Workspace, tmp_path: Path) -> None:

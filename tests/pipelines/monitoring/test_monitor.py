@@ -9,7 +9,9 @@ from pipelines.adapters import drift
 from pipelines.inspection.predict import Production, replay
 from pipelines.monitoring import monitor
 from pipelines.monitoring.monitor import described
+from pipelines.pages import index
 from pipelines.workspace import Workspace
+from tests import pages
 from tests.conftest import picture
 
 
@@ -78,6 +80,10 @@ class TestOnALine:
         assert drifted.slice == "gloss"
         assert "brightness" in drifted.top_descriptors
         assert "brightness rose" in drifted.explanation
-        assert Path(drifted.report or "").exists()
+        report = Path(drifted.report or "")
+        assert pages.faults(report) == []
+        assert "Typical for the reference" in report.read_text()
+        assert index.detail_of(report).stat().st_size > 10_000
+        assert report.name in (own_champion.state / "reports" / "index.html").read_text()
         again = monitor.monitor(own_champion)
         assert (again.id, again.event_id) == (drifted.id, drifted.event_id)

@@ -10,6 +10,7 @@ from pipelines.adapters import model_registry
 from pipelines.promotion import compare
 from pipelines.training import register
 from pipelines.workspace import Workspace
+from tests import pages
 from tests.conftest import LINE
 
 
@@ -66,7 +67,14 @@ def test_two_versions_are_compared_on_the_same_parts_and_the_page_shows_what_dif
     assert found.worse == caught
     assert found.probability_second_cheaper < 0.5
     page = found.page.read_text()
-    assert page.count("data:image/jpeg") >= 3 * caught
+    assert page.count("data:image/jpeg") == 3 * min(caught, compare.SHOWN)
+    assert f"{min(caught, compare.SHOWN)} of {caught} images" in page
+    assert pages.faults(found.page) == []
+    assert ("all", "escape rate", "worse") in {
+        (name, title, effect) for name, title, *_, effect in compare.deltas(found)
+    }
+    assert f"defective parts pass ({found.evaluations[second].overall.n_defective}, was " in page
+    assert found.page.name in (own_champion.state / "reports" / "index.html").read_text()
     assert f"v{second}" in compare.text(found)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipelines.pages.pictures import OUTLINE, outlined
 from pipelines.report import verdicts
 from pipelines.report.ground_truth import GroundTruth
 from pipelines.workspace import Workspace
+from tests import pages
 
 
 def table(**said: object) -> pa.Table:
@@ -116,6 +118,12 @@ def test_the_table_of_verdicts_holds_what_the_file_answers(champion_workspace: W
         assert row["reason"] == reason(row["score"], point)
     with (made / "verdicts.csv").open() as source:
         assert [row["verdict"] for row in csv.DictReader(source)] == [row["verdict"] for row in table]
+    assert pages.faults(made / "report.html") == []
+    published = champion_workspace.state / "reports" / "versions" / "v1.html"
+    assert pages.faults(published) == []
+    assert "promoted: AUROC" in published.read_text()
     page = (made / "report.html").read_text()
+    slider = json.loads(page.split('id="parts">')[1].split("</script>")[0])
+    assert sorted(score for _, _, score in slider["parts"]) == pytest.approx(sorted(answers.values()), abs=1e-6)
     assert 'href="verdicts.csv"' in page
     assert "With 95 % confidence: escape rate at most" in page
