@@ -13,18 +13,24 @@ from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from models import names
+from pipelines.pages import index
 from pipelines.workspace import Workspace
 
 SHOWN = {".html", ".css", ".js", ".json", ".png", ".jpg", ".jpeg", ".svg", ".csv", ".md", ".txt", ".woff2", ".ico"}
 
 
 def folders(workspace: Workspace) -> dict[str, Path]:
-    """Return the folders that hold reports, by the first part of their address. Retrainings work in a clone of their own."""
-    clone = workspace.state / "automation" / names.for_tools(workspace.params().line)
+    """Return the folders that hold reports, by the beginning of their address. Retrainings work in a clone of their own.
+
+    The addresses are such that the relative links between the files of `reports/` and to both `artifacts/` work.
+    """
+    line, written = names.for_tools(workspace.params().line), index.folder(workspace)
+    clone = workspace.state / "automation" / line / "artifacts"
     return {
         "artifacts": workspace.artifacts,
-        "retraining": clone / "artifacts",
-        "drift": workspace.state / "reports" / "drift",
+        "retraining": clone,
+        f"automation/{line}/artifacts": clone,
+        **{name: written / name for name in ("drift", "versions", "compare")},
     }
 
 
@@ -38,9 +44,10 @@ def reports(workspace: Workspace) -> dict[str, Path]:
             f"Audit of the data{whose}": folder / "audit" / "report.html",
             f"Data contract{whose}": folder / "validate" / "data_docs" / "index.html",
         }
-    compared = sorted((kept["artifacts"] / "compare").glob("*.html"))
+    compared = sorted(kept["compare"].glob("*.html"))
     pages |= {f"Versions {page.stem.replace('-', ' and ')} compared": page for page in compared}
-    drifts = sorted(kept["drift"].glob("*.html"), key=lambda page: page.stat().st_mtime, reverse=True)
+    drifts = [page for page in kept["drift"].glob("*.html") if not page.name.endswith(index.DETAIL)]
+    drifts = sorted(drifts, key=lambda page: page.stat().st_mtime, reverse=True)
     pages |= {f"Drift check {page.stem}": page for page in drifts}
     return {title: page for title, page in pages.items() if page.is_file()}
 
@@ -90,19 +97,24 @@ class _Reports(SimpleHTTPRequestHandler):
 
     def _file(self, path: str) -> Path | None:
         """Return the file of an address, or None. Links that lead out of the folder are not followed."""
-        _, name, *inner = path.split("/")
-        folder = folders(self.place).get(name)
+        served = (
+            (folder, path.removeprefix(f"/{name}/"))
+            for name, folder in folders(self.place).items()
+            if path.startswith(f"/{name}/")
+        )
+        folder, inner = next(served, (None, ""))
         if folder is None:
             return None
         try:
-            found = folder.joinpath(*inner).resolve()
+            found = folder.joinpath(*inner.split("/")).resolve()
             inside = found.is_relative_to(folder.resolve()) and found.suffix in SHOWN and found.is_file()
         except (OSError, ValueError):  # a name that is too long, or contains a NUL
             return None
         return found if inside else None
 
     def _index(self) -> IO[bytes] | None:
-        page = _page(self.place).encode()
+        written = index.index_page(self.place)
+        page = written.read_bytes() if written.exists() else _page(self.place).encode()
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urljoin
 
 import pytest
 
 from flows import home, local_server, report_server, viewers
+from pipelines.pages import index
 from pipelines.workspace import Workspace
 from tests.conftest import LINE
 
@@ -56,6 +59,29 @@ def test_the_reports_have_a_page_that_links_each_of_them(reports: str) -> None:
     for link in ("/artifacts/evaluate/report.html", "/drift/v1-7.html"):
         assert f'href="{link}"' in page
         assert status_of(reports + link) == 200
+
+
+def test_every_link_of_the_written_index_leads_somewhere(empty_workspace: Workspace) -> None:
+    clone = empty_workspace.state / "automation" / LINE / "artifacts" / "audit" / "report.html"
+    for page in (
+        index.version_page(empty_workspace, "1"),
+        index.comparison_page(empty_workspace, "1", "2"),
+        index.drift_page(empty_workspace, "1", 7),
+        empty_workspace.artifacts / "audit" / "report.html",
+        clone,
+    ):
+        page.parent.mkdir(parents=True)
+        page.write_text("<p>here</p>")
+    index.write(empty_workspace)
+    port = local_server.claim(None)
+    with report_server.served(empty_workspace, viewers.HOST, port):
+        root = f"http://{viewers.HOST}:{port}/"
+        with urllib.request.urlopen(root) as answer:
+            links = set(re.findall(r'href="([^"#]+)"', answer.read().decode()))
+        assert len(links) == 4
+        assert {link: status_of(urljoin(root, link)) for link in links} == dict.fromkeys(links, 200)
+        from_a_drift_report = index.relative(clone, index.drift_page(empty_workspace, "1", 7))
+        assert status_of(urljoin(f"{root}drift/v1-7.html", from_a_drift_report)) == 200
 
 
 @pytest.mark.parametrize(
