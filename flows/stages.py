@@ -8,7 +8,7 @@ from __future__ import annotations
 from prefect import task
 
 from flows import run_log
-from pipelines import line_defect_rate
+from pipelines import line_defect_rate, progress
 from pipelines.adapters.dataset_versions import run_stage
 from pipelines.adapters.model_registry import ModelVersion
 from pipelines.promotion.gate import Decision
@@ -21,7 +21,7 @@ from pipelines.workspace import Workspace
 def validate(workspace: Workspace) -> ValidationReport:
     from pipelines.validation.validate import validate
 
-    with run_log.copied():
+    with run_log.copied(), progress.working("validate"):
         return validate(workspace)
 
 
@@ -29,7 +29,7 @@ def validate(workspace: Workspace) -> ValidationReport:
 def snapshot(workspace: Workspace) -> Snapshot:
     from pipelines.snapshots.snapshot import snapshot
 
-    with run_log.copied():
+    with run_log.copied(), progress.working("snapshot"):
         return snapshot(workspace)
 
 
@@ -55,11 +55,13 @@ def evaluate(workspace: Workspace) -> bool:
 def register(workspace: Workspace, trigger: str) -> ModelVersion:
     from pipelines.training.register import register
 
-    return register(workspace, trigger)
+    with progress.working("register"):
+        return register(workspace, trigger)
 
 
 @task
 def promote(workspace: Workspace, version: str) -> Decision:
     from pipelines.promotion.promote import promote
 
-    return promote(workspace, version)
+    with progress.working("promote"):
+        return promote(workspace, version)

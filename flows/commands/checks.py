@@ -33,6 +33,7 @@ def audit(
     """
     place = open_workspace(workspace)
     from models.errors import BadInput
+    from pipelines import progress
     from pipelines.audit.audit import audit
 
     if repair and not hashes:
@@ -40,7 +41,8 @@ def audit(
     if hashes:
         _audit_hashes(place, repair=repair, as_json=as_json)
         return
-    report = audit(place, judge_labels=True)
+    with progress.working("audit"):
+        report = audit(place, judge_labels=True)
     lines = [f"{report.images} images, {len(report.findings)} findings"]
     lines += [f"  {item.severity:8} {item.title}" for item in report.findings]
     answer(report, "\n".join([*lines, f"Pictures: {place.root / report.page}"]), as_json=as_json)
@@ -76,9 +78,11 @@ def validate(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     Example: defectloop validate --workspace bottles
     """
     place = open_workspace(workspace)
+    from pipelines import progress
     from pipelines.validation.validate import validate
 
-    report = validate(place)
+    with progress.working("validate"):
+        report = validate(place)
     lines = _validated(report)
     lines += [f"Data Docs: {place.root / report.docs}", f"Pictures: {place.root / report.audit_page}"]
     answer(report, "\n".join([*lines, "Next: defectloop snapshot"]), as_json=as_json)

@@ -71,7 +71,7 @@ def ingest(
 
     from models import names
     from models.errors import BadInput
-    from pipelines import part_names
+    from pipelines import part_names, progress
     from pipelines.ingest import archives, formats, preview
     from pipelines.ingest.ingest import take_in
 
@@ -105,7 +105,8 @@ def ingest(
         foreseen = preview.preview(place, opened, track=track)
         answer(plain(recognised) | {"grouping": plain(foreseen)}, "\n".join(_foreseen(foreseen)), as_json=as_json)
         return
-    report = take_in(place, opened, track=track)
+    with progress.working("ingest"):
+        report = take_in(place, opened, track=track)
     text = "\n".join([*_ingested(report), "Next: defectloop validate"])
     answer(plain(report) | {"recognised": plain(recognised)}, text, as_json=as_json)
 
@@ -188,6 +189,7 @@ def synthesize(
     Example: defectloop synthesize --kinds scratch,crack,paste --count 20 --preview page.html
     """
     place = open_workspace(workspace)
+    from pipelines import progress
     from pipelines.synthesis import synthesis_page, synthesize
 
     chosen = list(synthesize.kinds_of(kinds))
@@ -195,7 +197,8 @@ def synthesize(
         page = synthesis_page.write(place, chosen, seed, slice, preview)
         answer({"page": page}, f"Examples: {page}", as_json=as_json)
         return
-    report = synthesize.synthesize(place, chosen, count, seed=seed, slice=slice, track=track)
+    with progress.working("synthesize"):
+        report = synthesize.synthesize(place, chosen, count, seed=seed, slice=slice, track=track)
     lines = [f"{report.added} synthetic images added to the training split, {report.already_present} already present"]
     if report.quarantined:
         lines.append(f"  {report.quarantined} quarantined: defectloop quarantine list")

@@ -49,12 +49,10 @@ def terminal_width() -> int | None:
 
 
 def track(items: Iterable[Any], total: int) -> Iterator[Any]:
-    """Yield the items, with a progress bar on standard error if it is a terminal."""
-    from rich.console import Console
-    from rich.progress import track as shown
+    """Yield the items and show the progress on standard error."""
+    from pipelines import progress
 
-    console = Console(stderr=True)
-    return iter(shown(items, "", total, console=console, transient=True, disable=not console.is_terminal))
+    return progress.track("images", items, total)
 
 
 def answer(result: Any, text: str, *, as_json: bool) -> None:

@@ -135,9 +135,11 @@ def replay(
     Example: defectloop replay night-shift/ --slice poly
     """
     place = open_workspace(workspace)
+    from pipelines import progress
     from pipelines.inspection.predict import replay_folder
 
-    report = replay_folder(place, source, slice=slice, part_from=part_from, allow_outside=allow_outside)
+    with progress.working("replay"):
+        report = replay_folder(place, source, slice=slice, part_from=part_from, allow_outside=allow_outside)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
     parts = sum(report.verdicts.values())
     text = f"{report.inspected} images of {parts} parts inspected ({counts}), {report.already_known} inspected before"

@@ -22,9 +22,11 @@ def snapshot(
     Example: defectloop snapshot -m "First stock of line 3"
     """
     place = open_workspace(workspace)
+    from pipelines import progress
     from pipelines.snapshots.snapshot import snapshot
 
-    taken = snapshot(place, message)
+    with progress.working("snapshot"):
+        taken = snapshot(place, message)
     state = "new" if taken.created else "unchanged"
     answer(taken, f"{taken.tag} ({state}): {taken.n_images} images, {taken.data_hash}", as_json=as_json)
 
@@ -139,6 +141,7 @@ def export(
     """
     place = open_workspace(workspace)
     from models.errors import BadInput
+    from pipelines import progress
     from pipelines.amounts import counted
     from pipelines.dataset_export.dataset_export import Target, export_dataset
 
@@ -156,7 +159,8 @@ def export(
         text = f"{counted(project.images, 'image')} of {counted(project.parts, 'part')} in {project.directory}"
         answer(project, "\n".join([text, *project.advice]), as_json=as_json)
         return
-    written = export_dataset(place, Target(target), directory)
+    with progress.working("export"):
+        written = export_dataset(place, Target(target), directory)
     lines = [f"{written.images} images in {written.directory}"]
     if target == Target.LABEL_STUDIO:
         lines += [

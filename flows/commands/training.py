@@ -104,6 +104,7 @@ def promote(
     """
     place = open_workspace(workspace)
     from models.errors import BadInput
+    from pipelines import progress
     from pipelines.promotion.promote import Person, promote
 
     decides = lift_withdrawal or accept_escapes
@@ -114,12 +115,13 @@ def promote(
             "A person's decision needs --lift-withdrawal or --accept-escapes, with --reviewer and --reason.",
             next_step=f'defectloop promote {version} {option} --reviewer "…" --reason "…"',
         )
-    decision = promote(
-        place,
-        version,
-        lift=person if lift_withdrawal else None,
-        accept_escapes=person if accept_escapes else None,
-    )
+    with progress.working("promote"):
+        decision = promote(
+            place,
+            version,
+            lift=person if lift_withdrawal else None,
+            accept_escapes=person if accept_escapes else None,
+        )
     verdict = "is champion" if decision.promote else "is not champion yet" if decision.waits else "was refused"
     text = f"Version {version} {verdict}: {'; '.join(decision.reasons)}"
     refused = not decision.promote and not decision.waits
@@ -160,7 +162,9 @@ def compare(
     Example: defectloop compare 6 7
     """
     place = open_workspace(workspace)
+    from pipelines import progress
     from pipelines.promotion.compare import compare, text
 
-    comparison = compare(place, first, second)
+    with progress.working("compare"):
+        comparison = compare(place, first, second)
     answer(comparison, text(comparison), as_json=as_json)

@@ -18,7 +18,7 @@ from models.errors import BadInput, Busy, NotReady
 from models.files import write_whole
 from models.vocabulary import Label, Split
 from pipelines.dataset_export import coco, label_studio, mvtec, yolo
-from pipelines.dataset_export.types import name
+from pipelines.dataset_export.types import name, with_names
 from pipelines.workspace import Workspace
 
 Rows = list[dict[str, Any]]
@@ -73,7 +73,7 @@ def write(target: Target, rows: Rows, data: Path, out: Path) -> tuple[int, dict[
         Target.MVTEC: _mvtec,
         Target.LABEL_STUDIO: _label_studio,
     }
-    return writers[target](rows, data, out)
+    return writers[target](with_names(rows), data, out)
 
 
 @contextlib.contextmanager

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from models import names
+
+_NAME = "export_name"  # of a row: the file name of its image in the export
+
+
+def with_names(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with a file name for each image: that of its delivery. Names that differ only in suffix or case would
+    overwrite each other's files, so they get the beginning of the image's hash."""
+    stems = [names.for_file(PurePosixPath(row["source_path"]).stem or row["image"]) for row in rows]
+    n_of = Counter(stem.casefold() for stem in stems)
+    named = []
+    for row, stem in zip(rows, stems, strict=True):
+        unique = stem if n_of[stem.casefold()] == 1 else names.for_file(f"{stem}-{row['image'][:16]}")
+        named.append(row | {_NAME: unique + Path(row["file"]).suffix})
+    return named
 
 
 def name(row: dict[str, Any]) -> str:
-    """Return the image's file name, which is its hash."""
-    return Path(row["file"]).name
+    """Return the file name that `with_names` gave the image."""
+    return str(row[_NAME])
 
 
 def type_names(rows: list[dict[str, Any]]) -> list[str]:

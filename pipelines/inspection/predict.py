@@ -25,7 +25,7 @@ from models.errors import BadData, BadInput
 from models.files import read_file
 from models.images import codec, descriptors
 from models.vocabulary import Prediction, Verdict
-from pipelines import part_names
+from pipelines import part_names, progress
 from pipelines.image_files.image_store import ImageStore, open_store
 from pipelines.ingest import delivery_folder
 from pipelines.inspection import champion_on_disk, heatmaps
@@ -362,7 +362,7 @@ def replay_folder(
             f"{named.origin} {named.expression.pattern!r} matches none of the {len(files)} file names (first: {files[0]}).",
             next_step="Correct the expression: its group `part`, or else its first group, is the part.",
         )
-    report = replay(workspace, items, names.shown(place.root.as_posix()))
+    report = replay(workspace, progress.track("images", items, len(items)), names.shown(place.root.as_posix()))
     return replace(
         report, linked_folders=tuple(names.shown(place.name_of(path)) for path in place.listing.linked_folders)
     )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from models.errors import NotReady
 from pipelines.ledger.tables import Promotion
-from pipelines.promotion import gate
 
+WAITS = "waits for a person"  # `gate.WAITS`; importing the gate would import scipy into every inspection
 # Reasons of `gate` and `promote`, by what they have in common, in the order in which they are looked for.
 STEPS = (
     (
@@ -30,7 +30,7 @@ OTHERWISE = "change what the reason names, then train"
 
 def after(reasons: Sequence[str]) -> list[str]:
     """Return the changes that the reasons of a refusal ask for, each once."""
-    if any(gate.WAITS in reason for reason in reasons):
+    if any(WAITS in reason for reason in reasons):
         return ["look at its mistakes in artifacts/evaluate/report.html; then accept it, or improve the data and train"]
     chosen = [next((step for pattern, step in STEPS if re.search(pattern, reason)), OTHERWISE) for reason in reasons]
     return list(dict.fromkeys(chosen))

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from models.files import private_by_default
-from pipelines import failures, lineage
+from pipelines import failures, lineage, progress
 from pipelines import workspace as workspaces
 from pipelines.adapters.dataset_versions import CALLER, INTERRUPTED, REASON
 from pipelines.image_files import file_hashes
@@ -30,7 +30,7 @@ def run_stage(main: Callable[[Workspace], None]) -> None:
     caller = int(os.environ.get(CALLER, os.getppid()))
     threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
     try:
-        with _one_at_a_time(workspace):
+        with progress.working(main.__module__.rpartition(".")[2]), _one_at_a_time(workspace):
             lineage.require_unchanged(workspace)
             file_hashes.require(workspace)
             main(workspace)

@@ -22,7 +22,7 @@ from models.dataset import annotation_table
 from models.errors import BadInput, Busy
 from models.images import codec
 from pipelines.adapters import coco_masks
-from pipelines.dataset_export import dataset_export
+from pipelines.dataset_export import dataset_export, types
 from pipelines.dataset_export.dataset_export import Target, export_dataset
 from pipelines.ingest import formats
 from pipelines.ingest.deliveries import Delivery
@@ -179,6 +179,7 @@ def written(rows: list[dict[str, Any]], target: Target, root: Path) -> tuple[Pat
         row["image"] = hashlib.sha256(data).hexdigest()
         row["file"] = f"images/{row['image']}.png"
         put(root / "data" / row["file"], data)
+        row["source_path"] = f"{row['image'][:8]}/part.png"  # all have the same name
         row["mask"] = None
         if row["drawn"] is not None:
             row["mask"] = f"masks/{row['image']}.png"
@@ -343,3 +344,14 @@ def test_label_studio_is_told_where_the_images_are(empty_workspace: Workspace, t
     assert '<Label value="dent"/>' in config
     for one in (result for task in tasks for result in task["annotations"][0]["result"]):
         assert f'name="{one["from_name"]}"' in config
+
+
+def test_images_keep_the_names_of_their_delivery_and_stay_apart() -> None:
+    named = [("monday/Cell 1.png", "aa"), ("monday/a.png", "bb"), ("tuesday/A.jpg", "cc"), ("tuesday/b.png", "dd")]
+    rows = [{"source_path": path, "image": key * 32, "file": f"images/x.{path[-3:]}"} for path, key in named]
+    assert [types.name(row) for row in types.with_names(rows)] == [
+        "Cell 1.png",
+        "a-bbbbbbbbbbbbbbbb.png",
+        "A-cccccccccccccccc.jpg",
+        "b.png",
+    ]

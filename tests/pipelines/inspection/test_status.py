@@ -152,5 +152,6 @@ def test_every_reason_of_the_gate_has_a_next_step(line: Workspace) -> None:
         *gate.not_robust({"10 % darker": {"changed": 1.0, "flipped": 1.0}}, line.params().promote),
     ]
     assert all(next_steps.after([reason]) != [next_steps.OTHERWISE] for reason in reasons)
+    assert next_steps.WAITS == gate.WAITS
     assert "accept it" in next_steps.after([f"{gate.WAITS}: escapes rise"])[0]
     assert next_steps.after(["something new"]) == [next_steps.OTHERWISE]
