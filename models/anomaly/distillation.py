@@ -30,10 +30,14 @@ MEASURED = 256  # images from which the normal statistics of channels and disagr
 
 
 class Lessons(Dataset):
-    """Items are (pixels, the teacher's map of each level). `teacher` is an ONNX session, faster than PyTorch on a CPU."""
+    """Items are (pixels, the teacher's standardised map of each level).
 
-    def __init__(self, images: ImageDataset, teacher: onnxruntime.InferenceSession) -> None:
+    `backbone` is an ONNX session of the maps, faster than PyTorch on a CPU.
+    """
+
+    def __init__(self, images: ImageDataset, backbone: onnxruntime.InferenceSession, teacher: Teacher) -> None:
         self.images = images
+        self.backbone = backbone
         self.teacher = teacher
 
     def __len__(self) -> int:
@@ -41,8 +45,8 @@ class Lessons(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         pixels, _ = self.images[index]
-        maps = self.teacher.run(None, {OUTPUT: pixels[None].numpy()})
-        return (pixels, *(torch.from_numpy(one[0]) for one in maps))
+        maps = self.backbone.run(None, {OUTPUT: pixels[None].numpy()})
+        return (pixels, *(one[0] for one in self.teacher.standardised([torch.from_numpy(one) for one in maps])))
 
 
 def build(params: Params, defect_types: Sequence[str]) -> Network:
@@ -60,34 +64,39 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     network = build(params, training.defect_types).eval()
     good, held = (subset(split, split.targets == 0) for split in (training, validation))
     seldom = -(-len(good) // MEASURED)
-    few = ImageDataset(good.files[::seldom], good.targets[::seldom], size)
-    _standardise(network.teacher, Lessons(few, _session(network.teacher, size)))
-    teacher, times = _session(network.teacher, size), -(-PICTURES // len(good))
+    taught = partial(Lessons, backbone=_session(network.teacher, size), teacher=network.teacher)
+    few = taught(ImageDataset(good.files[::seldom], good.targets[::seldom], size))
+    _standardise(network.teacher, few)
+    times = -(-PICTURES // len(good))
     varied = ImageDataset(list(good.files) * times, np.tile(good.targets, times), size, partial(view_at, chosen))
     order = EpochOrder(len(varied), len(views(chosen)), chosen.seed, fresh=chosen.augment.views)
     history = fit(
         Distillation(network.student, chosen),
-        DataLoader(Lessons(varied, teacher), chosen.batch_size, sampler=order),
-        DataLoader(Lessons(ImageDataset(held.files, held.targets, size), teacher), chosen.batch_size),
+        DataLoader(taught(varied), chosen.batch_size, sampler=order),
+        DataLoader(taught(ImageDataset(held.files, held.targets, size)), chosen.batch_size),
         context,
     )
     network = network.cpu().eval()
-    _measure_usual(network, DataLoader(Lessons(few, teacher), chosen.batch_size))
+    _measure_usual(network, DataLoader(few, chosen.batch_size))
     return Trained(network, history)
 
 
 def _session(teacher: Teacher, image_size_px: int) -> onnxruntime.InferenceSession:
+    """Return a session of the backbone's maps: those of a teacher whose channels are not standardised yet."""
     names = [f"level_{level}" for level in range(len(teacher.channels))]
     return session_of(export(teacher, image_size_px, names), threads=1)
 
 
 def _standardise(teacher: Teacher, lessons: Lessons) -> None:
-    """Standardise the teacher's channels, so that all have the same weight."""
-    for level in range(len(teacher.channels)):
-        n, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for place in range(len(lessons)):
-            flat = lessons[place][1 + level].double().flatten(1)
-            n, total, squares = n + flat.shape[1], total + flat.sum(1), squares + flat.square().sum(1)
+    """Standardise the teacher's channels, so that all have the same weight. Before, `lessons` are the plain maps."""
+    sums = [(0, torch.zeros(()), torch.zeros(()))] * len(teacher.channels)  # of each level: positions, values, squares
+    for place in range(len(lessons)):
+        flat = [one.double().flatten(1) for one in lessons[place][1:]]
+        sums = [
+            (n + one.shape[1], total + one.sum(1), squares + one.square().sum(1))
+            for (n, total, squares), one in zip(sums, flat, strict=True)
+        ]
+    for level, (n, total, squares) in enumerate(sums):
         mean = total / n
         teacher.standardise(level, mean.float(), (squares / n - mean.square()).clamp_min(0).sqrt().float())
 

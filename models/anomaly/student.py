@@ -6,6 +6,8 @@ standardised channels, a small student).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -28,7 +30,9 @@ class Teacher(nn.Module):
             self.register_buffer(f"std_{level}", torch.ones(1, width, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        maps = self.backbone(pixels)[:LEVELS]
+        return self.standardised(self.backbone(pixels)[:LEVELS])
+
+    def standardised(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         return tuple(
             (one - getattr(self, f"mean_{level}")) / getattr(self, f"std_{level}") for level, one in enumerate(maps)
         )
