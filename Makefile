@@ -1,5 +1,5 @@
 # Every target sets up what it needs: uv in a private environment when absent, then .venv from requirements.lock.
-.PHONY: setup demo test quick torture bench bench-models check format lock clean
+.PHONY: setup demo pictures test quick torture bench bench-models check format lock clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -28,6 +28,9 @@ test: .venv/.ready   ## every test, the slow ones too
 
 quick: .venv/.ready  ## the fast tests only
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+pictures: .venv/.ready  ## take docs/mlflow-compare.png from the demo's workspace; needs Chromium and a finished `make demo`
+	@$(BIN)/python -m benchmarks.mlflow_page --workspace .demo
 
 MINUTES ?= 30
 
