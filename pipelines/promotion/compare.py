@@ -133,7 +133,7 @@ def text(comparison: Comparison) -> str:
             ]
             lines.append(f"{title if name == 'all' else '':<14}{name:<10}{pair[0]:<22}{pair[1]}")
     lines += [f"With {percent(comparison.expected[0].defect_rate)} of the parts defective:"]
-    lines += [f"{title:<24}{before:<22}{after}" for title, before, after in expected_rows(comparison.expected)]
+    lines += [f"{title:<33}{before:<32}{after}" for title, before, after in expected_rows(comparison.expected)]
     lines += [
         *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in changes_in_words(comparison)),
         f"v{second} is cheaper with probability {comparison.probability_second_cheaper:.3f}; "

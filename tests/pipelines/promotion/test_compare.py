@@ -73,7 +73,8 @@ def test_two_versions_are_compared_on_the_same_parts_and_the_page_shows_what_dif
     assert ("all", "escape rate", "worse") in {
         (name, title, effect) for name, title, *_, effect in compare.deltas(found)
     }
-    assert f"defective parts pass ({found.evaluations[second].overall.n_defective}, was " in page
+    assert "more of " in page
+    assert " defective parts pass (" in page
     assert found.page.name in (own_champion.state / "reports" / "index.html").read_text()
     assert f"v{second}" in compare.text(found)
 
