@@ -92,7 +92,9 @@ def _first_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None:
         state = training(str(place.root), return_state=True)
         outcome = state.result()
         verdict = "champion" if outcome.promoted else "refused"
-        step.says = f"version {outcome.version} from {outcome.snapshot} is {verdict}: {'; '.join(outcome.reasons)}"
+        step.says = f"version {outcome.version} from {outcome.snapshot} is {verdict}"
+    for reason in outcome.reasons:
+        narrator.detail(reason)
     if not outcome.promoted:
         raise Refused("The gate refused the first model.", next_step="Read its report.html.")
     notes.keep_once(training_flow_run=str(state.state_details.flow_run_id))
@@ -143,7 +145,9 @@ def _second_champion(place: Workspace, narrator: Narrator, notes: Notes) -> None
 
                 retraining(str(place.root))  # does nothing if `deploy` is at it already
             request = summary.wait_for_outcome(ledger, request.id, lambda: service.is_retraining(LINE))
-            step.says = f"version {request.version} from {request.snapshot} is {request.state}: {request.outcome}"
+            step.says = f"version {request.version} from {request.snapshot} is {request.state}"
+        for reason in request.outcome.split("; "):
+            narrator.detail(reason)
         if request.state != "promoted":
             raise Refused("The gate refused the challenger.", next_step="Read its report.html in MLflow.")
         with narrator.step("switch", "switch the runtime") as step:

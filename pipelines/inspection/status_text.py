@@ -110,7 +110,9 @@ def _branches(now: Status) -> str:
 
 def _retraining(asked: RetrainingRequest, *, labels_wait: bool) -> str:
     """Describe the state of the latest request, with the command that continues it if needed."""
-    text = f"request {asked.id} is {asked.state}" + (f": {asked.outcome}" if asked.outcome else "")
+    text = f"request {asked.id} is {asked.state}"
+    if asked.outcome:  # the reasons of a promotion are many; they are in `trace` and in the report
+        text += f": version {asked.version}" if asked.state == "promoted" else f": {asked.outcome}"
     if asked.state == "failed":
         return f"{text} → defectloop retrain"
     goes_on = asked.state in ("open", "training") or (asked.state == "labelling" and not labels_wait)
