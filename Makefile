@@ -29,8 +29,8 @@ test: .venv/.ready   ## every test, the slow ones too
 quick: .venv/.ready  ## the fast tests only
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-pictures: .venv/.ready  ## take docs/mlflow-compare.png from the demo's workspace; needs Chromium and a finished `make demo`
-	@$(BIN)/python -m benchmarks.mlflow_page --workspace .demo
+pictures: .venv/.ready  ## take the pictures of the docs from the demo's workspace; needs Chromium and a finished `make demo`
+	@$(BIN)/python -m benchmarks.pictures --workspace .demo
 
 MINUTES ?= 30
 

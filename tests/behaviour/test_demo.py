@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -51,6 +52,18 @@ def test_both_versions_keep_what_is_promised(demo: Path) -> None:
     assert first["mono"]["n"] == second["mono"]["n"] == 268
     joined = {row["part"] for row in learned_from(demo) if row["source"] == "reviews" and row["split"] == "test"}
     assert first["poly"]["n"] == second["poly"]["n"] == 387 + len(joined)  # the acceptance set, and reviewed parts
+
+
+def test_the_readme_shows_what_the_demo_measures(demo: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    printed = re.findall(r"(?m)^v(\d) +(mono|poly) +(\d+) (\.\d+) \S+ (\.\d+) ", readme)
+    assert len(printed) == 4
+    of_version = {model["version"]: model["slices"] for model in summary(demo)["models"]}
+    for version, name, n, f1, auroc in printed:
+        measured = of_version[version][name]
+        assert measured["n"] == int(n)
+        assert measured["f1"] == pytest.approx(float(f1), abs=0.03)  # processors differ a little
+        assert measured["auroc"] == pytest.approx(float(auroc), abs=0.01)
 
 
 def test_steady_production_does_not_drift_and_new_material_does(demo: Path) -> None:

@@ -1,8 +1,8 @@
-"""Take the picture of docs/mlflow.md: the newest two registered runs of a workspace, side by side in MLflow.
+"""Take the pictures of the docs from the demo's workspace: the champion's report, and its runs side by side in MLflow.
 
-    python -m benchmarks.mlflow_page --workspace .demo        # or: make pictures
+    python -m benchmarks.pictures --workspace .demo        # or: make pictures
 
-Needs Chromium. The page is MLflow's own, opened read-only by `flows.viewers`.
+Needs Chromium. MLflow's page is its own, opened read-only by `flows.viewers`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from flows import viewers
 from models.errors import NotReady
 from pipelines import workspace as workspaces
 from pipelines.adapters import model_registry, tracking
+from pipelines.pages import index
 from pipelines.workspace import Workspace
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH_PX, HEIGHT_PX = 1500, 1900
+RUNS, RUNS_PX = "mlflow-compare.png", (1500, 1500)
+REPORT, REPORT_PX = "report.png", (1180, 1000)
 LOADING_MS = 60_000  # of the browser's virtual time, until the page has drawn everything
-OUT = Path("docs/mlflow-compare.png")
 
 
 def compare_page(workspace: Workspace, server: str) -> str:
@@ -38,13 +39,22 @@ def compare_page(workspace: Workspace, server: str) -> str:
     return f"{server}#/compare-runs?runs={runs}&experiments={quote(json.dumps([experiment]))}&{tracking.TRAINING_VIEW}"
 
 
-def photograph(url: str, out: Path, *, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> None:
-    """Write a PNG of a page as headless Chromium shows it."""
+def report_page(workspace: Workspace) -> str:
+    """Return the address of the champion's report. Raises NotReady without one."""
+    champion = model_registry.champion(workspace, workspace.params().line)
+    page = index.version_page(workspace, champion.version) if champion else None
+    if page is None or not page.exists():
+        raise NotReady("The workspace has no champion with a report.", next_step="Make the demo first: make demo")
+    return page.resolve().as_uri()
+
+
+def photograph(url: str, out: Path, size_px: tuple[int, int]) -> None:
+    """Write a PNG of a page as headless Chromium shows it, at this width and height."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise NotReady("There is no Chromium.", next_step="Install it: apt-get install chromium")
     with tempfile.TemporaryDirectory() as profile:
-        options = [f"--user-data-dir={profile}", f"--window-size={width_px},{height_px}", "--hide-scrollbars"]
+        options = [f"--user-data-dir={profile}", f"--window-size={size_px[0]},{size_px[1]}", "--hide-scrollbars"]
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", *options]
         command += [f"--virtual-time-budget={LOADING_MS}", f"--screenshot={out.absolute()}", url]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
@@ -53,14 +63,15 @@ def photograph(url: str, out: Path, *, width_px: int = WIDTH_PX, height_px: int 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", type=Path, default=Path(".demo"))
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="Folder of the pictures.")
     chosen = parser.parse_args()
     place = workspaces.find(chosen.workspace)
+    photograph(report_page(place), chosen.out / REPORT, REPORT_PX)
     with viewers.opened(place, None, None, None) as (found, _):
         if found.mlflow is None:
             raise NotReady("The workspace has no run.", next_step="Make the demo first: make demo")
-        photograph(compare_page(place, found.mlflow.split("#")[0]), chosen.out)
-    print(f"Wrote {chosen.out}")
+        photograph(compare_page(place, found.mlflow.split("#")[0]), chosen.out / RUNS, RUNS_PX)
+    print(f"Wrote {chosen.out / REPORT} and {chosen.out / RUNS}")
 
 
 if __name__ == "__main__":
