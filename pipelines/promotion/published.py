@@ -58,8 +58,8 @@ def _facts(workspace: Workspace, version: ModelVersion, decision: Promotion) -> 
     return [
         ("version", version.version),
         ("decided", f"{decision.decided_at:%Y-%m-%d %H:%M} UTC"),
-        ("gate", f"{index.DECIDED[decision.kind]}: {'; '.join(decision.reasons)}"),
         ("costs", page.costs(workspace.params().cost)),
         ("snapshot", f"{tags['snapshot']}, commit {tags['git_commit'][:12]}"),
         ("run", f"{version.mlflow_run_id}, file {tags[ARTEFACT][:16]}"),
+        ("gate", f"{index.DECIDED[decision.kind]}: {'; '.join(decision.reasons)}"),
     ]

@@ -118,7 +118,7 @@ def main(workspace: Workspace) -> None:
             f"cost per part {one.cost_per_part:.3g} (without inspection: {one.cost_if_all_pass:.3g})"
         )
     if found.all:
-        progress.say(f"evaluate: {twin_effect.in_words(twins)}")
+        progress.say(f"evaluate: {twin_effect.headline(twins)}")
 
 
 def line_rate(workspace: Workspace) -> float | None:
