@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(results)
     print(text)
     if given.write:
-        page.write("Unlike the good ones: MVTec AD bottle at 256 px", text, page.DETECTORS)
+        page.write("Unlike the good ones: MVTec AD bottle at 256 px", text, page.DETECTORS, CHANGES)
     whole = [one for one in results if one.images == max(other.images for other in results)]
     return int(any(one.image_auroc < BARS["image AUROC"] or one.pixel_auroc < BARS["pixel AUROC"] for one in whole))
 

@@ -24,7 +24,7 @@ PUBLISHED = "CNN 0.8842, SVM 0.8244"
 TEST, VALIDATION = 0.25, 0.075
 CHANGES: dict[str, dict[str, Any]] = {
     "model": {"image_size_px": 300, "classification": {"hidden": 256, "ensemble_size": 10}},
-    "train": {"flips": ["none", "horizontal", "vertical", "both"]},
+    "train": {"epochs": 60, "flips": ["none", "horizontal", "vertical", "both"]},
 }
 
 
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(results)
     print(text)
     if given.write:
-        page.write("Good or defective: elpv", text, page.DETECTORS)
+        page.write("Good or defective: elpv", text, page.DETECTORS, CHANGES)
     return int(float(np.mean([one.accuracy for one in results])) < BAR)
 
 

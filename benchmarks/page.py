@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "benchmarks-data.md"
@@ -34,8 +37,23 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write(title: str, text: str, page: Path = PAGE) -> None:
-    """Put the section into the page, in the place of the one with the same title."""
+def settings(changes: Mapping[str, Any]) -> str:
+    """Return a sentence with the settings of params.yaml that a benchmark changes."""
+    chosen = ", ".join(f"`{name}: {json.dumps(value).replace(chr(34), '')}`" for name, value in _flat(changes))
+    return f"Settings that differ from a new workspace's params.yaml: {chosen}."
+
+
+def _flat(changes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def write(title: str, text: str, page: Path = PAGE, changes: Mapping[str, Any] | None = None) -> None:
+    """Put the section into the page, in the place of the one with the same title, with the settings that it changed."""
+    text += f"\n\n{settings(changes)}" if changes else ""
     content = page.read_text() if page.exists() else HEADS.get(page.name, HEADS[PAGE.name])
     section = f"## {title}\n\n{text}\n\n{_machine()}\n"
     found = re.search(rf"(?ms)^## {re.escape(title)}\n.*?(?=^## |\Z)", content)

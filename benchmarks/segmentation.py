@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = report(results)
     print(text)
     if given.write:
-        page.write("Pixels: magnetic tiles", text, page.DETECTORS)
+        page.write("Pixels: magnetic tiles", text, page.DETECTORS, changes)
     met = all(
         np.mean([getattr(one, name) for one in results]) >= bar
         for name, bar in (("image_auroc", BARS["AUROC"]), ("iou", BARS["IoU"]))

@@ -30,6 +30,12 @@ def test_a_benchmark_replaces_its_own_section_and_no_other(tmp_path: Path) -> No
     assert content.count("Measured") == 2
 
 
+def test_a_section_names_the_settings_that_its_benchmark_changed(tmp_path: Path) -> None:
+    where = tmp_path / "page.md"
+    page.write("Bottles", "AUROC 1", where, {"model": {"kind": "anomaly"}, "train": {"flips": ["none", "both"]}})
+    assert "`model.kind: anomaly`, `train.flips: [none, both]`" in where.read_text()
+
+
 @pytest.mark.parametrize("ratio", [1.9, 2.1])
 def test_a_broken_promise_is_the_exit_code(ratio: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = snapshot.Result([1.0], 1.0, [ratio], 1.0, 1.0, 1.0)
