@@ -100,8 +100,14 @@ def config(rows: list[dict[str, Any]]) -> str:
 
 
 def advice(directory: Path) -> tuple[str, ...]:
-    """Return the steps to open the export in Label Studio."""
+    """Return the steps to open the export in Label Studio and to bring the labels back."""
     place = directory.resolve()
+    back = f"To bring the labels back: export JSON to {place}, then defectloop ingest {place}/EXPORT.json"
+    return (*opening(place), back)
+
+
+def opening(place: Path) -> tuple[str, ...]:
+    """Return the steps to open tasks.json, labelling.xml and images/ of this absolute directory in Label Studio."""
     return (
         "To label in Label Studio:",
         "  1. Start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
@@ -109,5 +115,4 @@ def advice(directory: Path) -> tuple[str, ...]:
         f"  2. Create a project and paste {place / 'labelling.xml'} as its labelling interface (code).",
         f"  3. In Settings, Cloud Storage, add the source storage “local files” {place / 'images'}. Save it, don't sync.",
         f"  4. Import {place / 'tasks.json'}.",
-        f"To bring the labels back: export JSON to {place}, then defectloop ingest {place}/EXPORT.json",
     )

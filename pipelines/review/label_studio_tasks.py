@@ -15,6 +15,7 @@ from models.errors import BadInput, NotReady
 from models.files import output_directory, write_whole
 from models.images import codec
 from models.vocabulary import Label
+from pipelines.dataset_export import label_studio
 from pipelines.image_files.image_store import open_store
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection
@@ -83,13 +84,5 @@ CONFIG = f"""<View>
 
 
 def _advice(directory: Path) -> tuple[str, ...]:
-    place = directory.resolve()
-    return (
-        "To label in Label Studio:",
-        "  1. Start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
-        f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={place.parent}",
-        f"  2. Create a project and paste {place / 'labelling.xml'} as its labelling interface (code).",
-        f"  3. In Settings, Cloud Storage, add the source storage “local files” {place / 'images'}. Save it, don't sync.",
-        f"  4. Import {place / 'tasks.json'}.",
-        'To bring the labels back: export JSON, then defectloop review --from EXPORT.json --by "NAME"',
-    )
+    back = 'To bring the labels back: export JSON, then defectloop review --from EXPORT.json --by "NAME"'
+    return (*label_studio.opening(directory.resolve()), back)
