@@ -70,6 +70,9 @@ def test_model_artifacts_are_kept_on_s3(
         run_id=run,
         description="A detector.",
         tags={"snapshot": "data/remote/1"},
+        params={"model.kind": "classification"},
+        metrics={"test/auroc": 0.9},
+        dataset={"name": "data/remote/1", "digest": "0123456789ab"},
     )
     assert not (tmp_path / "state" / "mlartifacts").exists()
     fetched = model_registry.download(place, version)
