@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +131,9 @@ def _confusion(axes: Any, predictions: pa.Table) -> None:
 def _curves(axes: Any, predictions: pa.Table) -> None:
     from sklearn.metrics import roc_auc_score, roc_curve
 
-    truth, score = _truth_and_score(predictions)
-    slices = np.array(predictions["slice"].to_pylist())
-    for name in np.unique(slices):
-        mine = slices == name
-        if 0 < truth[mine].sum() < mine.sum():
-            x, y, _ = roc_curve(truth[mine], score[mine])
-            axes.plot(
-                x, y, label=f"{_legend(name)}: AUROC {roc_auc_score(truth[mine], score[mine]):.3f}", linewidth=1.6
-            )
+    for name, truth, score in _slices_with_both(predictions):
+        x, y, _ = roc_curve(truth, score)
+        axes.plot(x, y, label=f"{_legend(name)}: AUROC {roc_auc_score(truth, score):.3f}", linewidth=1.6)
     axes.plot([0, 1], [0, 1], color=GRID, zorder=0)
     axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title="ROC by slice")
     if axes.get_legend_handles_labels()[1]:  # a slice with both labels
@@ -149,17 +143,23 @@ def _curves(axes: Any, predictions: pa.Table) -> None:
 def _precision_recall(axes: Any, predictions: pa.Table) -> None:
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
+    for name, truth, score in _slices_with_both(predictions):
+        precision, recall, _ = precision_recall_curve(truth, score)
+        average = average_precision_score(truth, score)
+        axes.plot(recall, precision, label=f"{_legend(name)}: average precision {average:.3f}", linewidth=1.6)
+    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall by slice", ylim=(0, 1.03))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="lower left")
+
+
+def _slices_with_both(predictions: pa.Table) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield name, truth and score of each slice that has good and defective images: others have no curve."""
     truth, score = _truth_and_score(predictions)
     slices = np.array(predictions["slice"].to_pylist())
     for name in np.unique(slices):
         mine = slices == name
         if 0 < truth[mine].sum() < mine.sum():
-            precision, recall, _ = precision_recall_curve(truth[mine], score[mine])
-            average = average_precision_score(truth[mine], score[mine])
-            axes.plot(recall, precision, label=f"{_legend(name)}: average precision {average:.3f}", linewidth=1.6)
-    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall by slice", ylim=(0, 1.03))
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="lower left")
+            yield str(name), truth[mine], score[mine]
 
 
 def _legend(name: str) -> str:

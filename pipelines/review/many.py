@@ -41,8 +41,10 @@ class Recorded:
 def record(ledger: Ledger, line: str, rows: Sequence[Row], source: str) -> Recorded:
     """Record the answers in one transaction. The same answer by the same person is recorded once: a file may be read again.
 
-    Raises BadInput with every mistake and its place in `source`; nothing is recorded then.
+    Raises BadInput with every mistake and its place in `source`; nothing is recorded then. An answer that was recorded
+    before and has been corrected since is a mistake: reading an old file again must not undo the correction.
     """
+    latest = {review.part: review for review, _ in reviews.latest(ledger, line)}
     mistakes: list[str] = []
     checked: list[Review] = []
     first: dict[str, Row] = {}
@@ -51,6 +53,13 @@ def record(ledger: Ledger, line: str, rows: Sequence[Row], source: str) -> Recor
             review = _checked(ledger, line, row)
         except BadInput as error:
             mistakes.append(f"{row.where}: {error.message} {error.next_step}".strip())
+            continue
+        since = latest.get(review.part)
+        if since is not None and not _same(review, since) and _was_recorded(ledger, review):
+            mistakes.append(
+                f"{row.where}: part {review.part} has a newer answer by {since.reviewer}. "
+                f"To answer it once more: defectloop review --part {review.part}"
+            )
             continue
         other = first.setdefault(review.part, row)
         if other is not row:
@@ -63,8 +72,7 @@ def record(ledger: Ledger, line: str, rows: Sequence[Row], source: str) -> Recor
             f"{source}: {len(mistakes)} of {len(rows)} answers cannot be recorded, so none was:\n  {listed}",
             next_step="Correct the file and run the same command again.",
         )
-    latest = {review.part: review for review, _ in reviews.latest(ledger, line)}
-    new = [review for review in checked if not _is_known(review, latest.get(review.part))]
+    new = [review for review in checked if review.part not in latest or not _same(review, latest[review.part])]
     ended = campaigns.add_reviews(ledger, new)
     return Recorded(len(new), len(checked) - len(new), tuple(sorted(ended)))
 
@@ -79,6 +87,10 @@ def _checked(ledger: Ledger, line: str, row: Row) -> Review:
     )
 
 
-def _is_known(review: Review, latest: Review | None) -> bool:
+def _was_recorded(ledger: Ledger, review: Review) -> bool:
+    return any(_same(review, other) for other in reviews.of_part(ledger, review.line, review.part))
+
+
+def _same(review: Review, other: Review) -> bool:
     same = ("answer", "label", "images", "reviewer", "comment")
-    return latest is not None and all(getattr(review, name) == getattr(latest, name) for name in same)
+    return all(getattr(review, name) == getattr(other, name) for name in same)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.behaviour.test_kept_workspaces import KEPT
 from tests.docs import licences
+from tests.kept.unpacked import unpacked
 
 # Only the packages of the installation for inspection can be imported, as if no others were installed.
 COMMAND = """
@@ -44,8 +44,7 @@ def run(workspace: Path, *words: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    subprocess.run(["tar", "-C", tmp_path, "-xJf", KEPT[0]], check=True)
-    return tmp_path / "workspace"
+    return unpacked(tmp_path).root
 
 
 def test_the_champion_inspects_without_the_packages_of_the_loop(workspace: Path) -> None:

@@ -97,6 +97,19 @@ def test_a_table_answers_a_whole_campaign_and_may_be_read_twice(line: Workspace,
     assert json.loads(again.stdout) == {"recorded": 0, "known": len(waiting), "ended": []}
 
 
+def test_an_old_table_read_again_does_not_undo_a_later_correction(line: Workspace, in_process: Command) -> None:
+    part = next(one.part for one in asked(line) if one.part != TWO_VIEWS)
+    table = line.root / "labels.csv"
+    table.write_text(f"part,label,reviewer\n{part},good,Ada\n")
+    assert in_process("review", "--from", table, *in_command(line)).returncode == 0
+    corrected = in_process("review", "--part", part, "--label", "defect", "--reviewer", "Grace", *in_command(line))
+    assert corrected.returncode == 0, corrected.stderr
+    again = in_process("review", "--from", table, *in_command(line))
+    assert again.returncode == 2
+    assert f"line 2: part {part} has a newer answer by Grace" in again.stderr
+    assert (answers(line)[part].label, answers(line)[part].reviewer) == ("defect", "Grace")
+
+
 def test_of_a_table_with_mistakes_nothing_is_recorded_and_every_line_is_named(
     line: Workspace, in_process: Command
 ) -> None:
