@@ -1,0 +1,60 @@
+"""`service.yaml`: how a line is operated. Unlike `params.yaml` it changes no result, so it is not part of any hash.
+
+Each section belongs to one room, which states its type: `serve` to `pipelines.serving`, `connectors` to
+`pipelines.connectors`, `retention` to `pipelines.retention`. A missing file or section has the defaults.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models import yaml_text
+from models.errors import BadParams
+
+FILE = "service.yaml"
+SECTIONS = ("serve", "connectors", "retention")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def section(root: Path, name: str, type_: type[S]) -> S:
+    """Return a section of the `service.yaml` in `root`. Raises BadParams that names the key and what is expected."""
+    path = root / FILE
+    values = _sections(path).get(name) or {}
+    try:
+        return type_.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join((name, *(str(step) for step in problem['loc'])))}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise BadParams(
+            f"{path}: {problems}.", next_step="Correct the file; docs/service.md lists every key."
+        ) from error
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadParams(f"{path} cannot be read: {error}.", next_step="Save it as readable UTF-8 text.") from error
+    try:
+        values = yaml_text.load(text) or {}
+    except yaml.YAMLError as error:
+        raise BadParams(f"{path} is not YAML: {error}.", next_step="Correct the file.") from error
+    if not isinstance(values, dict):
+        raise BadParams(f"{path} is not a mapping of sections.", next_step=f"Its sections: {', '.join(SECTIONS)}.")
+    if unknown := sorted(set(map(str, values)) - set(SECTIONS)):
+        raise BadParams(f"{path}: unknown section {unknown[0]!r}.", next_step=f"Its sections: {', '.join(SECTIONS)}.")
+    return values

@@ -1,0 +1,1 @@
+"""The inspection service: HTTP API, durable answers, the champion's replacement while running, shadow and canary."""
