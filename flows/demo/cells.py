@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines.ingest import elpv
 from pipelines.ingest.deliveries import Source
-from pipelines.inspection.predict import Production
+from pipelines.inspection.judging import Production
 from pipelines.workspace import Workspace
 
 REVIEWER = "elpv ground truth"

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode
 from uuid import uuid4
 
 from models import names
 from models.detector.runtime import Detector
 from models.errors import BadData, BadInput
 from models.files import read_file
-from models.images import codec, descriptors
 from models.vocabulary import Prediction, Verdict
 from pipelines import part_names, progress
 from pipelines.image_files.image_store import ImageStore, open_store
 from pipelines.ingest import delivery_folder
-from pipelines.inspection import champion_on_disk, heatmaps
+from pipelines.inspection import champion_on_disk, heatmaps, judging
+from pipelines.inspection.judging import Arrived, Production
 from pipelines.ledger import inspections, part_verdicts
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Inspection, Rejection, now
+from pipelines.ledger.tables import Inspection, Rejection
 from pipelines.part_names import PartPattern
 from pipelines.workspace import Workspace
 
@@ -39,35 +35,6 @@ log = logging.getLogger(__name__)
 
 BLOCK = 64  # inspections of a replay that are committed together
 WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Production:
-    """One production image, with what the line states about it.
-
-    `part` and `view` are set only if they are stated (`pipelines.part_names`). `request_id` is the line's id of the request;
-    a repeated request is not inspected again. Without it, the image's hash and the stated part and view identify the
-    request. File names do not, because they may be reused for other images.
-    """
-
-    read: Callable[[], bytes]
-    part: str | None = None
-    request_id: str | None = None
-    slice: str | None = None
-    captured_at: datetime | None = None
-    view: str | None = None
-    file_name: str | None = None
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """An image that was read, with its hash, part and request id."""
-
-    item: Production
-    data: bytes
-    image: str  # SHA-256 of the bytes
-    part: str
-    request_id: str
 
 
 @dataclass(frozen=True)
@@ -160,7 +127,7 @@ class Inspector:
             return self._answers(items, source, pool.map)
 
     def _answers(self, items: Sequence[Production], source: str, run: Callable[..., Iterable[Any]]) -> list[Answer]:
-        arrived: list[Arrived] = list(run(arrive, items))
+        arrived: list[Arrived] = list(run(judging.arrive, items))
         stored = inspections.requested(self.ledger, self.line, {one.request_id for one in arrived})
         new: dict[str, Arrived] = {}
         for one in arrived:
@@ -174,7 +141,7 @@ class Inspector:
         for one in arrived:
             record = stored[one.request_id]
             first = new.get(one.request_id) is one and id(record) in fresh
-            if reason := _conflict(one, record):
+            if reason := judging.conflict(one, record):
                 answers.append(Conflict(one.request_id, reason))
             elif isinstance(record, Rejection):
                 answers.append(Rejected(record, repeated=not first))
@@ -183,66 +150,8 @@ class Inspector:
         return answers
 
     def _judge(self, one: Arrived, source: str) -> tuple[inspections.Record, Prediction | None]:
-        started = time.perf_counter()
         self.store.put(one.data)
-        try:
-            image = codec.decode(one.data)
-            prediction = self.detector.predict(image)
-        except BadInput as error:
-            rejection = Rejection(
-                request_id=one.request_id,
-                line=self.line,
-                part=one.part,
-                source=source,
-                image=one.image,
-                reason=error.message,
-                rejected_at=now(),
-                file_name=one.item.file_name,
-            )
-            return rejection, None
-        described = descriptors.of_inspection(image, prediction)
-        record = Inspection(
-            request_id=one.request_id,
-            line=self.line,
-            part=one.part,
-            view=one.item.view,
-            file_name=one.item.file_name,
-            slice=one.item.slice,
-            source=source,
-            image=one.image,
-            captured_at=one.item.captured_at,
-            inspected_at=now(),
-            model_version=self.version,
-            artefact_sha256=self.detector.sha256,
-            score=prediction.score,
-            raw_score=prediction.raw_score,
-            verdict=self.detector.verdict(prediction.score).value,
-            latency_ms=round((time.perf_counter() - started) * 1000, 3),
-            descriptors=described,
-            regions=[asdict(region) for region in prediction.regions],
-        )
-        return record, prediction
-
-
-def arrive(item: Production) -> Arrived:
-    """Read the image and determine its part and request id."""
-    data = item.read()
-    image = hashlib.sha256(data).hexdigest()
-    stated = {"part": item.part, "view": item.view}
-    stated_names = urlencode({name: value for name, value in stated.items() if value})
-    own = f"sha256:{image}" + (f"?{stated_names}" if stated_names else "")
-    return Arrived(item, data, image, item.part or part_names.unstated(image), item.request_id or own)
-
-
-def _conflict(one: Arrived, record: inspections.Record) -> str | None:
-    """Return why the stored record contradicts this request, or None. Missing information is no contradiction."""
-    if record.image != one.image:
-        return f"Request {one.request_id} was for another image ({record.image[:16]}, part {record.part})."
-    if one.item.part and one.item.part != record.part:
-        return f"Request {one.request_id} was for part {record.part}, not for part {one.item.part}."
-    if isinstance(record, Inspection) and one.item.view and one.item.view != record.view:
-        return f"Request {one.request_id} was for view {record.view}, not for view {one.item.view}."
-    return None
+        return judging.judge(one, judging.Judge(self.line, self.detector, self.version), source)
 
 
 def from_file_name(
