@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,11 +39,20 @@ def inspect(
     part_from: PartFromOption = None,
     slice: Annotated[str | None, typer.Option(help="Group of the part, for example its material or recipe.")] = None,
     heatmaps: Annotated[
-        Path | None, typer.Option(help="Folder for heatmap images; default: .defectloop/heatmaps in the workspace.")
+        Path | None,
+        typer.Option(
+            help="Folder for heatmap images; default: .defectloop/heatmaps in the workspace, none with --url."
+        ),
     ] = None,
     version: Annotated[
         str | None,
         typer.Option(help="Show what this registered version answers instead; nothing is stored in the ledger."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of a `defectloop serve` that inspects instead; no workspace is needed.")
+    ] = None,
+    line: Annotated[
+        str | None, typer.Option(help="With --url: the line; default: the only one of the service.")
     ] = None,
     as_json: JsonOption = True,
 ) -> None:
@@ -53,17 +64,28 @@ def inspect(
     With --version, another version answers, for example one that the gate refused. Such answers are no verdicts of the
     line, so they are not recorded: neither trace, drift checks nor campaigns see them.
 
+    With --url, the service at that address inspects and records. The key is taken from DEFECTLOOP_API_KEY, and heatmaps are
+    downloaded if --heatmaps names a folder. Images are sent again until they are answered, for up to a minute each.
+
     Example: defectloop inspect cell0001.png | jq .verdict
     """
-    place = open_workspace(workspace)
     from models.errors import BadInput
+
+    if view and len(view) != len(images):
+        raise BadInput(f"{len(view)} views for {len(images)} images.", next_step="Give --view once for each image.")
+    if url is not None:
+        if workspace or version:
+            raise BadInput("--workspace and --version have no effect with --url.", next_step="Leave them out.")
+        _inspect_at(url, line, images, heatmaps, part=part, views=view, part_from=part_from, slice=slice)
+        return
+    if line is not None:
+        raise BadInput("--line goes with --url; a workspace has one line.", next_step="Leave --line out.")
+    place = open_workspace(workspace)
     from models.files import require_writable
     from pipelines.inspection.predict import inspect_file, open_inspector, part_verdict
 
     pictures = heatmaps or place.state / "heatmaps"
     require_writable(pictures)
-    if view and len(view) != len(images):
-        raise BadInput(f"{len(view)} views for {len(images)} images.", next_step="Give --view once for each image.")
     if version is not None:
         if part or view or slice or part_from:
             raise BadInput(
@@ -72,30 +94,72 @@ def inspect(
             )
         _try_out(place, version, images, pictures)
         return
+    with open_inspector(place) as inspector:
+        _print_each(
+            images,
+            view,
+            lambda image, side: inspect_file(
+                inspector, image, part=part, view=side, part_from=part_from, slice=slice, folder=pictures
+            ),
+            lambda name, unreadable: part_verdict(inspector, name, unread=unreadable if part else 0),
+        )
+
+
+def _inspect_at(
+    url: str,
+    line: str | None,
+    images: list[Path],
+    pictures: Path | None,
+    *,
+    part: str | None,
+    views: list[str] | None,
+    part_from: str | None,
+    slice: str | None,
+) -> None:
+    """Print what the service at an address answers."""
+    from models.files import require_writable
+    from pipelines.client import Client
+    from pipelines.inspection import remote
+
+    if pictures:
+        require_writable(pictures)
+    with Client(url, os.environ.get("DEFECTLOOP_API_KEY")) as client:
+        name = remote.line_of(client, line)
+        _print_each(
+            images,
+            views,
+            lambda image, side: remote.inspect_file(
+                client, name, image, part=part, view=side, part_from=part_from, slice=slice, folder=pictures
+            ),
+            lambda of, unreadable: remote.part_verdict(client, name, of, unread=unreadable if part else 0),
+        )
+
+
+def _print_each(
+    images: list[Path],
+    views: list[str] | None,
+    inspect_one: Callable[[Path, str | None], dict],
+    part_verdict: Callable[[str, int], dict],
+) -> None:
+    """Print one line per image, and one per part with several images. Exits with 2 if an image could not be inspected.
+
+    `part_verdict` gets the part and the number of unreadable images: one of them may be the view that shows the defect.
+    """
+    from models.errors import BadInput
+
     unreadable = 0
     shown: Counter[str] = Counter()
-    with open_inspector(place) as inspector:
-        for number, image in enumerate(images):
-            try:
-                result = inspect_file(
-                    inspector,
-                    image,
-                    part=part,
-                    view=view[number] if view else None,
-                    part_from=part_from,
-                    slice=slice,
-                    folder=pictures,
-                )
-            except BadInput as error:
-                unreadable += 1
-                typer.echo(json.dumps({"image": str(image), "error": error.message, "next": error.next_step}))
-            else:
-                shown[result["part"]] += 1
-                typer.echo(in_json(result))
-        for name in (name for name, n in shown.items() if n > 1):
-            # The unreadable image may be the view that shows the defect.
-            whole = part_verdict(inspector, name, unread=unreadable if part else 0)
-            typer.echo(in_json(whole))
+    for number, image in enumerate(images):
+        try:
+            result = inspect_one(image, views[number] if views else None)
+        except BadInput as error:
+            unreadable += 1
+            typer.echo(json.dumps({"image": str(image), "error": error.message, "next": error.next_step}))
+        else:
+            shown[result["part"]] += 1
+            typer.echo(in_json(result))
+    for name in (name for name, n in shown.items() if n > 1):
+        typer.echo(in_json(part_verdict(name, unreadable)))
     if unreadable:
         raise typer.Exit(2)
 
