@@ -37,8 +37,13 @@ def describe(image: np.ndarray) -> dict[str, float]:
 
 def of_inspection(image: np.ndarray, prediction: Prediction) -> dict[str, float]:
     """Return all descriptors for drift monitoring: pixel descriptors, score, and the embedding's projection."""
+    return with_prediction(describe(image), prediction)
+
+
+def with_prediction(described: Mapping[str, float], prediction: Prediction) -> dict[str, float]:
+    """Return the pixel descriptors from `describe` with score and projection, as `of_inspection` does."""
     axes = {f"projection_{axis}": float(value) for axis, value in enumerate(prediction.projection)}
-    return describe(image) | {"score": float(prediction.score)} | axes
+    return {**described, "score": float(prediction.score), **axes}
 
 
 def of_part(images: Sequence[Mapping[str, float]]) -> dict[str, float]:
