@@ -90,6 +90,7 @@ def judge(
     except BadInput as error:
         return rejection(one, by.line, source, error.message), None
     described = descriptors.of_inspection(image, prediction)
+    point = by.detector.metadata.operating_point
     record = Inspection(
         request_id=one.request_id,
         line=by.line,
@@ -109,6 +110,9 @@ def judge(
         latency_ms=round((time.perf_counter() - started) * 1000, 3),
         descriptors=described,
         regions=[asdict(region) for region in prediction.regions],
+        class_probabilities=prediction.class_probabilities,
+        pass_below=point.pass_below,
+        fail_from=point.fail_from,
     )
     return record, prediction
 

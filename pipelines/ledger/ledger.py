@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 from models.errors import BadParams, DefectloopError, NotReady, Unreachable
 from models.files import write_whole
 from pipelines import failures
+from pipelines.ledger import chain
 
-HEAD = "0004"  # the newest migration
+HEAD = "0005"  # the newest migration
 MIGRATIONS = Path(__file__).with_name("migrations")
 WRITES = "defectloop_writes"
 
@@ -88,9 +89,11 @@ class Ledger:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
-        """Run the block as one transaction, which is durable at its end and rolled back on an error."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+        """Run the block as one transaction, which is durable at its end and rolled back on an error. The rows that it writes
+        to chained tables are appended to the chain."""
+        with chain.WritingSession(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+            chain.close(session)
 
 
 def _require_readable(version: str | None, url: URL, note: Path | None) -> None:

@@ -38,7 +38,34 @@ class Record(MappedAsDataclass, DeclarativeBase, kw_only=True):
     )
 
 
-class Inspection(Record):
+class Chained(Record):
+    """A record whose rows are in the hash chain of their line (`pipelines.ledger.chain`).
+
+    Columns added later are nullable, and none is renamed or dropped, because that would change the hashes of rows.
+    """
+
+    __abstract__ = True
+
+    id: Mapped[int]
+    line: Mapped[str]
+
+
+class ChainEntry(Record):
+    """An entry of the hash chain of a line. A row that is changed gets another entry; the last one counts."""
+
+    __tablename__ = "chain"
+    __table_args__ = ({"sqlite_with_rowid": False},)  # one tree instead of two
+
+    line: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # from 1, without gaps
+    record: Mapped[str]  # name of the table
+    record_id: Mapped[int]
+    record_sha256: Mapped[str]
+    hash: Mapped[str]  # of this entry and the hash before it
+    chained_at: Mapped[datetime]
+
+
+class Inspection(Chained):
     """One verdict on one image. `request_id` is unique within a line, so a repeated request is not inspected again."""
 
     __tablename__ = "inspections"
@@ -46,6 +73,7 @@ class Inspection(Record):
         UniqueConstraint("line", "request_id"),
         Index("ix_inspections_line_part", "line", "part"),
         Index("ix_inspections_line_id", "line", "id"),
+        Index("ix_inspections_search", "line", "inspected_at", "id", "verdict", "model_version", "slice"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
@@ -67,9 +95,12 @@ class Inspection(Record):
     regions: Mapped[list[Any]]
     view: Mapped[str | None] = mapped_column(default=None)  # side, light or station; None: not stated
     file_name: Mapped[str | None] = mapped_column(default=None)  # as delivered, so that people can find it
+    class_probabilities: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)  # by defect type
+    pass_below: Mapped[float | None] = mapped_column(default=None)  # the operating point that gave the verdict; None
+    fail_from: Mapped[float | None] = mapped_column(default=None)  # for inspections of older releases
 
 
-class Rejection(Record):
+class Rejection(Chained):
     """An image that could not be inspected. It is kept in the image store, with the reason here."""
 
     __tablename__ = "rejections"
@@ -86,7 +117,7 @@ class Rejection(Record):
     file_name: Mapped[str | None] = mapped_column(default=None)
 
 
-class DriftCheck(Record):
+class DriftCheck(Chained):
     """A comparison of the latest inspections by one model version with the reference on which it was accepted."""
 
     __tablename__ = "drift_checks"
@@ -151,7 +182,7 @@ class CampaignPart(Record):
     chosen_for: Mapped[str]
 
 
-class Review(Record):
+class Review(Chained):
     """A person's answer about a part. Reviews are never overwritten; the latest answer is used."""
 
     __tablename__ = "reviews"
@@ -172,7 +203,7 @@ class Review(Record):
     images: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)  # SHA-256 of an image to its label
 
 
-class RetrainingRequest(Record):
+class RetrainingRequest(Chained):
     """A retraining request, from its trigger to its outcome."""
 
     __tablename__ = "retraining_requests"
@@ -193,7 +224,7 @@ class RetrainingRequest(Record):
     outcome: Mapped[str] = mapped_column(default="")
 
 
-class Promotion(Record):
+class Promotion(Chained):
     """A decision about the champion. It is stored before the registry changes, and marked as done afterwards."""
 
     __tablename__ = "promotions"
@@ -210,7 +241,7 @@ class Promotion(Record):
     done_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
-class Withdrawal(Record):
+class Withdrawal(Chained):
     """A champion that was rolled back. Its file cannot be promoted again until a person lifts the withdrawal."""
 
     __tablename__ = "withdrawals"

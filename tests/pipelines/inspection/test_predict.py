@@ -39,6 +39,10 @@ def test_an_inspection_is_in_the_ledger_with_its_image_when_the_answer_comes(own
     assert (kept.id, kept.verdict, kept.model_version) == (answer.id, answer.verdict, "1")
     assert open_store(own_champion.store_url).get(kept.image) == data
     assert {"brightness", "score", "projection_0"} <= set(kept.descriptors)
+    with open_inspector(own_champion) as inspector:
+        point = inspector.detector.metadata.operating_point
+    assert (kept.pass_below, kept.fail_from) == (point.pass_below, point.fail_from)
+    assert set(kept.class_probabilities) == set(inspector.detector.metadata.classes)
 
 
 def test_no_answer_leaves_when_the_ledger_does_not_take_it(
