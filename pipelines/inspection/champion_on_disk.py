@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -32,11 +32,14 @@ class OnDisk:
     version: str
     path: Path
     confirmed_at: datetime  # when the registry last named it
+    unconfirmed: str | None = None  # why the registry did not confirm it now
 
 
 def load(workspace: Workspace, line: str) -> OnDisk:
-    """Return the champion's verified file. Raises NotReady if there is no champion, and Unreachable if the registry does not
-    answer and no former champion on this disk may be used."""
+    """Return the champion's verified file; if the registry does not answer, the former champion on this disk, `unconfirmed`.
+
+    Raises NotReady if there is no champion, and Unreachable if no former champion may be used either.
+    """
     earlier = _usable_champion(workspace, line)
     try:
         with deadlines.together(deadlines.verdict_s() if earlier else deadlines.call_s()):
@@ -47,14 +50,18 @@ def load(workspace: Workspace, line: str) -> OnDisk:
     except Unreachable as error:
         if earlier is None:
             raise
+        return replace(earlier, unconfirmed=error.message)
+    return _noted(champion, path)
+
+
+def warn_if_unconfirmed(champion: OnDisk) -> None:
+    if champion.unconfirmed:
         log.warning(
             "%s Inspecting with version %s, the champion of %s UTC.",
-            error.message,
-            earlier.version,
-            f"{earlier.confirmed_at:%Y-%m-%d %H:%M}",
+            champion.unconfirmed,
+            champion.version,
+            f"{champion.confirmed_at:%Y-%m-%d %H:%M}",
         )
-        return earlier
-    return _noted(champion, path)
 
 
 def _last_refusal(workspace: Workspace, line: str) -> Promotion | None:

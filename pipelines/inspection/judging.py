@@ -50,6 +50,37 @@ class Arrived:
 
 
 @dataclass(frozen=True)
+class Inspected:
+    """A stored inspection and its prediction, which is None if the request had been answered before."""
+
+    record: Inspection
+    prediction: Prediction | None
+
+    @property
+    def repeated(self) -> bool:
+        return self.prediction is None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An image that could not be inspected; it is stored with the reason. `repeated`: it had been rejected before."""
+
+    record: Rejection
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A request whose id was used for another image or part before. Nothing was inspected or stored."""
+
+    request_id: str
+    reason: str
+
+
+Answer = Inspected | Rejected | Conflict
+
+
+@dataclass(frozen=True)
 class Judge:
     """A version of the line's detector that gives verdicts."""
 
@@ -77,6 +108,15 @@ def conflict(one: Arrived, record: inspections.Record) -> str | None:
     if isinstance(record, Inspection) and one.item.view and one.item.view != record.view:
         return f"Request {one.request_id} was for view {record.view}, not for view {one.item.view}."
     return None
+
+
+def answer(one: Arrived, stored: inspections.Record, prediction: Prediction | None, *, first: bool) -> Answer:
+    """Return the answer to a request whose record is stored. `first`: by this request, not by an earlier one."""
+    if reason := conflict(one, stored):
+        return Conflict(one.request_id, reason)
+    if isinstance(stored, Rejection):
+        return Rejected(stored, repeated=not first)
+    return Inspected(stored, prediction if first else None)
 
 
 def judge(

@@ -24,10 +24,9 @@ from pipelines import part_names, progress
 from pipelines.image_files.image_store import ImageStore, open_store
 from pipelines.ingest import delivery_folder
 from pipelines.inspection import champion_on_disk, heatmaps, judging
-from pipelines.inspection.judging import Arrived, Production
+from pipelines.inspection.judging import Answer, Arrived, Conflict, Inspected, Production, Rejected
 from pipelines.ledger import inspections, part_verdicts
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Inspection, Rejection
 from pipelines.part_names import PartPattern
 from pipelines.workspace import Workspace
 
@@ -35,37 +34,6 @@ log = logging.getLogger(__name__)
 
 BLOCK = 64  # inspections of a replay that are committed together
 WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Inspected:
-    """A stored inspection and its prediction, which is None if the request had been answered before."""
-
-    record: Inspection
-    prediction: Prediction | None
-
-    @property
-    def repeated(self) -> bool:
-        return self.prediction is None
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """An image that could not be inspected; it is stored with the reason. `repeated`: it had been rejected before."""
-
-    record: Rejection
-    repeated: bool
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """A request whose id was used for another image or part before. Nothing was inspected or stored."""
-
-    request_id: str
-    reason: str
-
-
-Answer = Inspected | Rejected | Conflict
 
 
 @dataclass(frozen=True)
@@ -89,6 +57,7 @@ class Inspector:
         self.threads = threads
         self.store: ImageStore = open_store(workspace.store_url)
         champion = champion_on_disk.load(workspace, self.line)
+        champion_on_disk.warn_if_unconfirmed(champion)
         self.detector, self.version = Detector(champion.path, threads), champion.version
         self.ledger = Ledger.open(workspace.ledger_url)
 
@@ -103,6 +72,7 @@ class Inspector:
     def refresh(self) -> bool:
         """Switch to the present champion. Returns whether it changed. Keeps the model if the registry does not answer."""
         champion = champion_on_disk.load(self.workspace, self.line)
+        champion_on_disk.warn_if_unconfirmed(champion)
         if champion.version == self.version:
             return False
         self.detector, self.version = Detector(champion.path, self.threads), champion.version
@@ -141,12 +111,7 @@ class Inspector:
         for one in arrived:
             record = stored[one.request_id]
             first = new.get(one.request_id) is one and id(record) in fresh
-            if reason := judging.conflict(one, record):
-                answers.append(Conflict(one.request_id, reason))
-            elif isinstance(record, Rejection):
-                answers.append(Rejected(record, repeated=not first))
-            else:
-                answers.append(Inspected(record, fresh[id(record)] if first else None))
+            answers.append(judging.answer(one, record, fresh.get(id(record)), first=first))
         return answers
 
     def _judge(self, one: Arrived, source: str) -> tuple[inspections.Record, Prediction | None]:
