@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flows.characters import in_utf8
-from flows.commands import checks, data, production, review, service, snapshots, training
+from flows.commands import checks, data, production, review, service, serving, snapshots, training
 from models.errors import DefectloopError
 from models.files import private_by_default
 
@@ -67,6 +67,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Models": (training.train, training.evaluate, training.compare, training.promote, training.rollback),
     "Production": (
+        serving.serve,
         production.inspect,
         production.replay,
         production.monitor,

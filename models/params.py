@@ -52,6 +52,9 @@ def _name(text: str) -> str:
     return text
 
 
+ViewName = Annotated[str, AfterValidator(_name)]
+
+
 class Ingest(Section):
     split: SplitShares
     part_from: Annotated[str | None, AfterValidator(_regular_expression)] = None
@@ -171,6 +174,13 @@ class Production(Section):
     defect_rate: Annotated[float, Field(gt=0, lt=1)] | Literal["reviews"] | None = None
 
 
+class Inspect(Section):
+    """The inspection service. No stage of dvc.yaml depends on it."""
+
+    views: Annotated[int, Field(ge=1)] | Annotated[tuple[ViewName, ...], Field(min_length=1)] | None = None
+    canary_share: Share = 0.0
+
+
 class MinParts(Section):
     """Minimum numbers of test parts. A single number, as in older files, applies to both."""
 
@@ -226,6 +236,7 @@ class Params(Section):
     cost: Cost
     evaluate: Evaluate
     promote: Promote
+    inspect: Inspect = Inspect()
     monitor: Monitor
     retrain: Retrain
 

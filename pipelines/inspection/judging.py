@@ -167,4 +167,5 @@ def rejection(one: Arrived, line: str, source: str, reason: str) -> Rejection:
         reason=reason,
         rejected_at=now(),
         file_name=one.item.file_name,
+        view=one.item.view,
     )

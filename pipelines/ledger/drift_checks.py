@@ -52,6 +52,12 @@ def all_of(ledger: Ledger, line: str) -> list[DriftCheck]:
         return list(session.scalars(select(DriftCheck).where(DriftCheck.line == line).order_by(DriftCheck.id)))
 
 
+def latest(ledger: Ledger, line: str) -> DriftCheck | None:
+    query = select(DriftCheck).where(DriftCheck.line == line).order_by(DriftCheck.id.desc()).limit(1)
+    with ledger.reading() as session:
+        return session.scalars(query).first()
+
+
 def _event(check: DriftCheck, event_id: str) -> Event:
     return Event(
         id=event_id,

@@ -104,6 +104,18 @@ def of_part(ledger: Ledger, line: str, part: str) -> list[Inspection]:
         return list(session.scalars(query))
 
 
+def by_number(ledger: Ledger, line: str, number: int) -> Inspection | None:
+    with ledger.reading() as session:
+        record = session.get(Inspection, number)
+        return record if record is not None and record.line == line else None
+
+
+def rejections_of_part(ledger: Ledger, line: str, part: str) -> list[Rejection]:
+    query = select(Rejection).where(Rejection.line == line, Rejection.part == part).order_by(Rejection.id)
+    with ledger.reading() as session:
+        return list(session.scalars(query))
+
+
 def of_parts(ledger: Ledger, line: str, parts: Collection[str]) -> list[Inspection]:
     """Return the inspections of all these parts, oldest first."""
     names = list(parts)

@@ -104,7 +104,7 @@ class Rejection(Chained):
     """An image that could not be inspected. It is kept in the image store, with the reason here."""
 
     __tablename__ = "rejections"
-    __table_args__ = (UniqueConstraint("line", "request_id"),)
+    __table_args__ = (UniqueConstraint("line", "request_id"), Index("ix_rejections_line_part", "line", "part"))
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     request_id: Mapped[str]
@@ -115,6 +115,7 @@ class Rejection(Chained):
     reason: Mapped[str]
     rejected_at: Mapped[datetime]
     file_name: Mapped[str | None] = mapped_column(default=None)
+    view: Mapped[str | None] = mapped_column(default=None)
 
 
 class DriftCheck(Chained):
@@ -258,3 +259,33 @@ class Withdrawal(Chained):
     lifted_by: Mapped[str | None] = mapped_column(default=None)
     lifted_for: Mapped[str | None] = mapped_column(default=None)  # the person's reason
     lifted_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class PartCompletion(Record):
+    """A declaration by the line that all images of a part were sent, with the views that it expected."""
+
+    __tablename__ = "part_completions"
+    __table_args__ = (Index("ix_part_completions_line_part", "line", "part"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    line: Mapped[str]
+    part: Mapped[str]
+    expected: Mapped[list[Any]]  # names of views, or one number; empty: those that were sent
+    completed_at: Mapped[datetime]
+
+
+class ShadowVerdict(Record):
+    """A challenger's verdict on an image that another version answered. It was never answered."""
+
+    __tablename__ = "shadow_verdicts"
+    __table_args__ = (UniqueConstraint("inspection_id", "artefact_sha256"), Index("ix_shadow_verdicts_line", "line"))
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    line: Mapped[str]
+    inspection_id: Mapped[int] = mapped_column(ForeignKey("inspections.id"))
+    model_version: Mapped[str]
+    artefact_sha256: Mapped[str]
+    score: Mapped[float]
+    raw_score: Mapped[float]
+    verdict: Mapped[str]
+    judged_at: Mapped[datetime]

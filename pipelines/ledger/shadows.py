@@ -1,0 +1,60 @@
+"""Verdicts of a challenger beside those that were answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import Inspection, ShadowVerdict
+
+
+def add(ledger: Ledger, verdict: ShadowVerdict) -> None:
+    with ledger.writing() as session:
+        session.add(verdict)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often two versions gave the same verdict on the same production images; `changed` counts (before, after)."""
+
+    champion: str
+    challenger: str
+    images: int
+    changed: dict[tuple[str, str], int]
+
+    @property
+    def agreed(self) -> int:
+        return self.images - sum(self.changed.values())
+
+
+def agreements(ledger: Ledger, line: str, challenger: str | None = None) -> list[Agreement]:
+    """Return the agreement of each pair of versions on production images, optionally only those with this challenger."""
+    query = (
+        select(
+            Inspection.model_version,
+            ShadowVerdict.model_version,
+            Inspection.verdict,
+            ShadowVerdict.verdict,
+            func.count(),
+        )
+        .join(ShadowVerdict, ShadowVerdict.inspection_id == Inspection.id)
+        .where(ShadowVerdict.line == line)
+        .group_by(Inspection.model_version, ShadowVerdict.model_version, Inspection.verdict, ShadowVerdict.verdict)
+    )
+    if challenger is not None:
+        query = query.where(ShadowVerdict.model_version == challenger)
+    pairs: dict[tuple[str, str], dict[tuple[str, str], int]] = {}
+    with ledger.reading() as session:
+        for answered_by, shadow_by, answered, shadow, count in session.execute(query):
+            pairs.setdefault((answered_by, shadow_by), {})[(answered, shadow)] = count
+    return [
+        Agreement(
+            champion,
+            challenger,
+            sum(counts.values()),
+            {change: n for change, n in sorted(counts.items()) if change[0] != change[1]},
+        )
+        for (champion, challenger), counts in sorted(pairs.items())
+    ]

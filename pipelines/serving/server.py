@@ -1,0 +1,59 @@
+"""Runs the service in uvicorn: one process, one event loop, and threads for the work."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+
+from models.errors import Busy
+from pipelines import service_file
+from pipelines.serving import app
+from pipelines.serving.config import Serve
+from pipelines.serving.service import Service
+from pipelines.workspace import Workspace
+
+GRACE_S = 30  # accepted requests have this time to finish after a signal to stop
+
+
+def settings(workspace: Workspace, host: str | None = None, port: int | None = None) -> Serve:
+    """Return section `serve` of the workspace's service.yaml, with the given address."""
+    configured = service_file.section(workspace.root, "serve", Serve)
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    return configured.model_copy(update=given)
+
+
+@contextlib.contextmanager
+def listening(settings: Serve) -> Iterator[tuple[socket.socket, str]]:
+    """Yield a listening socket and its URL, so that a taken port is noticed before anything is loaded. Raises Busy."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise Busy(
+                f"The service cannot listen on {settings.host}:{settings.port}: {error.strerror}.",
+                next_step="Stop what listens there, or choose another --port.",
+            ) from error
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        yield listener, f"http://{host}:{listener.getsockname()[1]}"
+
+
+def run(workspaces: Sequence[Workspace], settings: Serve, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what was accepted."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with Service(workspaces, settings) as service:
+        config = uvicorn.Config(
+            app.create(service),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+        )
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
