@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from urllib.parse import urlencode
@@ -18,6 +18,8 @@ from models.vocabulary import Prediction
 from pipelines import part_names
 from pipelines.ledger import inspections
 from pipelines.ledger.tables import Inspection, Rejection, now
+
+Decoded = tuple[np.ndarray, Mapping[str, float]]  # pixels H×W×C, and `descriptors.describe` of them
 
 
 @dataclass(frozen=True)
@@ -119,17 +121,22 @@ def answer(one: Arrived, stored: inspections.Record, prediction: Prediction | No
     return Inspected(stored, prediction if first else None)
 
 
+def decode(data: bytes) -> Decoded:
+    """Decode and describe an image in this process. Raises UnreadableImage."""
+    pixels = codec.decode(data)
+    return pixels, descriptors.describe(pixels)
+
+
 def judge(
-    one: Arrived, by: Judge, source: str, decode: Callable[[bytes], np.ndarray] = codec.decode
+    one: Arrived, by: Judge, source: str, decode: Callable[[bytes], Decoded] = decode
 ) -> tuple[inspections.Record, Prediction | None]:
     """Return the record of the verdict and its prediction; for an image that cannot be decoded, a rejection and None."""
     started = time.perf_counter()
     try:
-        image = decode(one.data)
+        image, described = decode(one.data)
         prediction = by.detector.predict(image)
     except BadInput as error:
         return rejection(one, by.line, source, error.message), None
-    described = descriptors.of_inspection(image, prediction)
     point = by.detector.metadata.operating_point
     record = Inspection(
         request_id=one.request_id,
@@ -148,7 +155,7 @@ def judge(
         raw_score=prediction.raw_score,
         verdict=by.detector.verdict(prediction.score).value,
         latency_ms=round((time.perf_counter() - started) * 1000, 3),
-        descriptors=described,
+        descriptors=descriptors.with_prediction(described, prediction),
         regions=[asdict(region) for region in prediction.regions],
         class_probabilities=prediction.class_probabilities,
         pass_below=point.pass_below,

@@ -261,7 +261,7 @@ class Withdrawal(Chained):
     lifted_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
-class PartCompletion(Record):
+class PartCompletion(Chained):
     """A declaration by the line that all images of a part were sent, with the views that it expected."""
 
     __tablename__ = "part_completions"

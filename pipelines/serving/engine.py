@@ -12,12 +12,15 @@ import numpy as np
 
 from models import names
 from models.errors import NotReady
+from models.vocabulary import Prediction
 from pipelines.image_files.image_store import open_store
 from pipelines.inspection import judging
 from pipelines.inspection.judging import Answer, Arrived, Inspected, Judge, Production, Rejected
+from pipelines.ledger.inspections import Record
 from pipelines.ledger.ledger import Ledger
 from pipelines.serving.champions import Champions
 from pipelines.serving.commits import GroupCommit
+from pipelines.serving.decoding import Decoded
 from pipelines.serving.measures import Measures
 from pipelines.serving.shadow import Shadow
 from pipelines.serving.spool import Spool
@@ -33,7 +36,7 @@ class LineEngine:
     def __init__(
         self,
         workspace: Workspace,
-        decode: Callable[[bytes], np.ndarray],
+        decode: Callable[[bytes], Decoded],
         measures: Measures,
         cores: threading.Semaphore,
         *,
@@ -92,16 +95,17 @@ class LineEngine:
         with self.measures.timed(self.line, "store"):
             self.images.put(one.data)
 
-    def _judged(self, one: Arrived, judge: Judge, source: str) -> tuple:
+    def _judged(self, one: Arrived, judge: Judge, source: str) -> tuple[Record, Prediction | None, np.ndarray | None]:
         decoded: list[np.ndarray] = []
 
-        def decode(data: bytes) -> np.ndarray:
+        def decode(data: bytes) -> judging.Decoded:
             with self.measures.timed(self.line, "decode"):
-                decoded.append(self._decode(data))
+                image = self._decode(data)
             waited = time.perf_counter()
             self._cores.acquire()
             self.measures.observe(self.line, "queue", time.perf_counter() - waited)
-            return decoded[0]
+            decoded.append(image.pixels)
+            return image.pixels, image.described
 
         try:
             with self.measures.timed(self.line, "judge"):

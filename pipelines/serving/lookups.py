@@ -45,7 +45,8 @@ def heatmap(engine: LineEngine, number: int) -> bytes:
     record = inspection(engine, number)
     data = engine.images.get(record.image)
     detector = _detector(engine, record)
-    return codec.encode_png(codec.overlay(codec.decode(data), detector.predict(codec.decode(data)).heatmap))
+    pixels = codec.decode(data)  # it was decoded in a worker when it arrived
+    return codec.encode_png(codec.overlay(pixels, detector.predict(pixels).heatmap))
 
 
 def part(engine: LineEngine, name: str) -> PartAnswer:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from models.errors import BadParams
-from models.images import codec
 from pipelines.serving.config import Serve
+from pipelines.serving.decoding import DecodingPool
 from pipelines.serving.engine import LineEngine
 from pipelines.serving.errors import NotFound, Overloaded
 from pipelines.serving.measures import Measures
@@ -30,6 +30,7 @@ class Service:
             # A core each for decoding and inference, and threads that wait for disks meanwhile.
             self.workers = ThreadPoolExecutor(2 * cores + 4, thread_name_prefix="inspects")
             opening.callback(self.workers.shutdown)
+            self.decoder = opening.enter_context(DecodingPool(cores))
             semaphore = threading.Semaphore(cores)
             for workspace in workspaces:
                 line = workspace.params().line
@@ -40,7 +41,7 @@ class Service:
                     )
                 engine = LineEngine(
                     workspace,
-                    codec.decode,
+                    self.decoder.decode,
                     self.measures,
                     semaphore,
                     shadow=settings.shadow,
