@@ -127,17 +127,6 @@ def stocked_workspace(root: Path, n: int = 60) -> Workspace:
     return workspace
 
 
-@pytest.fixture
-def empty_workspace(tmp_path: Path) -> Workspace:
-    return make_workspace(tmp_path / "workspace")
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """60 labelled parts, not validated yet."""
-    return stocked_workspace(tmp_path)
-
-
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that `make` filled, once for all test processes. Copy it (`copied`): others read it too.
 
@@ -160,6 +149,27 @@ def copied(made: Path, folder: Path) -> Workspace:
     """The workspace of `made` in `folder`, with what lies beside it; hard links stay hard links, as DVC makes them."""
     subprocess.run(["cp", "-a", f"{made}/.", folder], check=True)
     return workspaces.at(folder / "workspace")
+
+
+@pytest.fixture(scope="session")
+def empty_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "empty", lambda root: make_workspace(root / "workspace"))
+
+
+@pytest.fixture(scope="session")
+def stocked_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "stocked", stocked_workspace)
+
+
+@pytest.fixture
+def empty_workspace(tmp_path: Path, empty_root: Path) -> Workspace:
+    return copied(empty_root, tmp_path)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, stocked_root: Path) -> Workspace:
+    """60 labelled parts, not validated yet; their delivery lies beside it, in `stock`."""
+    return copied(stocked_root, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -200,7 +210,7 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
     """Starts programs without the seconds that their imports take; for tests that run many, or long ones."""
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    programs = Preloaded(shared / "exports")
+    programs = Preloaded(shared)
     yield programs
     programs.end()
 
@@ -217,8 +227,18 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def defectloop(tmp_path: Path) -> Command:
-    """Run the command line as a user does: `defectloop("ingest", folder, cwd=…)`."""
+def defectloop(tmp_path: Path, preloaded: Preloaded) -> Command:
+    """Run the command line as a user does, `defectloop("ingest", folder, cwd=…)`, but without the time of its imports."""
+
+    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return preloaded.run("-m", "flows.cli", *arguments, cwd=cwd or tmp_path, **environment)
+
+    return run
+
+
+@pytest.fixture
+def interpreted(tmp_path: Path) -> Command:
+    """Run the command line in a new interpreter, for tests of what it imports or reads as it starts."""
 
     def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

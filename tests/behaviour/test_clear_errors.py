@@ -202,7 +202,7 @@ def test_what_the_system_refuses_is_said_with_its_place(number: int, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_that_takes_nothing_is_an_error(defectloop) -> None:
+def test_an_output_that_takes_nothing_is_an_error() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "flows.cli", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -227,13 +227,13 @@ def test_heatmaps_that_cannot_be_written_are_refused_before_anything_is_inspecte
     assert "is not writable" in done.stderr
 
 
-def test_every_locale_will_do(stocked: Workspace, defectloop, tmp_path: Path) -> None:
+def test_every_locale_will_do(stocked: Workspace, interpreted, tmp_path: Path) -> None:
     folder = tmp_path / "Größe"
     write_parts(folder, 3, first=900)
     plain = {"PYTHONUTF8": "0", "LC_ALL": "C", "LANG": "C"}
-    done = defectloop("ingest", folder, "--json", "-w", stocked.root, **plain)
+    done = interpreted("ingest", folder, "--json", "-w", stocked.root, **plain)
     assert done.returncode == 0, done.stderr
-    refused = defectloop("ingest", tmp_path / "müßig", "-w", stocked.root, **plain)
+    refused = interpreted("ingest", tmp_path / "müßig", "-w", stocked.root, **plain)
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from models.errors import Unreachable, masked
 from pipelines.initialise import init
+from tests.programs import Preloaded
 
 SECRET = "hunter2"
 NOBODY = "127.0.0.1:9"  # the discard port: refuses at once
@@ -78,18 +77,11 @@ cli.main()
 """
 
 
-def test_an_unforeseen_error_is_one_sentence_and_a_file(tmp_path: Path) -> None:
+def test_an_unforeseen_error_is_one_sentence_and_a_file(tmp_path: Path, preloaded: Preloaded) -> None:
     place = init(tmp_path / "line", "widgets")
     folder = tmp_path / "temporary"
     folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", BROKEN],
-        cwd=place.root,
-        env=os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = preloaded.run("-c", BROKEN, cwd=place.root, TMPDIR=str(folder))
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 2

@@ -13,11 +13,11 @@ from pipelines.workspace import Workspace
 from tests.conftest import Command, write_parts
 
 
-def test_help_answers_before_a_person_notices(defectloop) -> None:
+def test_help_answers_before_a_person_notices(interpreted: Command) -> None:
     seconds = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert defectloop("--help").returncode == 0
+        assert interpreted("--help").returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     # It takes 0.2 to 0.5 s of the processor, whatever else the machine does. A heavy import alone would cost more.

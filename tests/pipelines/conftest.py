@@ -16,7 +16,7 @@ import pytest
 from pipelines.snapshots import snapshot
 from pipelines.validation import validate
 from pipelines.workspace import Workspace
-from tests.conftest import copied, made_once, make_workspace, stocked_workspace
+from tests.conftest import copied, made_once
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,16 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def empty_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_once(tmp_path_factory, "empty", lambda root: make_workspace(root / "workspace"))
-
-
-@pytest.fixture(scope="session")
-def stocked_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_once(tmp_path_factory, "stocked", stocked_workspace)
-
-
-@pytest.fixture(scope="session")
 def validated_root(tmp_path_factory: pytest.TempPathFactory, stocked_root: Path) -> Path:
     return made_once(tmp_path_factory, "validated", lambda root: validate.validate(copied(stocked_root, root)))
 
@@ -45,17 +35,6 @@ def validated_root(tmp_path_factory: pytest.TempPathFactory, stocked_root: Path)
 @pytest.fixture(scope="session")
 def snapped_root(tmp_path_factory: pytest.TempPathFactory, validated_root: Path) -> Path:
     return made_once(tmp_path_factory, "snapped", lambda root: snapshot.snapshot(copied(validated_root, root)))
-
-
-@pytest.fixture
-def empty_workspace(tmp_path: Path, empty_root: Path) -> Workspace:
-    return copied(empty_root, tmp_path)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, stocked_root: Path) -> Workspace:
-    """60 labelled parts, not validated yet; their delivery lies beside it, in `stock`."""
-    return copied(stocked_root, tmp_path)
 
 
 @pytest.fixture
