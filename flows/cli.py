@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flows.characters import in_utf8
-from flows.commands import checks, data, production, review, service, serving, snapshots, training
+from flows.commands import checks, data, ledger, production, review, service, serving, snapshots, training
 from models.errors import DefectloopError
 from models.files import private_by_default
 
@@ -74,6 +74,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         review.review,
         production.retrain,
         production.trace,
+        ledger.ledger,
         production.status,
     ),
     "The loop": (service.deploy, service.ui, service.demo),

@@ -121,14 +121,14 @@ def append(connection: Connection, line: str, rows: Iterable[tuple[str, int, str
         before = entry_hash(before, line, position, table, number, sha256, at_text)
         entries.append((line, position, table, number, sha256, before, moment))
     if entries:
-        connection.exec_driver_sql(_statement(connection, _ENTRY), entries)
+        connection.exec_driver_sql(statement(connection, _ENTRY), entries)
 
 
 def begin(connection: Connection, line: str, tables: Mapping[str, Columns]) -> None:
     """Append entries for all rows of these tables: the beginning of the chain of a line that has rows already."""
     for table, columns in sorted(tables.items()):
         last = 0
-        while block := _block(connection, line, table, columns, last):
+        while block := hashed_block(connection, line, table, columns, last):
             append(connection, line, ((table, number, sha256) for number, sha256 in block))
             last = block[-1][0]
 
@@ -137,9 +137,9 @@ def _locked_head(connection: Connection, line: str) -> tuple[int, str]:
     """Return position and hash of the last entry. Until this transaction ends, no other one can append to the line."""
     if connection.dialect.name != "sqlite":  # a SQLite transaction that writes excludes all others from its beginning
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))"
-        connection.exec_driver_sql(_statement(connection, lock), (f"defectloop chain {line}",))
+        connection.exec_driver_sql(statement(connection, lock), (f"defectloop chain {line}",))
     query = "SELECT position, hash FROM chain WHERE line = ? ORDER BY position DESC LIMIT 1"
-    row = connection.exec_driver_sql(_statement(connection, query), (line,)).first()
+    row = connection.exec_driver_sql(statement(connection, query), (line,)).first()
     return (0, BEFORE_THE_FIRST) if row is None else (int(row[0]), str(row[1]))
 
 
@@ -152,7 +152,7 @@ def _hashed(connection: Connection, table: str, columns: Columns, ids: list[int]
         yield from ((number, found[number]) for number in block)
 
 
-def _block(connection: Connection, line: str, table: str, columns: Columns, after: int) -> list[tuple[int, str]]:
+def hashed_block(connection: Connection, line: str, table: str, columns: Columns, after: int) -> list[tuple[int, str]]:
     where = f"WHERE line = ? AND id > ? ORDER BY id LIMIT {_BLOCK}"
     rows = rows_of(connection, table, columns, where, (line, after))
     return [(number, row_sha256(columns, row)) for number, row in rows]
@@ -165,9 +165,9 @@ def rows_of(
     cast = connection.dialect.name != "sqlite"
     names = ", ".join(f'CAST("{name}" AS TEXT)' if cast and holds_json else f'"{name}"' for name, holds_json in columns)
     position = [name for name, _ in columns].index("id")
-    for row in connection.exec_driver_sql(_statement(connection, f"SELECT {names} FROM {table} {where}"), values):
+    for row in connection.exec_driver_sql(statement(connection, f"SELECT {names} FROM {table} {where}"), values):
         yield row[position], row
 
 
-def _statement(connection: Connection, sql: str) -> str:
+def statement(connection: Connection, sql: str) -> str:
     return sql if connection.dialect.paramstyle == "qmark" else sql.replace("?", "%s")
