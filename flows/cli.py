@@ -16,7 +16,18 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flows.characters import in_utf8
-from flows.commands import checks, data, ledger, production, review, service, serving, snapshots, training
+from flows.commands import (
+    checks,
+    connections,
+    data,
+    ledger,
+    production,
+    review,
+    service,
+    serving,
+    snapshots,
+    training,
+)
 from models.errors import DefectloopError
 from models.files import private_by_default
 
@@ -71,6 +82,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         production.inspect,
         production.replay,
         production.monitor,
+        connections.connect,
         review.review,
         production.retrain,
         production.trace,

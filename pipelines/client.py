@@ -97,6 +97,8 @@ class Client:
         `key` identifies the request: the same key is the same inspection. Without one, every call is a new inspection.
         Raises BadInput for a request that can never succeed, else see the module.
         """
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise BadInput(f"The key {key!r} cannot be sent.", next_step="Use printable ASCII characters.")
         when = captured_at.isoformat() if isinstance(captured_at, datetime) else captured_at
         stated = {"part": part, "view": view, "slice": slice, "captured_at": when, "file_name": file_name}
         return self._ask(
@@ -144,21 +146,22 @@ class Client:
                 return
 
     def lines(self) -> list[str]:
-        """Return the names of the lines that the key may read."""
-        return [str(line["line"]) for line in self._ask("GET", "/v1/lines")["lines"]]
+        """Return the names of the lines that the service has."""
+        answer = _object(self._send("GET", "/readyz", also=(503,)))  # 503: not every line is ready
+        if not isinstance(answer, dict) or not isinstance(answer.get("lines"), dict):
+            raise self._foreign(200)
+        return sorted(answer["lines"])
 
     def _ask(self, method: str, path: str, **request: Any) -> Answer:
         response = self._send(method, path, **request)
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise self._foreign(response)
+        answer = _object(response)
+        if answer is None:
+            raise self._foreign(response.status_code)
         return answer
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Send a request until it is answered or the deadline is over. Raises what the answer means."""
+    def _send(self, method: str, path: str, *, also: tuple[int, ...] = (), **request: Any) -> httpx.Response:
+        """Send a request until it is answered or the deadline is over. Raises what the answer means, unless its status is
+        one of `also`."""
         ends = time.monotonic() + self.deadline_s
         attempt = 0
         while True:
@@ -169,7 +172,7 @@ class Client:
             except httpx.TransportError as error:
                 failure: DefectloopError = self._silent(error)
             else:
-                if response.is_success:
+                if response.is_success or response.status_code in also:
                     return response
                 failure = self._refusal(response)
                 if response.status_code not in REPEATED:
@@ -193,15 +196,15 @@ class Client:
             told = response.json()["error"]
             message, next_step = str(told["message"]), str(told.get("next_step") or "")
         except (ValueError, KeyError, TypeError, AttributeError):
-            return self._foreign(response)
+            return self._foreign(response.status_code)
         if response.status_code == 401:
             next_step = next_step or _KEY
         kind = _ERRORS.get(response.status_code, Unreachable if response.status_code >= 500 else BadInput)
         return kind(message, next_step=next_step)
 
-    def _foreign(self, response: httpx.Response) -> Unreachable:
+    def _foreign(self, status: int) -> Unreachable:
         return Unreachable(
-            f"{self.url} answers with status {response.status_code}, but not as a defectloop service does.",
+            f"{self.url} answers with status {status}, but not as a defectloop service does.",
             next_step="Check the address: a proxy or another program may be listening there.",
         )
 
@@ -227,6 +230,15 @@ def retry_after_s(header: str | None) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
     except ValueError:
         return None
+
+
+def _object(response: httpx.Response) -> Answer | None:
+    """Return the JSON object of a response, or None."""
+    try:
+        answer = response.json()
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _checked(url: str) -> str:

@@ -15,6 +15,7 @@ AGAIN = "then run the same command again: it continues where it stopped."
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 EXHAUSTED = {errno.EMFILE: "open files (ulimit -n)", errno.ENFILE: "open files", errno.EAGAIN: "processes (ulimit -u)"}
+OF_CONNECTORS = ("aiomqtt", "asyncua", "watchfiles")
 OUR_PACKAGES = ("models", "pipelines", "flows")
 # Messages of SQLite, whichever library raises them.
 DATABASE_FULL = "database or disk is full"
@@ -75,8 +76,14 @@ def _explained(error: BaseException) -> DefectloopError | None:
 
 def not_installed(module: str) -> NotReady:
     """Return the error for a module that only the extras of pyproject.toml install."""
+    package = module.partition(".")[0]
+    if package in OF_CONNECTORS:
+        return NotReady(
+            f"A connector of service.yaml needs the Python package {package}, which is not installed here.",
+            next_step="Install the connectors: pip install 'defectloop[connectors]'.",
+        )
     return NotReady(
-        f"This command needs the Python package {module.partition('.')[0]}, which is not installed here.",
+        f"This command needs the Python package {package}, which is not installed here.",
         next_step="An installation without extras only inspects. Install the whole loop: pip install 'defectloop[loop]'.",
     )
 

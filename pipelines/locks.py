@@ -6,6 +6,7 @@
 | decision | the champion; held for seconds by a promotion, refusal or rollback | promote, rollback |
 | retraining | one retraining, from its request until it ends or waits for labels | the retraining flow |
 | serving | the deployments, as long as they are served | deploy |
+| connecting | the spool of the connectors, as long as they run | connect |
 
 Locks work between the threads and processes of one host. The holder of the line lock may take the decision lock, but not
 the other way round.
@@ -62,6 +63,11 @@ def serving_lock(workspace: Workspace, line: str, wait_s: float = 0.0) -> Abstra
     So any unfinished run of these deployments that is not ours belongs to a dead process.
     """
     return _held(workspace, f"{names.for_tools(line)}.serving", f"Line {line} is already being served", wait_s)
+
+
+def connecting_lock(workspace: Workspace, line: str) -> AbstractContextManager[None]:
+    """Prevent others from running the line's connectors during the block. Raises Busy at once."""
+    return _held(workspace, f"{names.for_tools(line)}.connecting", f"The connectors of line {line} run already", 0.0)
 
 
 @contextlib.contextmanager

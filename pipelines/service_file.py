@@ -33,13 +33,19 @@ def section(root: Path, name: str, type_: type[S]) -> S:
     try:
         return type_.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join((name, *(str(step) for step in problem['loc'])))}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise BadParams(
-            f"{path}: {problems}.", next_step="Correct the file; docs/service.md lists every key."
-        ) from error
+        problems = "; ".join(_told(name, problem) for problem in error.errors())
+        page = "docs/connectors.md" if name == "connectors" else "docs/service.md"
+        raise BadParams(f"{path}: {problems}.", next_step=f"Correct the file; {page} lists every key.") from error
+
+
+def _told(name: str, problem: Any) -> str:
+    """Return one problem as key and reason."""
+    key = ".".join((name, *(str(step) for step in problem["loc"] if step != "[key]")))
+    if problem["type"] == "extra_forbidden":
+        return f"{key} is an unknown key"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _sections(path: Path) -> dict[str, Any]:

@@ -68,8 +68,8 @@ def part_verdict(client: Client, line: str, part: str, *, unread: int = 0) -> di
     whole = client.part(line, part)
     return {
         "part": part,
-        "verdict": "review" if unread and whole["verdict"] == "pass" else whole["verdict"],
-        "score": round(whole["score"], 4),
+        "verdict": whole["verdict"] if whole["verdict"] == "fail" or not unread else "review",
+        "score": None if whole["score"] is None else round(whole["score"], 4),
         "views": len(whole["views"]),
         "unread": unread,
         "inspections": [view["inspection"] for view in whole["views"]],

@@ -147,10 +147,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         service, (path, asked) = self.server.service, self._asked()
-        if self._locked_out():
+        if path == ["readyz"]:
+            self._send(503, {"ready": False, "lines": {LINE: {"model_version": None}}})
+        elif self._locked_out():
             return
-        if path == ["v1", "lines"]:
-            self._send(200, {"lines": [{"line": LINE}]})
         elif path[2] != LINE:
             self._send(404, refusal("unknown_line", f"There is no line {path[2]}.", f"Lines: {LINE}."))
         elif path[3] == "parts":
