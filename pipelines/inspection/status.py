@@ -11,8 +11,9 @@ from pipelines import lineage
 from pipelines.adapters import git, model_registry
 from pipelines.adapters.model_registry import ModelVersion
 from pipelines.image_files import quarantine
-from pipelines.ledger import campaigns, drift_checks, inspections, promotions, requests, undecided, withdrawals
+from pipelines.ledger import campaigns, drift_checks, inspections, promotions, requests, shadows, undecided, withdrawals
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.shadows import Agreement
 from pipelines.ledger.tables import DriftCheck, Promotion, RetrainingRequest, Withdrawal
 from pipelines.review import campaign
 from pipelines.snapshot_tags import Snapshot, snapshots
@@ -36,6 +37,15 @@ class Champion:
     snapshot: str
     mlflow_run_id: str
     artefact_sha256: str
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """The version with the alias `challenger`: what it judged in production, in the shadow or as a canary."""
+
+    version: str
+    agreements: list[Agreement]
+    answered_parts: int
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class Status:
     newest_snapshot: str | None
     unsaved: Unsaved | None  # None: without a snapshot on this machine
     champion: Champion | None
+    challenger: Challenger | None
     versions: int
     inspected_parts: dict[str, int]  # by verdict
     drift: Drift | None
@@ -109,6 +120,7 @@ def status(workspace: Workspace) -> Status:
             newest_snapshot=taken[-1].tag if taken else None,
             unsaved=unsaved.since_snapshot(workspace),
             champion=_champion(champion) if champion else None,
+            challenger=_challenger(workspace, ledger, line, champion),
             versions=len(model_registry.versions(workspace, line)),
             inspected_parts=inspections.count_parts(ledger, line),
             drift=_drift(checks, champion.version) if champion else None,
@@ -147,6 +159,14 @@ def _present(workspace: Workspace, taken: list[Snapshot]) -> Snapshot | None:
 def _champion(version: ModelVersion) -> Champion:
     tags = version.tags
     return Champion(version.version, tags["snapshot"], version.mlflow_run_id, tags[model_registry.ARTEFACT])
+
+
+def _challenger(workspace: Workspace, ledger: Ledger, line: str, champion: ModelVersion | None) -> Challenger | None:
+    number = model_registry.alias(workspace, line, model_registry.CHALLENGER)
+    if number is None or (champion and champion.version == number):
+        return None
+    judged = shadows.agreements(ledger, line, number)
+    return Challenger(number, judged, inspections.count_parts_of_version(ledger, line, number))
 
 
 def _drift(checks: list[DriftCheck], champion: str) -> Drift | None:

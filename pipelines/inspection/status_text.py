@@ -33,6 +33,8 @@ def render(now: Status, width: int | None = None) -> str:
         else "never requested",
         "review": _review(now),
     }
+    if challenger := _challenger(now):
+        rows["challenger"] = challenger
     if now.refusal:
         rows["waits" if now.refusal.waits else "refused"] = _refused(now)
     if now.branches:
@@ -81,6 +83,16 @@ def _snapshot(now: Status) -> str:
 
 def _no_champion(now: Status) -> str:
     return "none: the last version was refused, see below" if now.refusal else "none: defectloop train"
+
+
+def _challenger(now: Status) -> str | None:
+    """Describe what the challenger did in production, or None if it did nothing."""
+    if now.challenger is None:
+        return None
+    did = [str(agreement) for agreement in now.challenger.agreements]
+    if now.challenger.answered_parts:
+        did.append(f"it inspected {counted(now.challenger.answered_parts, 'part')}")
+    return f"version {now.challenger.version}: {'; '.join(did)}" if did else None
 
 
 def _drift(now: Status) -> str:

@@ -207,6 +207,15 @@ def _verdicts(ledger: Ledger, line: str, parts: Sequence[str] | None) -> dict[st
         return {str(part): name[number] for part, number in session.execute(query)}
 
 
+def count_parts_of_version(ledger: Ledger, line: str, version: str) -> int:
+    """Return the number of parts that this version inspected."""
+    query = select(func.count(func.distinct(Inspection.part))).where(
+        Inspection.line == line, Inspection.model_version == version
+    )
+    with ledger.reading() as session:
+        return session.scalar(query) or 0
+
+
 def count_parts(ledger: Ledger, line: str) -> dict[str, int]:
     """Return the number of inspected parts of the line by verdict."""
     return dict(sorted(Counter(part_verdicts(ledger, line).values()).items()))

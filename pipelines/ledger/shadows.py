@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from pipelines.amounts import counted
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, ShadowVerdict
 
@@ -27,6 +28,13 @@ class Agreement:
     @property
     def agreed(self) -> int:
         return self.images - sum(self.changed.values())
+
+    def __str__(self) -> str:
+        changes = ", ".join(f"{n} from {before} to {after}" for (before, after), n in self.changed.items())
+        return (
+            f"on {counted(self.images, 'production image')}, version {self.challenger} gave the same verdict as version "
+            f"{self.champion} on {self.agreed}" + (f"; it changed {changes}" if changes else "")
+        )
 
 
 def agreements(ledger: Ledger, line: str, challenger: str | None = None) -> list[Agreement]:

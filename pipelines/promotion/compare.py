@@ -19,6 +19,9 @@ from models.metrics.costs import Expected
 from models.vocabulary import Label, Verdict
 from pipelines import line_defect_rate, lineage
 from pipelines.adapters import model_registry
+from pipelines.ledger import shadows
+from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.shadows import Agreement
 from pipelines.ledger.tables import now
 from pipelines.line_defect_rate import percent
 from pipelines.pages import index, page
@@ -59,6 +62,7 @@ class Comparison:
     better: int  # images that only the second judges right
     worse: int  # images that only the first judges right
     disagreements: tuple[Disagreement, ...]
+    in_production: tuple[Agreement, ...]  # where one of them was in the shadow of the other
     page: Path
 
 
@@ -95,11 +99,18 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
         better=sum(after and not before for before, after in right),
         worse=sum(before and not after for before, after in right),
         disagreements=differing,
+        in_production=_in_production(workspace, params.line, {first, second}),
         page=written,
     )
     write_whole(written, _render(workspace, comparison, detectors).encode())
     published.refresh(workspace)
     return comparison
+
+
+def _in_production(workspace: Workspace, line: str, versions: set[str]) -> tuple[Agreement, ...]:
+    with Ledger.open(workspace.ledger_url) as ledger:
+        pairs = shadows.agreements(ledger, line)
+    return tuple(pair for pair in pairs if {pair.champion, pair.challenger} == versions)
 
 
 def disagreements(first: pa.Table, second: pa.Table) -> tuple[Disagreement, ...]:
@@ -165,9 +176,10 @@ def deltas(comparison: Comparison) -> list[tuple[str, str, str, str, str, str]]:
 
 
 def changes_in_words(comparison: Comparison) -> list[str]:
-    """Return what changes from the first version to the second for each slice, in numbers of parts."""
+    """Return what changes from the first version to the second: on test parts for each slice, and in production."""
     first, second = (comparison.evaluations[number] for number in comparison.versions)
-    return changes.in_words(first, second, *comparison.cost_by_slice)
+    in_production = [str(agreement) for agreement in comparison.in_production]
+    return changes.in_words(first, second, *comparison.cost_by_slice) + in_production
 
 
 def _render(workspace: Workspace, comparison: Comparison, detectors: Sequence[Detector]) -> str:
