@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from pipelines.client import Client
 from tests.docs import licences
 from tests.kept.unpacked import unpacked
 
@@ -36,10 +38,13 @@ main()
 """
 
 
-def run(workspace: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def program(*words: object) -> list[str]:
     names = ",".join(next(iter(licences.installations().values())))
-    arguments = [sys.executable, "-c", COMMAND, names, *map(str, words)]
-    return subprocess.run(arguments, cwd=workspace, capture_output=True, text=True)
+    return [sys.executable, "-c", COMMAND, names, *map(str, words)]
+
+
+def run(workspace: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(program(*words), cwd=workspace, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -52,6 +57,24 @@ def test_the_champion_inspects_without_the_packages_of_the_loop(workspace: Path)
     answered = run(workspace, "inspect", image)
     assert answered.returncode == 0, answered.stderr
     assert json.loads(answered.stdout)["model_version"] == "1"
+
+
+def test_the_service_runs_without_the_packages_of_the_loop_in_at_most_400_mb(workspace: Path) -> None:
+    image = next((workspace / "data").rglob("*.png")).read_bytes()
+    words = program("serve", "--port", 0, "--json")
+    with subprocess.Popen(
+        words, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as service:
+        try:
+            assert service.stdout is not None
+            with Client(json.loads(service.stdout.readline())["url"]) as client:
+                answers = [client.inspect("widgets", image, part=f"B-{number}") for number in range(20)]
+            family = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
+            megabytes = sum(member.memory_info().rss for member in family) / 1e6
+        finally:
+            service.terminate()
+    assert {answer["model_version"] for answer in answers} == {"1"}
+    assert megabytes < 400
 
 
 @pytest.mark.parametrize("command", ["train", "validate"])
