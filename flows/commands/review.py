@@ -124,7 +124,7 @@ def listing(place: Workspace, waits: WaitingParts) -> str:
     """Format for a terminal: each campaign with its progress and parts, then other parts with the verdict `review`."""
     from datetime import timedelta
 
-    from pipelines.review.questions import BETWEEN_THRESHOLDS
+    from pipelines.review.questions import why_review
 
     days = place.params().retrain.campaign_days
     lines: list[str] = []
@@ -141,7 +141,7 @@ def listing(place: Workspace, waits: WaitingParts) -> str:
     if total:
         more = f", the oldest {len(parts)} listed" if total > len(parts) else ""
         lines.append(f"Parts with the verdict review: {total}{more}")
-        lines += [f"  {_part(item)}  {item.inspected_at:%Y-%m-%d %H:%M} UTC  {BETWEEN_THRESHOLDS}" for item in parts]
+        lines += [f"  {_part(item)}  {item.inspected_at:%Y-%m-%d %H:%M} UTC  {why_review(item)}" for item in parts]
     if not lines:
         return "No parts wait for a review."
     return "\n".join([*lines, "With pictures and a form: defectloop review --page parts.html"])
@@ -149,7 +149,7 @@ def listing(place: Workspace, waits: WaitingParts) -> str:
 
 def document(waits: WaitingParts) -> dict[str, Any]:
     """Return what `review --json` prints: campaigns, the parts they ask about, and the parts with the verdict review."""
-    from pipelines.review.questions import BETWEEN_THRESHOLDS
+    from pipelines.review.questions import why_review
 
     return {
         "campaigns": waits.campaigns,
@@ -159,7 +159,7 @@ def document(waits: WaitingParts) -> dict[str, Any]:
         ],
         "undecided": {
             "total": waits.undecided.total,
-            "parts": [_in_short(item) | {"chosen_for": BETWEEN_THRESHOLDS} for item in waits.undecided.parts],
+            "parts": [_in_short(item) | {"chosen_for": why_review(item)} for item in waits.undecided.parts],
         },
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 from models.dataset import annotation_table
 from models.detector.runtime import Detector
 from models.errors import DefectloopError
-from models.vocabulary import Label, Split
+from models.vocabulary import Label, Split, Verdict
 from pipelines import failures
 from pipelines.adapters import dataset_versions, model_registry
 from pipelines.image_files.image_store import open_store
@@ -18,6 +18,7 @@ from pipelines.ledger import inspections, part_verdicts, promotions, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.part_verdicts import PartVerdict
 from pipelines.ledger.tables import Inspection, Promotion, Review
+from pipelines.review import questions
 from pipelines.workspace import Workspace
 
 
@@ -142,6 +143,7 @@ def render(traced: Trace) -> str:
             f"  {item.verdict.upper()}  score {item.score:.3f}  {item.inspected_at:%Y-%m-%d %H:%M:%S} UTC  ({item.source})",
             f"    image      {traced.pictures[item.id].image}" + (f" ({item.file_name})" if item.file_name else ""),
             *([f"    view       {item.view}"] if item.view else []),
+            f"    thresholds {_thresholds(item)}",
             f"    regions    {_regions(item.regions)}",
             f"    heatmap    {_heatmap(traced.pictures[item.id])}",
             f"    model      version {item.model_version}, file {item.artefact_sha256[:16]}",
@@ -154,6 +156,14 @@ def render(traced: Trace) -> str:
     for review in traced.reviews:
         lines.append(f"  {_answer(review)} according to {review.reviewer}, {review.reviewed_at:%Y-%m-%d %H:%M:%S} UTC")
     return "\n".join(lines)
+
+
+def _thresholds(item: Inspection) -> str:
+    if item.pass_below is None or item.fail_from is None:
+        return "not recorded by the release that inspected"
+    return f"pass below {item.pass_below:.3f}, fail from {item.fail_from:.3f}" + (
+        f": {questions.why_review(item)}" if item.verdict == Verdict.REVIEW else ""
+    )
 
 
 def _regions(regions: list[Any]) -> str:

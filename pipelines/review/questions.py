@@ -37,7 +37,7 @@ def waiting(ledger: Ledger, line: str) -> list[Question]:
         one.inspection.part: (one.campaign_id, IN_WORDS.get(one.chosen_for, one.chosen_for))
         for one in campaigns.waiting(ledger, line)
     }
-    unclear = {item.part: (None, BETWEEN_THRESHOLDS) for item in undecided.parts(ledger, line, LONGEST).parts}
+    unclear = {item.part: (None, why_review(item)) for item in undecided.parts(ledger, line, LONGEST).parts}
     chosen: dict[str, tuple[int | None, str]] = {**asked, **unclear}
     of_part: dict[str, list[Inspection]] = defaultdict(list)
     for item in inspections.of_parts(ledger, line, chosen):
@@ -48,3 +48,13 @@ def waiting(ledger: Ledger, line: str) -> list[Question]:
         images = tuple(part_images.of_inspections(of_part[part]).values())
         questions.append(Question(part, reason, campaign_id, whole.verdict.value, whole.score, images))
     return questions
+
+
+def why_review(item: Inspection) -> str:
+    """Return why an inspection has the verdict `review`: how far its score is from the nearer threshold."""
+    if item.pass_below is None or item.fail_from is None:
+        return BETWEEN_THRESHOLDS  # of a release that did not store them
+    above, below = item.score - item.pass_below, item.fail_from - item.score
+    if above < below:
+        return f"the score {item.score:.3f} is {above:.3f} above the pass threshold {item.pass_below:.3f}"
+    return f"the score {item.score:.3f} is {below:.3f} below the fail threshold {item.fail_from:.3f}"
