@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import heapq
+import itertools
 import json
 import time
-from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from pipelines.connectors.spool import SpoolFull, Waiting
 from pipelines.connectors.station import Station, Stopped
 
 POST_S = 10.0  # one delivery
+STRETCH = 100  # more than the requests that a service works on at the same time
 MOST = 500  # inspections that are taken into the spool at once
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 300.0
 
@@ -63,35 +66,36 @@ class WebhookConnector:
                     self.station.state(self.name, "the spool is full (spool_mb): new verdicts wait in the ledger")
                     more = False
                 except DefectloopError as error:
-                    self.station.state("service", f"waiting, because {error}")
+                    self.station.state(self.name, f"waits for new verdicts, because {error}")
                     more = False
                 await self.station.pause(0.0 if more else self.config.poll_s)
         except Stopped:
             return
 
     def _take(self) -> bool:
-        """Put the oldest inspections after the position into the spool. Returns whether there may be more. Raises
-        SpoolFull."""
-        after = self.station.spool.position(self.name)
-        newest = next(self.station.client.search(self.station.line, page=1), None)
-        last = int(newest["inspection"]) if newest else 0
-        if after is None or last < after:  # the first time, or with another ledger
-            self.station.spool.put(self.name, (), time.time(), last if after is None else 0)
-            return after is not None
-        found: deque[Answer] = deque(maxlen=MOST)  # listed newest first: the oldest stay
-        if last > after:
-            for row in self.station.client.search(self.station.line):
-                if row["inspection"] <= after:
-                    break
-                found.append(row)
-        if not found:
+        """Put the oldest inspections after the position into the spool. Returns whether there may be more.
+
+        Raises SpoolFull.
+        """
+        spool, after = self.station.spool, self.station.spool.position(self.name)
+        if after is None:  # the first time: what came before is not sent
+            present = itertools.islice(self.station.client.search(self.station.line, page=STRETCH), STRETCH)
+            spool.put(self.name, (), time.time(), max((row["inspection"] for row in present), default=0))
             return False
-        deliveries = [
-            (self._identity(row), _document(row)) for row in reversed(found) if row["verdict"] in self.config.verdicts
-        ]
-        position = found[0]["inspection"]
-        self.station.spool.put(self.name, deliveries, time.time(), position)
-        return bool(position < last)
+        new = _After(after)
+        found = heapq.nsmallest(
+            MOST,
+            new.rows(self.station.client.search(self.station.line, page=STRETCH)),
+            key=lambda row: row["inspection"],
+        )
+        if new.highest < after:  # another ledger, whose numbers begin again
+            spool.put(self.name, (), time.time(), 0)
+            return True
+        if found:
+            chosen = [row for row in found if row["verdict"] in self.config.verdicts]
+            deliveries = [(self._identity(row), _document(row)) for row in chosen]
+            spool.put(self.name, deliveries, time.time(), found[-1]["inspection"])
+        return len(found) == MOST
 
     def _identity(self, row: Answer) -> str:
         """Return the delivery's id: the same inspection has the same one, however often it is sent."""
@@ -149,6 +153,29 @@ class WebhookConnector:
         self.station.state(self.name, f"{self.config.url} answers {problem}: tries again")
         wait = backoff_s(waiting.attempts, FIRST_WAIT_S, LONGEST_WAIT_S)
         await asyncio.to_thread(self.station.spool.postpone, waiting, time.time() + wait)
+
+
+class _After:
+    """The inspections after a number, in a list that is ordered by their time.
+
+    A request that was judged first may be stored last, so times and numbers differ in order among requests that ran
+    together. The list is read until a whole stretch of it is old.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number, self.highest = number, 0
+
+    def rows(self, newest_first: Iterable[Answer]) -> Iterator[Answer]:
+        old = 0
+        for row in newest_first:
+            self.highest = max(self.highest, row["inspection"])
+            if row["inspection"] > self.number:
+                old = 0
+                yield row
+            else:
+                old += 1
+                if old == STRETCH:
+                    return
 
 
 def _document(row: Answer) -> dict[str, Any]:

@@ -83,3 +83,11 @@ def test_a_command_of_the_loop_says_what_to_install(workspace: Path, command: st
     assert answered.returncode == 3
     assert "pip install 'defectloop[loop]'" in answered.stderr
     assert "Traceback" not in answered.stderr
+
+
+def test_connectors_say_what_to_install(workspace: Path) -> None:
+    (workspace / "service.yaml").write_text("connectors: {folders: {one: {path: data}}}\n")
+    answered = run(workspace, "connect")
+    assert answered.returncode == 3
+    assert "pip install 'defectloop[connectors]'" in answered.stderr
+    assert "Traceback" not in answered.stderr

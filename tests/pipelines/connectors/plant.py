@@ -67,8 +67,8 @@ class Connecting:
         wait_for(lambda: self.log.count(text) >= times, lambda: f"{text!r} is not in:\n{self.log}")
 
 
-def configure(root: Path, service: StandIn, **connectors: Any) -> None:
-    section = {"url": service.url, "line": LINE, **connectors}
+def configure(root: Path, url: str, **connectors: Any) -> None:
+    section = {"url": url, "line": LINE, **connectors}
     (root / "service.yaml").write_text(yaml.safe_dump({"connectors": section}))
 
 
@@ -76,7 +76,7 @@ def configure(root: Path, service: StandIn, **connectors: Any) -> None:
 def connecting(folder: Path, service: StandIn, environment: dict[str, str], **connectors: Any) -> Iterator[Connecting]:
     """A workspace with these connectors, and the process that connects them, not started yet."""
     root = unpacked(folder).root
-    configure(root, service, **connectors)
+    configure(root, service.url, **connectors)
     program = Connecting(root, environment)
     try:
         yield program

@@ -121,7 +121,7 @@ def test_every_verdict_arrives_while_receiver_service_and_connector_are_killed(
         inspect(6, 8)
         service.kill()
         program.start()
-        program.says("service: waiting")
+        program.says("waits for new verdicts, because")
         service.start()
         receiver.faults = [500, 503]
         receiver.start()
@@ -149,6 +149,15 @@ def test_only_the_chosen_verdicts_are_sent(tmp_path: Path, service: StandIn, rec
         service.rows.clear()  # another ledger, whose numbers begin again
         station.inspect(LINE, SCRATCHED, part="new")
         wait_for(lambda: len(receiver.accepted) == 3, lambda: program.log)
+
+
+def test_an_inspection_that_was_judged_first_and_stored_last_is_found() -> None:
+    from pipelines.connectors.webhook import STRETCH, _After
+
+    numbers = [9, 7, 8, 6, *range(5, 5 - STRETCH, -1), 100]  # by time, the newest first; 100 is too far away
+    new = _After(7)
+    assert [row["inspection"] for row in new.rows({"inspection": number} for number in numbers)] == [9, 8]
+    assert new.highest == 9
 
 
 def test_a_signature_holds_for_its_body_and_time_alone() -> None:
