@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -17,6 +18,7 @@ from models.anomaly.lightning_module import Distillation
 from models.anomaly.student import Network, Teacher, errors
 from models.dataset.examples import Examples, subset
 from models.dataset.torch_dataset import ImageDataset
+from models.detector import graph_cache
 from models.detector.onnx_graphs import export
 from models.detector.preprocessing import OUTPUT, session_of
 from models.images.augmentation import view_at, views
@@ -64,7 +66,7 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     network = build(params, training.defect_types).eval()
     good, held = (subset(split, split.targets == 0) for split in (training, validation))
     seldom = -(-len(good) // MEASURED)
-    taught = partial(Lessons, backbone=_session(network.teacher, size), teacher=network.teacher)
+    taught = partial(Lessons, backbone=_session(network.teacher, size, context.cache), teacher=network.teacher)
     few = taught(ImageDataset(good.files[::seldom], good.targets[::seldom], size))
     _standardise(network.teacher, few)
     times = -(-PICTURES // len(good))
@@ -81,10 +83,10 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     return Trained(network, history)
 
 
-def _session(teacher: Teacher, image_size_px: int) -> onnxruntime.InferenceSession:
+def _session(teacher: Teacher, image_size_px: int, cache: Path) -> onnxruntime.InferenceSession:
     """Return a session of the backbone's maps: those of a teacher whose channels are not standardised yet."""
     names = [f"level_{level}" for level in range(len(teacher.channels))]
-    return session_of(export(teacher, image_size_px, names), threads=1)
+    return session_of(export(teacher, image_size_px, names, cache / graph_cache.FOLDER), threads=1)
 
 
 def _standardise(teacher: Teacher, lessons: Lessons) -> None:

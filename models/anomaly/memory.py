@@ -17,6 +17,7 @@ import torch
 from models.anomaly.coreset import greedy
 from models.anomaly.network import Network, Patches
 from models.dataset.examples import Examples, subset
+from models.detector import graph_cache
 from models.detector.onnx_graphs import export, with_preprocessing
 from models.detector.preprocessing import session_of
 from models.detector.runtime import INPUT, as_input
@@ -24,7 +25,7 @@ from models.images import codec
 from models.images.augmentation import View, augmented, views
 from models.params import Params
 from models.training import backbones
-from models.training.context import Progress, TrainingContext
+from models.training.context import TrainingContext
 from models.training.fitting import Trained
 
 POOL = 40_000  # patches that the bank is chosen from, for any number of images (25 MB)
@@ -44,7 +45,7 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     params = context.params
     network = build(params, training.defect_types)
     good = subset(training, training.targets == 0)
-    pool = sampled(network.patches, good, views(params.train), params, context.progress)
+    pool = sampled(network.patches, good, views(params.train), context)
     size, history = len(network.bank), []
     every = max(1, size // LOGGED)
     with context.progress("bank", size) as show:
@@ -63,21 +64,20 @@ def train(training: Examples, validation: Examples, context: TrainingContext) ->
     return Trained(network.eval(), history)
 
 
-def sampled(
-    patches: Patches, good: Examples, angles: Sequence[View], params: Params, progress: Progress
-) -> torch.Tensor:
+def sampled(patches: Patches, good: Examples, angles: Sequence[View], context: TrainingContext) -> torch.Tensor:
     """Return float32 [at most `POOL`, c]: the same number of patches of every view of every image, drawn by hash.
 
     If there are more views than the pool can hold, those with the smallest hashes are used.
     """
-    size = params.model.image_size_px
+    size = context.params.model.image_size_px
     wanted = sorted(
         (hashlib.sha256(f"{image}/{view.name}".encode()).digest(), file, view)
         for image, file in zip(good.images, good.files, strict=True)
         for view in angles
     )[:POOL]
     each = max(1, POOL // len(wanted))
-    session = session_of(with_preprocessing(export(patches, size, ("patches",)), size), threads=1)
+    graph = export(patches, size, ("patches",), context.cache / graph_cache.FOLDER)
+    session = session_of(with_preprocessing(graph, size), threads=1)
 
     def some(item: tuple[bytes, Path, View]) -> np.ndarray:
         name, file, view = item
@@ -86,7 +86,7 @@ def sampled(
         random = np.random.default_rng(int.from_bytes(name[:8]))
         return rows[np.sort(random.permutation(len(rows))[:each])]
 
-    with progress("patches", len(wanted)) as show, ThreadPoolExecutor(READERS) as pool:
+    with context.progress("patches", len(wanted)) as show, ThreadPoolExecutor(READERS) as pool:
         return torch.from_numpy(np.concatenate(list(_counted(pool.map(some, wanted), show))))
 
 

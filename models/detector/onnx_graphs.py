@@ -6,16 +6,18 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 import torch
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from models.detector import preprocessing, runtime
+from models.detector import graph_cache, preprocessing, runtime
 from models.thresholds.calibration import Calibrator
 
 IR_VERSION = 10
@@ -41,28 +43,58 @@ class Finish:
         return np.maximum(np.minimum(heat, 1 - 0.25 / np.maximum(heat, 0.5)), 0)
 
 
-def export(network: torch.nn.Module, image_size_px: int, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Export the network as a graph from `pixels` [1, 3, side, side] to the named outputs."""
+def export(
+    network: torch.nn.Module, image_size_px: int, outputs: Sequence[str], cache: Path | None = None
+) -> onnx.ModelProto:
+    """Export the network as a graph from `pixels` [1, 3, side, side] to the named outputs.
+
+    `cache` is a folder for traced graphs without weights. With it, a network of the same architecture is traced once.
+    """
     example = torch.zeros(1, 3, image_size_px, image_size_px)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # deprecations inside the exporter
-        program = torch.onnx.export(
-            network.eval(),
-            (example,),
-            input_names=[preprocessing.OUTPUT],
-            output_names=list(outputs),
-            opset_version=preprocessing.OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    model = program.model_proto
-    del model.metadata_props[:]
-    for node in model.graph.node:  # the exporter records file paths of this machine
-        del node.metadata_props[:]
-        node.doc_string = ""
+
+    def trace() -> onnx.ModelProto:
+        return _traced(network, example, outputs)
+
+    network.eval()
+    with _quiet():
+        graph = trace() if cache is None else graph_cache.traced(network, example, outputs, cache, trace)
+        program = torch.onnx.ONNXProgram(onnx_ir.from_proto(graph), None)
+        program.optimize()
+    model = _without_origin(program.model_proto)
     model.ir_version = IR_VERSION
     return model
+
+
+def _traced(network: torch.nn.Module, example: torch.Tensor, outputs: Sequence[str]) -> onnx.ModelProto:
+    program = torch.onnx.export(
+        network,
+        (example,),
+        input_names=[preprocessing.OUTPUT],
+        output_names=list(outputs),
+        opset_version=preprocessing.OPSET,
+        dynamo=True,
+        optimize=False,
+        verbose=False,
+    )
+    return _without_origin(program.model_proto)
+
+
+def _without_origin(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove what the exporter records about where nodes come from: file paths of this machine."""
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter prints, and without deprecations inside it."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def with_preprocessing(network: onnx.ModelProto, image_size_px: int) -> onnx.ModelProto:

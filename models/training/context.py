@@ -23,6 +23,6 @@ def silent(title: str, total: int) -> Iterator[Callable[[int], None]]:
 class TrainingContext:
     params: Params
     work: Path  # folder of this training, from which it is resumed after a kill
-    cache: Path  # folder of cached features by image, shared by all trainings
+    cache: Path  # folder of features by image and of traced graphs, shared by all trainings
     logger: Any = False  # Lightning's logger, or False
     progress: Progress = silent

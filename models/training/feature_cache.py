@@ -30,6 +30,7 @@ FEATURE_CODE = (
     "models.images.augmentation",
     "models.detector.preprocessing",
     "models.detector.onnx_graphs",
+    "models.detector.graph_cache",
     "models.training.backbones",
     "models.training.frozen_features",
     "models.detector.runtime",

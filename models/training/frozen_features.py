@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.detector import graph_cache
 from models.detector.onnx_graphs import export, with_preprocessing
 from models.detector.preprocessing import session_of
 from models.detector.runtime import INPUT, as_input
@@ -52,7 +53,7 @@ def frozen_features(
 
         def computed(block: Sequence[str]) -> list[np.ndarray]:
             if not sessions:
-                graph = export(frozen, size, ("features",))
+                graph = export(frozen, size, ("features",), cache / graph_cache.FOLDER)
                 sessions.append(session_of(with_preprocessing(graph, size), threads=1))
             return list(pool.map(compute, block))
 

@@ -22,6 +22,7 @@ import onnxruntime
 
 from models import files
 from models.dataset.examples import Examples, subset
+from models.detector import graph_cache
 from models.detector.onnx_graphs import NETWORK, Finish, detector, export, with_preprocessing
 from models.detector.preprocessing import session_of
 from models.detector.projection import principal_axes
@@ -50,7 +51,8 @@ def main(workspace: Workspace) -> None:
     training, validation = learning_data.splits(workspace, params)
     network = load_network(workspace, params, training.defect_types)
     size = params.model.image_size_px
-    graph = with_preprocessing(export(network, size, network.outputs), size)
+    traced = workspace.state / "cache" / "features" / graph_cache.FOLDER
+    graph = with_preprocessing(export(network, size, network.outputs, traced), size)
     session = session_of(graph, threads=1)
     spread = evenly(len(validation), MOST_FOR_HEATMAP)
     held = answers(session, validation.files, ("raw_score", "boxes"), {"relevance": spread})

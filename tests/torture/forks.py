@@ -185,7 +185,7 @@ def _without_prefect() -> None:
 
 
 def keep_exports(folder: Path) -> None:
-    """torch takes seconds to export the same network to the same graph again."""
+    """torch takes seconds to export the same network to the same graph again. All workspaces share the traced graphs."""
     import onnx
     import torch
 
@@ -194,12 +194,13 @@ def keep_exports(folder: Path) -> None:
     really = onnx_graphs.export
     folder.mkdir(parents=True, exist_ok=True)
 
-    def export(network, image_size_px: int, outputs: Sequence[str]):
+    def export(network, image_size_px: int, outputs: Sequence[str], cache: Path | None = None):
         weights = io.BytesIO()
         torch.save((image_size_px, list(outputs), _shape(network), network.state_dict()), weights)
         kept = folder / hashlib.sha256(weights.getvalue()).hexdigest()
         if not kept.exists():
-            write_whole(kept, really(network, image_size_px, outputs).SerializeToString(), durable=False)
+            graph = really(network, image_size_px, outputs, folder / "traced")
+            write_whole(kept, graph.SerializeToString(), durable=False)
         return onnx.load_from_string(kept.read_bytes())
 
     replace_everywhere(really, export)
