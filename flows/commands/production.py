@@ -258,18 +258,29 @@ def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
 
 def trace(
-    part: Annotated[str, typer.Argument(help="Serial number of the part, or the name of its image file.")],
+    part: Annotated[
+        str | None,
+        typer.Argument(help="Serial number of the part, name of its image file, or number of an inspection."),
+    ] = None,
+    inspection: Annotated[
+        int | None, typer.Option(help="Number of an inspection, also if a part has this number as its name.")
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trace a part's verdicts back to its images, heatmaps, regions, the model, run, snapshot, commit and training images.
+    Of an inspection, it also says what has changed since: champion, thresholds, ground truth, drift.
 
     Example: defectloop trace cell0815
     """
+    from models.errors import BadInput
+
+    if (part is None) == (inspection is None):
+        raise BadInput("Name either a part or an --inspection.", next_step="defectloop trace PART")
     place = open_workspace(workspace)
     from pipelines.inspection.trace import document, render, trace
 
-    traced = trace(place, part)
+    traced = trace(place, part, inspection)
     answer(document(traced), render(traced), as_json=as_json)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
 from models.dataset import annotation_table
 from models.detector.runtime import Detector
-from models.errors import DefectloopError
+from models.errors import BadInput, DefectloopError
 from models.vocabulary import Label, Split, Verdict
 from pipelines import failures
 from pipelines.adapters import dataset_versions, model_registry
 from pipelines.image_files.image_store import open_store
-from pipelines.inspection import heatmaps
+from pipelines.inspection import heatmaps, since
 from pipelines.ledger import inspections, part_verdicts, promotions, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.part_verdicts import PartVerdict
@@ -52,15 +53,20 @@ class Trace:
     reviews: list[Review]
     origins: dict[str, Origin]  # by model version
     pictures: dict[int, Picture]  # by inspection
+    asked: int | None = None  # the inspection that was asked about
+    changes: tuple[str, ...] = ()  # what changed since that inspection
 
 
-def trace(workspace: Workspace, part: str) -> Trace:
+def trace(workspace: Workspace, part: str | None, inspection: int | None = None) -> Trace:
     """Collect everything that the ledger, registry and snapshots hold about a part. `part` is its id or the file name of its
-    image. Absent heatmaps of the present verdict are made. Raises BadInput for an unknown part, and for a file name that
-    belongs to several parts."""
+    image, or the number of an inspection if no part has this name; `inspection` is always a number. Absent heatmaps of the
+    present verdict are made. Raises BadInput for what is unknown, and for a file name that belongs to several parts.
+    """
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
-        part = inspections.part_called(ledger, line, part)
+        asked = _inspection(ledger, line, part, inspection)
+        part = asked.part if asked else inspections.part_called(ledger, line, part or "")
+        changes = tuple(since.changes(ledger, line, asked)) if asked else ()
         inspected = inspections.of_part(ledger, line, part)
         reviewed = reviews.of_part(ledger, line, part)
         origins = {
@@ -68,7 +74,20 @@ def trace(workspace: Workspace, part: str) -> Trace:
             for number in dict.fromkeys(item.model_version for item in inspected)
         }
     verdict = part_verdicts.of(inspected)
-    return Trace(part, verdict, inspected, reviewed, origins, _pictures(workspace, line, inspected, verdict))
+    pictures = _pictures(workspace, line, inspected, verdict)
+    return Trace(part, verdict, inspected, reviewed, origins, pictures, asked.id if asked else None, changes)
+
+
+def _inspection(ledger: Ledger, line: str, part: str | None, number: int | None) -> Inspection | None:
+    """Return the inspection that is asked about by its number, or None for a part. The name of a part takes precedence."""
+    if number is None:
+        if part is None or not part.isascii() or not part.isdigit() or len(part) > 18:
+            return None
+        return None if inspections.of_part(ledger, line, part) else inspections.by_number(ledger, line, int(part))
+    found = inspections.by_number(ledger, line, number)
+    if found is None:
+        raise BadInput(f"Line {line} has no inspection {number}.", next_step="defectloop inspect prints the numbers.")
+    return found
 
 
 def document(traced: Trace) -> dict[str, Any]:
@@ -89,6 +108,8 @@ def document(traced: Trace) -> dict[str, Any]:
             | {"picture": traced.pictures[item.id]}
             for item in traced.inspections
         ],
+        "asked": traced.asked,
+        "changes": traced.changes,
         "reviews": traced.reviews,
         "origins": {
             number: {field.name: getattr(origin, field.name) for field in fields(origin) if field.name != "promotion"}
@@ -137,7 +158,10 @@ def render(traced: Trace) -> str:
     """Format for a terminal: one block per inspection, newest last."""
     views = len(traced.verdict.views)
     lines = [f"Part {traced.part}" + (f"  {traced.verdict.verdict.upper()} from {views} views" if views > 1 else "")]
-    for item in traced.inspections:
+    if traced.asked is not None:
+        lines[0] += f", inspection {traced.asked}"
+    shown = [item for item in traced.inspections if traced.asked in (None, item.id)]
+    for item in shown:
         origin = traced.origins[item.model_version]
         lines += [
             f"  {item.verdict.upper()}  score {item.score:.3f}  {item.inspected_at:%Y-%m-%d %H:%M:%S} UTC  ({item.source})",
@@ -155,6 +179,10 @@ def render(traced: Trace) -> str:
         ]
     for review in traced.reviews:
         lines.append(f"  {_answer(review)} according to {review.reviewer}, {review.reviewed_at:%Y-%m-%d %H:%M:%S} UTC")
+    if traced.asked is not None:
+        lines += [f"  since then  {change}" for change in traced.changes] or ["  since then  nothing has changed"]
+        if others := len(traced.inspections) - 1:
+            lines.append(f"  {others} more inspections of this part: defectloop trace {shlex.quote(traced.part)}")
     return "\n".join(lines)
 
 
