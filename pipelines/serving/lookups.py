@@ -10,6 +10,8 @@ from models.errors import NotReady
 from models.images import codec
 from pipelines.adapters import model_registry
 from pipelines.ledger import completions, inspections
+from pipelines.ledger import search as ledger_search
+from pipelines.ledger.search import Filters, Found
 from pipelines.ledger.tables import Inspection
 from pipelines.serving import parts
 from pipelines.serving.engine import LineEngine
@@ -31,6 +33,10 @@ def inspection(engine: LineEngine, number: int) -> Inspection:
     if record is None:
         raise NotFound(f"Line {engine.line} has no inspection {number}.")
     return record
+
+
+def search(engine: LineEngine, filters: Filters, cursor: str | None, limit: int) -> Found:
+    return ledger_search.search(engine.ledger, engine.line, filters, cursor, limit)
 
 
 def image(engine: LineEngine, number: int) -> tuple[bytes, str]:

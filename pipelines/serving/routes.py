@@ -14,7 +14,9 @@ from fastapi.responses import JSONResponse
 
 from models import names
 from models.errors import BadInput
+from models.vocabulary import Verdict
 from pipelines.inspection.judging import Conflict, Production, Rejected
+from pipelines.ledger.search import LARGEST, Filters
 from pipelines.serving import documents, lookups, schemas
 from pipelines.serving.errors import SameKeyOtherImage, Unreadable
 from pipelines.serving.service import Service
@@ -72,6 +74,24 @@ def router(service: Service) -> APIRouter:
             )
         document = documents.inspection(answer.record, repeated=answer.repeated)
         return JSONResponse(document, 200 if answer.repeated else 201)
+
+    @api.get("/inspections", response_model=schemas.Page, summary="Search, newest first", tags=["inspections"])
+    async def search(
+        line: str,
+        part: str | None = None,
+        since: Annotated[datetime | None, Query(description="Inspected then or later; ISO 8601.")] = None,
+        until: Annotated[datetime | None, Query(description="Inspected before.")] = None,
+        verdict: Verdict | None = None,
+        model_version: str | None = None,
+        slice: str | None = None,
+        cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+        limit: Annotated[int, Query(ge=1, le=LARGEST)] = 50,
+    ) -> Response:
+        """A page may be short, or empty, and have a `next`: go on until it is null."""
+        filters = Filters(part, lookups.in_utc(since), lookups.in_utc(until), verdict, model_version, slice)
+        found = await run(lookups.search, service.line(line), filters, cursor, limit)
+        page = [documents.inspection(record) for record in found.inspections]
+        return JSONResponse({"inspections": page, "next": found.next})
 
     @api.get("/inspections/{inspection}", response_model=schemas.Inspection, tags=["inspections"])
     async def one_inspection(line: str, inspection: schemas.Number) -> Response:

@@ -75,6 +75,11 @@ class Inspection(BaseModel):
     links: Links
 
 
+class Page(BaseModel):
+    inspections: list[Inspection]
+    next: str | None = Field(description="Cursor of the next page; null at the end.")
+
+
 class View(BaseModel):
     view: str | None
     inspection: int

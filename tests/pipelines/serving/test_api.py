@@ -158,3 +158,21 @@ def test_metrics_count_verdicts_and_time_stages(client: TestClient, picture: Pic
     assert f'defectloop_verdicts_total{{line="widgets",model_version="1",verdict="{verdict}"}} 1.0' in text
     assert 'defectloop_stage_seconds_count{line="widgets",stage="commit"} 1.0' in text
     assert 'defectloop_model_version{line="widgets",model_version="1"} 1.0' in text
+
+
+def test_a_search_returns_pages_newest_first(client: TestClient, picture: Picture) -> None:
+    numbers = [post(client, picture(n), part=f"B-{n}", slice="glass").json()["inspection"] for n in range(5)]
+    found: list[int] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answered = client.get(f"{LINE}/inspections", params={"slice": "glass", "limit": "2"} | cursor)
+        assert answered.status_code == 200, answered.text
+        found += [row["inspection"] for row in answered.json()["inspections"]]
+        if answered.json()["next"] is None:
+            break
+        cursor = {"cursor": answered.json()["next"]}
+    assert found == numbers[::-1]
+    [one] = client.get(f"{LINE}/inspections", params={"part": "B-3"}).json()["inspections"]
+    assert one == client.get(one["links"]["self"]).json()
+    for wrong in ({"limit": "0"}, {"cursor": "none"}, {"verdict": "good"}, {"since": "soon"}):
+        assert client.get(f"{LINE}/inspections", params=wrong).status_code == 400
