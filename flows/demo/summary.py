@@ -26,6 +26,7 @@ from pipelines.promotion import model_table
 from pipelines.workspace import Workspace
 
 POLL_S = 1.0
+READS_PER_QUESTION = 10  # a client of Prefect costs 0.06 s of the processor, reading the ledger next to nothing
 SHOWN = ("f1", "auroc", "escape_rate", "overkill_rate")
 
 
@@ -59,15 +60,16 @@ def wait_for_outcome(ledger: Ledger, request_id: int, still_runs: Callable[[], b
     """Return the request once it is closed, however long that takes. Raises DefectloopError if its flow ended before."""
     while True:
         runs = still_runs()  # asked first: a flow closes its request before it ends
-        request = requests.get(ledger, request_id)
-        if request.state in CLOSED:
-            return request
-        if not runs:
-            raise DefectloopError(
-                "The retraining flow ended without an outcome.",
-                next_step="Read deploy.log in the workspace's state, then run the demo again: it continues.",
-            )
-        time.sleep(POLL_S)
+        for _ in range(READS_PER_QUESTION):
+            request = requests.get(ledger, request_id)
+            if request.state in CLOSED:
+                return request
+            if not runs:
+                raise DefectloopError(
+                    "The retraining flow ended without an outcome.",
+                    next_step="Read deploy.log in the workspace's state, then run the demo again: it continues.",
+                )
+            time.sleep(POLL_S)
 
 
 def write(
