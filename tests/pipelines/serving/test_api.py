@@ -112,6 +112,18 @@ def test_image_and_heatmap_are_served(client: TestClient, picture: Picture) -> N
     assert Image.open(io.BytesIO(client.get(links["heatmap"]).content)).size == (64, 64)
 
 
+def test_a_search_goes_through_all_pages_newest_first(client: TestClient, picture: Picture) -> None:
+    numbers = [post(client, picture(number), slice="glass").json()["inspection"] for number in range(5)]
+    post(client, picture(9), slice="steel")
+    query: dict[str, object] = {"slice": "glass", "limit": 2, "since": "2020-01-01"}
+    pages = [client.get(f"{LINE}/inspections", params=query).json()]
+    while pages[-1]["next"]:
+        pages.append(client.get(f"{LINE}/inspections", params=query | {"cursor": pages[-1]["next"]}).json())
+    assert [one["inspection"] for page in pages for one in page["inspections"]] == numbers[::-1]
+    for wrong in ({"cursor": "x"}, {"verdict": "good"}, {"limit": 0}, {"since": "x"}):
+        assert client.get(f"{LINE}/inspections", params=wrong).status_code == 400, wrong
+
+
 def test_a_part_whose_name_has_slashes_is_reached_by_its_link(client: TestClient, picture: Picture) -> None:
     link = post(client, picture(1), part="good/part 1").json()["links"]["part"]
     assert client.get(link).json()["part"] == "good/part 1"
