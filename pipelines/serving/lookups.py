@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models.detector.runtime import Detector
-from models.errors import NotReady
+from models.errors import BadInput, NotReady
 from models.images import codec
 from pipelines.adapters import model_registry
 from pipelines.ledger import completions, inspections
@@ -75,8 +75,15 @@ def complete(engine: LineEngine, name: str, views: int | list[str] | None) -> Pa
 
 
 def in_utc(moment: datetime | None) -> datetime | None:
-    """Return the time with a zone; one without is UTC."""
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+    """Return the time in UTC; one without a zone is UTC. Raises BadInput for a time before year 1 or after 9999 there."""
+    if moment is None or moment.tzinfo is None:
+        return moment and moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise BadInput(
+            f"{moment} is outside the calendar.", next_step="Use a time like 2026-11-30T08:15:00Z."
+        ) from error
 
 
 def _detector(engine: LineEngine, record: Inspection) -> Detector:

@@ -90,7 +90,12 @@ def test_an_unreadable_image_is_rejected_and_its_part_cannot_pass_until_it_is_ta
 
 @pytest.mark.parametrize(
     ("query", "named"),
-    [({"captured_at": "yesterday"}, "captured_at"), ({"part": "a\nb"}, "part"), ({"view": "x" * 300}, "view")],
+    [
+        ({"captured_at": "yesterday"}, "captured_at"),
+        ({"captured_at": "0001-01-01T00:00:00+14:00"}, "calendar"),
+        ({"part": "a\nb"}, "part"),
+        ({"view": "x" * 300}, "view"),
+    ],
 )
 def test_an_invalid_field_is_named(client: TestClient, picture: Picture, query: dict[str, str], named: str) -> None:
     answered = post(client, picture(1), **query)
