@@ -33,6 +33,7 @@ from models.detector.runtime import INPUT, OUTPUTS, Detector, as_input
 from models.images import codec
 from pipelines import initialise
 from pipelines.adapters import model_registry, tracking
+from pipelines.serving import keys
 from pipelines.workspace import Workspace
 
 LINE = "speed"
@@ -171,6 +172,7 @@ def measure(where: Path, image_size_px: int, rounds: int, requests: int) -> tupl
     def bare(chosen: Detector) -> Callable[[], object]:
         return lambda: chosen.session.run(OUTPUTS, {INPUT: stock[next(numbers) % len(stock)]})
 
+    _, key = keys.create(keys.folder(workspace), "benchmark", keys.Role.STATION)
     port, other = free_port(), free_port()
     flavour = where / "mlflow-model"
     mlflow_model(artefact, flavour)
@@ -192,7 +194,11 @@ def measure(where: Path, image_size_px: int, rounds: int, requests: int) -> tupl
             number = next(numbers)
             data = next(sent) + number.to_bytes(8, "big")  # a new image for the store, with the same pixels
             query = f"part=B-{number}&view=top"
-            service.post(f"/v1/lines/{LINE}/inspections?{query}", data, {"Content-Type": "image/png"})
+            service.post(
+                f"/v1/lines/{LINE}/inspections?{query}",
+                data,
+                {"Content-Type": "image/png", "Authorization": f"Bearer {key}"},
+            )
 
         def invoke() -> None:
             theirs.post("/invocations", arrays[next(numbers) % 8], {"Content-Type": "application/json"})

@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from flows.characters import in_utf8
 from flows.commands import (
+    access,
     checks,
     connections,
     data,
@@ -79,6 +80,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Models": (training.train, training.evaluate, training.compare, training.promote, training.rollback),
     "Production": (
         serving.serve,
+        access.keys,
         production.inspect,
         production.replay,
         production.monitor,

@@ -6,6 +6,7 @@ Each section belongs to one room, which states its type: `serve` to `pipelines.s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,12 +27,15 @@ class Section(BaseModel):
 S = TypeVar("S", bound=BaseModel)
 
 
-def section(root: Path, name: str, type_: type[S]) -> S:
-    """Return a section of the `service.yaml` in `root`. Raises BadParams that names the key and what is expected."""
+def section(root: Path, name: str, type_: type[S], given: Mapping[str, object] | None = None) -> S:
+    """Return a section of the `service.yaml` in `root`, with the values of options that were `given` instead of its own.
+
+    Raises BadParams that names the key and what is expected.
+    """
     path = root / FILE
     values = _sections(path).get(name) or {}
     try:
-        return type_.model_validate(values)
+        return type_.model_validate({**values, **given} if given and isinstance(values, dict) else values)
     except ValidationError as error:
         problems = "; ".join(_told(name, problem) for problem in error.errors())
         page = "docs/connectors.md" if name == "connectors" else "docs/service.md"

@@ -30,15 +30,18 @@ def serve(
 
     Example: defectloop serve --workspace bottles
     """
-    from pipelines.serving import server
+    from pipelines.serving import keys, server
 
     places = [place for directory in workspace or (None,) for place in _workspaces(directory)]
     settings = server.settings(places[0], host, port)
     with server.listening(settings) as (socket, url):
         lines = [place.params().line for place in places]
+        first = keys.create_first(keys.folder(places[0]))
+        key = {"admin_key": first[1]} if first else {}
+        made = f"\nThe first admin key, shown only now: {first[1]}\nMore keys: defectloop keys create" if first else ""
         answer(
-            {"url": url, "lines": lines},
-            f"Serving {', '.join(lines)} at {url} (description: {url}/docs). Ctrl-C stops.",
+            {"url": url, "lines": lines} | key,
+            f"Serving {', '.join(lines)} at {url} (description: {url}/docs). Ctrl-C stops.{made}",
             as_json=as_json,
         )
         server.run(places, settings, socket)

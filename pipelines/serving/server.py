@@ -11,8 +11,11 @@ import uvicorn
 
 from models.errors import Busy
 from pipelines import service_file
-from pipelines.serving import app
+from pipelines.serving import app, keys
+from pipelines.serving.access import Access
 from pipelines.serving.config import Serve
+from pipelines.serving.listening import server_config
+from pipelines.serving.refusals import Refusals
 from pipelines.serving.service import Service
 from pipelines.workspace import Workspace
 
@@ -21,9 +24,8 @@ GRACE_S = 30  # accepted requests have this time to finish after a signal to sto
 
 def settings(workspace: Workspace, host: str | None = None, port: int | None = None) -> Serve:
     """Return section `serve` of the workspace's service.yaml, with the given address."""
-    configured = service_file.section(workspace.root, "serve", Serve)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    return configured.model_copy(update=given)
+    return service_file.section(workspace.root, "serve", Serve, given)
 
 
 @contextlib.contextmanager
@@ -40,7 +42,7 @@ def listening(settings: Serve) -> Iterator[tuple[socket.socket, str]]:
                 next_step="Stop what listens there, or choose another --port.",
             ) from error
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        yield listener, f"http://{host}:{listener.getsockname()[1]}"
+        yield listener, f"http{'s' if settings.tls else ''}://{host}:{listener.getsockname()[1]}"
 
 
 def run(workspaces: Sequence[Workspace], settings: Serve, listener: socket.socket) -> None:
@@ -48,12 +50,9 @@ def run(workspaces: Sequence[Workspace], settings: Serve, listener: socket.socke
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with Service(workspaces, settings) as service:
-        config = uvicorn.Config(
-            app.create(service),
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_S,
-            server_header=False,
-        )
+        refusals = Refusals()
+        service.measures.registry.register(refusals)
+        door = Access(app.create(service), keys.KeyRing(keys.folder(workspaces[0])), settings, refusals)
+        config = server_config(door, settings, workspaces[0].root, timeout_graceful_shutdown=GRACE_S)
         server = uvicorn.Server(config)
         server.run(sockets=[listener])

@@ -30,7 +30,10 @@ class Service:
             # A core each for decoding and inference, and threads that wait for disks meanwhile.
             self.workers = ThreadPoolExecutor(2 * cores + 4, thread_name_prefix="inspects")
             opening.callback(self.workers.shutdown)
-            self.decoder = opening.enter_context(DecodingPool(cores))
+            limits = settings.decoding
+            self.decoder = opening.enter_context(
+                DecodingPool(limits.workers or cores, time_limit_s=limits.time_s, memory_limit_mb=limits.memory_mb)
+            )
             semaphore = threading.Semaphore(cores)
             for workspace in workspaces:
                 line = workspace.params().line

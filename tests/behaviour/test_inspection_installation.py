@@ -67,7 +67,8 @@ def test_the_service_runs_without_the_packages_of_the_loop_in_at_most_400_mb(wor
     ) as service:
         try:
             assert service.stdout is not None
-            with Client(json.loads(service.stdout.readline())["url"]) as client:
+            said = json.loads(service.stdout.readline())
+            with Client(said["url"], said["admin_key"]) as client:
                 answers = [client.inspect("widgets", image, part=f"B-{number}") for number in range(20)]
             family = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
             megabytes = sum(member.memory_info().rss for member in family) / 1e6

@@ -19,6 +19,7 @@ from pipelines.client import Client
 from pipelines.image_files.image_store import open_store
 from pipelines.ledger import inspections
 from pipelines.ledger.ledger import Ledger
+from pipelines.serving import keys
 from pipelines.workspace import Workspace
 from tests.kept.unpacked import unpacked
 from tests.pipelines.serving.versions import add_version, set_alias
@@ -43,13 +44,14 @@ def picture(number: int) -> bytes:
 def test_a_kill_under_load_and_changes_of_champion_lose_nothing(tmp_path: Path) -> None:
     workspace = unpacked(tmp_path)
     add_version(workspace, 2)
+    _, key_text = keys.create(keys.folder(workspace), "line", keys.Role.STATION)
     process, url = start(workspace)
     port = int(url.rsplit(":", 1)[1])
     acknowledged: list[tuple[str, dict]] = []
     stop = threading.Event()
 
     def load(worker: int) -> None:
-        with Client(url, deadline_s=120) as client:
+        with Client(url, key_text, deadline_s=120) as client:
             number = 0
             while not stop.is_set():
                 key = f"{worker}-{number}"
