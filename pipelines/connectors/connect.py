@@ -11,6 +11,7 @@ from typing import Any
 
 from models.errors import NotReady
 from pipelines import part_names
+from pipelines.amounts import counted
 from pipelines.client import Client
 from pipelines.connectors import config as configs
 from pipelines.connectors.config import Connectors
@@ -52,7 +53,7 @@ async def _connected(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     station = Station(client, line, spool, stopping, say)
-    say(f"{config.number} connectors for line {line}, service {client.url}")
+    say(f"{counted(config.number, 'connector')} for line {line}, service {client.url}")
     await asyncio.gather(*_running(workspace, config, station))
     say("stopped")
 
