@@ -29,6 +29,7 @@ from pipelines.client import Client
 from pipelines.image_files.image_store import open_store
 from pipelines.ledger import inspections
 from pipelines.ledger.ledger import Ledger
+from pipelines.serving import keys
 from pipelines.workspace import Workspace
 
 CLIENTS = 4
@@ -55,18 +56,19 @@ def measure(where: Path, seconds: float, image_size_px: int) -> Result:
     client = tracking.client(workspace)
     first = client.get_model_version(LINE, "1")
     second = client.create_model_version(LINE, first.source, tags=dict(first.tags))
+    _, key = keys.create(keys.folder(workspace), "load", keys.Role.STATION)
     port, stop = free_port(), threading.Event()
     answers: list[tuple[str, dict]] = []
     sent = pictures()
     numbers = itertools.count()
 
     def load() -> None:
-        with Client(f"http://127.0.0.1:{port}", deadline_s=300) as station:
+        with Client(f"http://127.0.0.1:{port}", key, deadline_s=300) as station:
             while not stop.is_set():
                 number = next(numbers)
                 data = sent[number % len(sent)] + number.to_bytes(8, "big")
-                key = f"request {number}"
-                answers.append((key, station.inspect(LINE, data, part=f"B-{number}", key=key)))
+                own = f"request {number}"
+                answers.append((own, station.inspect(LINE, data, part=f"B-{number}", key=own)))
 
     threads = [threading.Thread(target=load) for _ in range(CLIENTS)]
     growth = []
