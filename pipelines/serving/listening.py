@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from models.errors import BadInput
 from pipelines.serving.config import Serve, Tls
@@ -70,13 +71,17 @@ def _refused() -> str:
     raise ValueError("the key is encrypted")
 
 
-class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+_Protocol: Any = object  # one of uvicorn's protocols, with which `_Patience` is combined
+
+
+class _Patience(_Protocol):
     """uvicorn's protocol, with limits of time and size for the head of a request.
 
-    The callbacks of the parser belong to httptools. Without it, uvicorn uses h11, which limits the size by itself.
+    The callbacks of the parser belong to httptools. Without it, uvicorn uses h11, which has none and limits the size itself.
     """
 
     _due: asyncio.TimerHandle | None = None
+    _counts_heads = True
     _is_in_head = True
     _heads = _head_bytes = 0
 
@@ -87,7 +92,7 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
     def data_received(self, data: bytes) -> None:
         before = self._heads if self._is_in_head else None
         super().data_received(data)
-        is_same_head = self._is_in_head and self._heads == before
+        is_same_head = self._counts_heads and self._is_in_head and self._heads == before
         self._head_bytes = self._head_bytes + len(data) if is_same_head else 0
         if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_HEAD_TOO_LARGE)
@@ -114,3 +119,18 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         if self._due is not None:
             self._due.cancel()
             self._due = None
+
+
+class PatientH11(_Patience, H11Protocol):  # type: ignore[misc]
+    _counts_heads = False
+
+
+PatientProtocol: type[asyncio.Protocol]
+if AutoHTTPProtocol is H11Protocol:
+    PatientProtocol = PatientH11
+else:
+
+    class PatientHttpTools(_Patience, AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+        pass
+
+    PatientProtocol = PatientHttpTools

@@ -106,6 +106,12 @@ def test_a_wrong_file_is_named(certificates: Path, tmp_path: Path) -> None:
         listening.server_config(counting, Serve(tls={"certificate": "service.pem", "key": "locked.key"}), certificates)
 
 
+@pytest.fixture(autouse=True, params=[listening.PatientProtocol, listening.PatientH11], ids=["usual", "h11"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installation for inspection has no httptools; uvicorn then uses h11."""
+    monkeypatch.setattr(listening, "PatientProtocol", request.param)
+
+
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(listening, "HEADERS_S", 1.0)
