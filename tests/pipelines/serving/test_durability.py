@@ -122,7 +122,6 @@ def test_images_of_a_killed_service_are_delivered_by_the_next(tmp_path: Path) ->
     store.away.set()
     image = Spool(store, tmp_path, largest_bytes=100).put(b"picture")
     (tmp_path / ".half.1.2.partial").write_bytes(b"pic")
-    store.away.clear()
     fresh = RemoteStore()
     spool = Spool(fresh, tmp_path, largest_bytes=100)
     until(lambda: image in fresh.kept)
