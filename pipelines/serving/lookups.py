@@ -66,7 +66,7 @@ def part(engine: LineEngine, name: str) -> PartAnswer:
 
 
 def complete(engine: LineEngine, name: str, views: int | list[str] | None) -> PartAnswer:
-    expected: Expected = tuple(views) if isinstance(views, list) else views
+    expected: Expected = tuple(dict.fromkeys(views)) if isinstance(views, list) else views
     if expected is None:
         expected = engine.rules.views
     stored: list[Any] = [] if expected is None else [expected] if isinstance(expected, int) else list(expected)

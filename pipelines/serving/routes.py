@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from models import names
 from models.errors import BadInput
@@ -129,7 +130,9 @@ async def _image(request: Request) -> tuple[bytes, dict[str, str]]:
     """Return the image's bytes, and the fields of a form. Raises BadInput."""
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
-        return await request.body(), {}
+        if not (data := await request.body()):
+            raise BadInput("The request has no image.", next_step="curl --data-binary @part.png …")
+        return data, {}
     try:
         async with request.form(max_files=1, max_fields=16) as form:
             sent = form.get("image")
@@ -137,7 +140,7 @@ async def _image(request: Request) -> tuple[bytes, dict[str, str]]:
                 raise BadInput("The form has no file named image.", next_step="curl -F image=@part.png …")
             fields = {name: str(value) for name, value in form.items() if name in schemas.FORM_FIELDS}
             return await sent.read(), fields
-    except BadInput:
+    except (BadInput, ClientDisconnect):
         raise
     except Exception as error:  # the parser's errors have no common class
         raise BadInput(f"The form cannot be read: {error}.", next_step="Send multipart/form-data.") from error

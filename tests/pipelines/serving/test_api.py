@@ -103,6 +103,17 @@ def test_an_invalid_field_is_named(client: TestClient, picture: Picture, query: 
     assert named in answered.json()["error"]["message"]
 
 
+def test_a_request_without_an_image_stores_nothing(client: TestClient, workspace: Workspace) -> None:
+    assert post(client, b"", part="B-1").status_code == 400
+    assert client.get(f"{LINE}/parts/B-1").status_code == 404
+
+
+def test_a_view_that_is_declared_twice_is_one(client: TestClient, picture: Picture) -> None:
+    post(client, picture(1), part="B-1", view="top")
+    declared = client.post(f"{LINE}/parts/B-1/complete", json={"views": ["top", "left", "left"]}).json()
+    assert (declared["complete"], declared["missing"]) == (False, ["left"])
+
+
 def test_what_does_not_exist_is_not_found(client: TestClient, picture: Picture) -> None:
     assert client.post("/v1/lines/other/inspections", content=picture(1)).status_code == 404
     for path in ("inspections/999", "inspections/999/image", "inspections/999/heatmap.png", "parts/nobody"):
