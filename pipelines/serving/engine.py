@@ -54,7 +54,7 @@ class LineEngine:
         wanted = shadow or self.rules.canary_share > 0
         self.champions = Champions(workspace, self.line, self.ledger, with_challenger=lambda: wanted)
         self.champions.watch(WATCH_S)
-        self._decode, self._cores = decode, cores
+        self.decode, self._cores = decode, cores
         self._keepers = ThreadPoolExecutor(8, thread_name_prefix=f"keeps images {names.for_tools(self.line)}")
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class LineEngine:
 
         def decode(data: bytes) -> judging.Decoded:
             with self.measures.timed(self.line, "decode"):
-                image = self._decode(data)
+                image = self.decode(data)
             waited = time.perf_counter()
             self._cores.acquire()
             self.measures.observe(self.line, "queue", time.perf_counter() - waited)

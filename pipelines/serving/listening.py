@@ -26,7 +26,7 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 def server_config(app: App, serve: Serve, root: Path, **more: Any) -> uvicorn.Config:
     """Return uvicorn's configuration. Paths of TLS files are relative to `root`. Raises BadInput for bad TLS files."""
-    context = _tls(serve.tls, root) if serve.tls else None
+    context = tls_context(serve.tls, root) if serve.tls else None
     factory: Callable[..., ssl.SSLContext] | None = (lambda *_: context) if context else None  # type: ignore[return-value]
     settings: dict[str, Any] = {
         "host": serve.host,
@@ -45,7 +45,8 @@ def server_config(app: App, serve: Serve, root: Path, **more: Any) -> uvicorn.Co
     return uvicorn.Config(app, **(settings | more))
 
 
-def _tls(tls: Tls, root: Path) -> ssl.SSLContext:
+def tls_context(tls: Tls, root: Path) -> ssl.SSLContext:
+    """Raises BadInput for files that are absent or do not fit each other."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.minimum_version]
     for path in (tls.certificate, tls.key, tls.client_ca):

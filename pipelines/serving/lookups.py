@@ -51,7 +51,7 @@ def heatmap(engine: LineEngine, number: int) -> bytes:
     record = inspection(engine, number)
     data = engine.images.get(record.image)
     detector = _detector(engine, record)
-    pixels = codec.decode(data)  # it was decoded in a worker when it arrived
+    pixels = engine.decode(data).pixels
     return codec.encode_png(codec.overlay(pixels, detector.predict(pixels).heatmap))
 
 

@@ -14,7 +14,7 @@ from pipelines import service_file
 from pipelines.serving import app, keys
 from pipelines.serving.access import Access
 from pipelines.serving.config import Serve
-from pipelines.serving.listening import server_config
+from pipelines.serving.listening import server_config, tls_context
 from pipelines.serving.refusals import Refusals
 from pipelines.serving.service import Service
 from pipelines.workspace import Workspace
@@ -23,9 +23,12 @@ GRACE_S = 30  # accepted requests have this time to finish after a signal to sto
 
 
 def settings(workspace: Workspace, host: str | None = None, port: int | None = None) -> Serve:
-    """Return section `serve` of the workspace's service.yaml, with the given address."""
+    """Return section `serve` of the workspace's service.yaml, with the given address. Raises BadInput."""
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    return service_file.section(workspace.root, "serve", Serve, given)
+    serve = service_file.section(workspace.root, "serve", Serve, given)
+    if serve.tls:
+        tls_context(serve.tls, workspace.root)
+    return serve
 
 
 @contextlib.contextmanager

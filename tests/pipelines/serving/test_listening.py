@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ import pytest
 import uvicorn
 
 from models.errors import BadInput
-from pipelines.serving import keys, listening
+from pipelines.serving import keys, listening, server
 from pipelines.serving.access import Access
 from pipelines.serving.config import Serve
 from pipelines.serving.keys import KeyRing, Role
@@ -100,6 +101,10 @@ def test_a_wrong_file_is_named(certificates: Path, tmp_path: Path) -> None:
         listening.server_config(counting, Serve(**tls()), tmp_path)
     with pytest.raises(BadInput, match="cannot be used"):
         listening.server_config(counting, Serve(tls={"certificate": "ca.pem", "key": "service.key"}), certificates)
+    workspace = SimpleNamespace(root=tmp_path)
+    (tmp_path / "service.yaml").write_text("serve:\n  tls: {certificate: service.pem, key: service.key}\n")
+    with pytest.raises(BadInput, match=r"service\.pem"):  # before an address is printed
+        server.settings(workspace)  # type: ignore[arg-type]
     locked = ["openssl", "pkey", "-aes256", "-passout", "pass:x", "-in", "service.key", "-out", "locked.key"]
     subprocess.run(locked, cwd=certificates, check=True, capture_output=True)
     with pytest.raises(BadInput, match="encrypted"):
