@@ -61,7 +61,10 @@ def test_without_the_registry_the_champion_on_disk_inspects_within_a_sixth_of_th
         began = time.monotonic()
         found = champion_on_disk.load(replace(own_champion, tracking_uri=url), LINE)
         assert time.monotonic() - began < DEADLINE_S / 6 + SLACK_S
-    assert found == confirmed
+        champion_on_disk.warn_if_unconfirmed(found)
+    assert found.unconfirmed
+    assert url in found.unconfirmed
+    assert replace(found, unconfirmed=None) == confirmed
     assert f"version 1, the champion of {confirmed.confirmed_at:%Y-%m-%d %H:%M} UTC" in caplog.text
 
 

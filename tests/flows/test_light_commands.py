@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pipelines.ledger.ledger import Ledger
 from tests.conftest import picture
 from tests.kept.unpacked import unpacked
 
@@ -56,6 +57,8 @@ def imported(*commands: list[object]) -> tuple[list[int], set[str]]:
 
 def test_light_commands_import_no_heavy_package(tmp_path: Path) -> None:
     line = unpacked(tmp_path)
+    with Ledger.open(line.ledger_url):  # migrates it, which needs alembic once
+        pass
     image = tmp_path / "part.png"
     image.write_bytes(picture(3, defective=False))
     place = ["--workspace", line.root]
