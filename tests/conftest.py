@@ -208,9 +208,7 @@ def make_champion(place: Workspace) -> None:
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
     """Starts programs without the seconds that their imports take; for tests that run many, or long ones."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    programs = Preloaded(shared)
+    programs = Preloaded(tmp_path_factory.getbasetemp())
     yield programs
     programs.end()
 
