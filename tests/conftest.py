@@ -208,7 +208,7 @@ def make_champion(place: Workspace) -> None:
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
     """Starts programs without the seconds that their imports take; for tests that run many, or long ones."""
-    programs = Preloaded(tmp_path_factory.getbasetemp())
+    programs = Preloaded(tmp_path_factory.getbasetemp() / "exports")
     yield programs
     programs.end()
 

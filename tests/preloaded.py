@@ -33,48 +33,33 @@ from tests.torture import forks
 LARGEST = 1 << 20  # bytes of a request: the environment above all
 
 
-def serve(listener: socket.socket) -> None:
-    """Fork a program for every request until nobody is left who can make one; say how each ends."""
+def serve(requests: socket.socket) -> None:
+    """Fork a program for every request until nobody can make one any more; say how each ends."""
     running: dict[int, tuple[int, socket.socket]] = {}
-    clients: dict[int, socket.socket] = {}
-    with listener, selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
+    with selectors.DefaultSelector() as selector:
+        selector.register(requests, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
-                if key.fileobj is listener:
-                    client, _ = listener.accept()
-                    clients[client.fileno()] = client
-                    selector.register(client, selectors.EVENT_READ)
-                elif key.fd in running:
+                if key.fileobj is not requests:
                     pid, caller = running.pop(key.fd)
                     selector.unregister(key.fd)
                     os.close(key.fd)
                     _answer(caller, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                     caller.close()
-                else:
-                    message, files, *_ = socket.recv_fds(clients[key.fd], LARGEST, 3)
-                    if message:
-                        pid, caller = _started(message, files)
-                        end = os.pidfd_open(pid)
-                        running[end] = (pid, caller)
-                        selector.register(end, selectors.EVENT_READ)
-                    else:
-                        selector.unregister(key.fd)
-                        clients.pop(key.fd).close()
-            if not clients:
-                return
-
-
-def _started(message: bytes, files: list[int]) -> tuple[int, socket.socket]:
-    """Fork the program that is asked for. Returns its process id, and where to say how it ends."""
-    caller = socket.socket(fileno=files[0])
-    pid = os.fork()
-    if pid == 0:
-        _become(json.loads(message), files[1:])
-    for file in files[1:]:
-        os.close(file)
-    _answer(caller, pid)
-    return pid, caller
+                    continue
+                message, files, *_ = socket.recv_fds(requests, LARGEST, 3)
+                if not message:
+                    return
+                caller = socket.socket(fileno=files[0])
+                pid = os.fork()
+                if pid == 0:
+                    _become(json.loads(message), files[1:])
+                for file in files[1:]:
+                    os.close(file)
+                _answer(caller, pid)
+                end = os.pidfd_open(pid)
+                running[end] = (pid, caller)
+                selector.register(end, selectors.EVENT_READ)
 
 
 def _answer(caller: socket.socket, number: int) -> None:
@@ -223,7 +208,7 @@ def _start_stages_with(starter: socket.socket) -> None:
 
 
 def main(descriptor: int, exports: Path) -> None:
-    listener = socket.socket(fileno=descriptor)
+    requests = socket.socket(fileno=descriptor)
     with tempfile.TemporaryDirectory(prefix="defectloop-preloaded-") as folder:
         forks.load(Path(folder))
         forks.keep_exports(exports)
@@ -232,7 +217,7 @@ def main(descriptor: int, exports: Path) -> None:
         assert threading.active_count() == 1, f"{threading.enumerate()}: forks would lack all but the first"
         gc.collect()
         gc.freeze()  # else collecting garbage copies every page in every fork
-        serve(listener)
+        serve(requests)
 
 
 if __name__ == "__main__":

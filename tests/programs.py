@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import fcntl
 import json
 import os
 import signal
@@ -54,13 +53,11 @@ class Program:
 
 
 class Preloaded:
-    """The process that programs are forked from: one for all test processes that share `folder`, started when the first
-    program is wanted, and gone with the last of them. `exports` keeps what torch exports."""
+    """The process that programs are forked from, started when the first is wanted; `exports` keeps what torch exports."""
 
-    def __init__(self, folder: Path) -> None:
-        self.exports = folder / "exports"
-        self._address = folder / "preloaded.socket"
-        self._requests: socket.socket | None = None
+    def __init__(self, exports: Path) -> None:
+        self.exports = exports
+        self._server: subprocess.Popen[bytes] | None = None
 
     def start(
         self,
@@ -87,46 +84,28 @@ class Preloaded:
         return self._ask(request, 1, 2).wait()
 
     def end(self) -> None:
-        if self._requests is not None:
+        if self._server is not None:
             self._requests.close()
+            self._server.wait()
 
     def _ask(self, request: dict[str, Any], *output: IO[Any] | int) -> Program:
-        if self._requests is None:
-            self._requests = self._connected()
+        if self._server is None:
+            self._begin()
         mine, its = socket.socketpair()
         with its, open(os.devnull, "w") as nothing:
             files = [nothing.fileno() if one == subprocess.DEVNULL else _number(one) for one in output]
             socket.send_fds(self._requests, [json.dumps(request).encode()], [its.fileno(), *files])
         return Program(request.get("words", ["stage"]), mine)
 
-    def _connected(self) -> socket.socket:
-        """A connection to the process; it is started if there is none, or if those who used it have ended."""
-        requests = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with self._address.with_suffix(".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            try:
-                requests.connect(_short(self._address))
-            except (FileNotFoundError, ConnectionRefusedError):
-                self._begin()
-                requests.connect(_short(self._address))
-        return requests
-
     def _begin(self) -> None:
-        self._address.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(_short(self._address))
-            listener.listen()
+        self._requests, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "tests.preloaded", str(listener.fileno()), str(self.exports)],
+                [sys.executable, "-m", "tests.preloaded", str(its.fileno()), str(self.exports)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                pass_fds=[listener.fileno()],
+                pass_fds=[its.fileno()],
             )
-
-
-def _short(address: Path) -> str:
-    """The same file under a name that fits into a socket's address."""
-    return os.path.relpath(address)
 
 
 def stage_by(ask: Callable[[dict[str, Any]], int]) -> Callable[..., None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +40,7 @@ class State:
 class Champions:
     """Champion and challenger of one line. `state` is replaced as a whole, so readers see one moment of it."""
 
-    def __init__(self, workspace: Workspace, line: str, ledger: Ledger, *, with_challenger: Callable[[], bool]) -> None:
+    def __init__(self, workspace: Workspace, line: str, ledger: Ledger, *, with_challenger: bool) -> None:
         self.workspace, self.line, self._ledger, self._with_challenger = workspace, line, ledger, with_challenger
         self.state = State()
         self._stopping = threading.Event()
@@ -100,7 +99,7 @@ class Champions:
 
     def _look_at_challenger(self) -> None:
         try:
-            challenger = self._challenger() if self._with_challenger() else None
+            challenger = self._challenger() if self._with_challenger else None
         except DefectloopError as error:
             log.warning("The challenger of line %s cannot be loaded: %s", self.line, error.message)
             challenger = None

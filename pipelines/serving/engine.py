@@ -52,7 +52,7 @@ class LineEngine:
         self.commits = GroupCommit(self.ledger, self.line)
         self.shadow = Shadow(self.ledger, self.line, cores) if shadow else None
         wanted = shadow or self.rules.canary_share > 0
-        self.champions = Champions(workspace, self.line, self.ledger, with_challenger=lambda: wanted)
+        self.champions = Champions(workspace, self.line, self.ledger, with_challenger=wanted)
         self.champions.watch(WATCH_S)
         self.decode, self._cores = decode, cores
         self._keepers = ThreadPoolExecutor(8, thread_name_prefix=f"keeps images {names.for_tools(self.line)}")
