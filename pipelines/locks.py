@@ -7,6 +7,7 @@
 | retraining | one retraining, from its request until it ends or waits for labels | the retraining flow |
 | serving | the deployments, as long as they are served | deploy |
 | connecting | the spool of the connectors, as long as they run | connect |
+| retention | the deletion of images, as long as it runs | ledger retention |
 
 Locks work between the threads and processes of one host. The holder of the line lock may take the decision lock, but not
 the other way round.
@@ -68,6 +69,11 @@ def serving_lock(workspace: Workspace, line: str, wait_s: float = 0.0) -> Abstra
 def connecting_lock(workspace: Workspace, line: str) -> AbstractContextManager[None]:
     """Prevent others from running the line's connectors during the block. Raises Busy at once."""
     return _held(workspace, f"{names.for_tools(line)}.connecting", f"The connectors of line {line} run already", 0.0)
+
+
+def retention_lock(workspace: Workspace, line: str) -> AbstractContextManager[None]:
+    """Prevent others from deleting images of the line during the block. Raises Busy at once."""
+    return _held(workspace, f"{names.for_tools(line)}.retention", f"Images of line {line} are being deleted", 0.0)
 
 
 @contextlib.contextmanager

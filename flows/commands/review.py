@@ -142,8 +142,12 @@ def listing(place: Workspace, waits: WaitingParts) -> str:
         more = f", the oldest {len(parts)} listed" if total > len(parts) else ""
         lines.append(f"Parts with the verdict review: {total}{more}")
         lines += [f"  {_part(item)}  {item.inspected_at:%Y-%m-%d %H:%M} UTC  {why_review(item)}" for item in parts]
-    if not lines:
-        return "No parts wait for a review."
+    if waits.undecided.deleted:
+        lines.append(
+            f"{waits.undecided.deleted} more cannot be reviewed: their images were deleted under retention (service.yaml)."
+        )
+    if not waits.asked and not total:
+        return "\n".join([*lines, "No parts wait for a review."])
     return "\n".join([*lines, "With pictures and a form: defectloop review --page parts.html"])
 
 
@@ -159,6 +163,7 @@ def document(waits: WaitingParts) -> dict[str, Any]:
         ],
         "undecided": {
             "total": waits.undecided.total,
+            "deleted": waits.undecided.deleted,
             "parts": [_in_short(item) | {"chosen_for": why_review(item)} for item in waits.undecided.parts],
         },
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import boto3
@@ -14,6 +14,7 @@ from models.errors import NotReady, Unreachable
 from pipelines import deadlines
 
 NEXT_STEP = "Check DEFECTLOOP_STORE, AWS_ENDPOINT_URL and the credentials."
+_REMOVED_AT_ONCE = 1000  # keys of one request, S3's limit
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 
 
@@ -52,6 +53,29 @@ class S3Store:
 
     def address(self, image: str) -> str:
         return f"s3://{self.bucket}/{self._key(image)}"
+
+    def stored(self) -> Iterator[tuple[str, int]]:
+        prefix = f"{self.prefix}/" if self.prefix else ""
+        asked: dict[str, Any] = {"Prefix": prefix}
+        while True:
+            page = self._call("list_objects_v2", **asked)
+            for entry in page.get("Contents", ()):
+                folder, _, image = str(entry["Key"]).removeprefix(prefix).partition("/")
+                if image[:2] == folder and "/" not in image:
+                    yield image, int(entry["Size"])
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def remove(self, images: Sequence[str]) -> None:
+        for start in range(0, len(images), _REMOVED_AT_ONCE):
+            keys = [{"Key": self._key(image)} for image in images[start : start + _REMOVED_AT_ONCE]]
+            answer = self._call("delete_objects", Delete={"Objects": keys, "Quiet": True})
+            if failed := answer.get("Errors"):
+                raise Unreachable(
+                    f"The image store {self.url} does not delete {len(failed)} images: {failed[0].get('Message')}.",
+                    next_step="Check the permission s3:DeleteObject, then run the same command again.",
+                )
 
     def _key(self, image: str) -> str:
         return "/".join(part for part in (self.prefix, image[:2], image) if part)

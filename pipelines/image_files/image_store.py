@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +23,14 @@ class ImageStore(Protocol):
 
     def address(self, image: str) -> str:
         """Return the path or URL of the image, whether it exists or not."""
+        ...
+
+    def stored(self) -> Iterator[tuple[str, int]]:
+        """Yield every image of the store with its size in bytes."""
+        ...
+
+    def remove(self, images: Sequence[str]) -> None:
+        """Remove images; absent ones are no error. Raises Unreachable if one cannot be removed."""
         ...
 
 
@@ -63,6 +73,23 @@ class LocalStore:
 
     def address(self, image: str) -> str:
         return str(self._path(image))
+
+    def stored(self) -> Iterator[tuple[str, int]]:
+        for folder in sorted(place for place in self.directory.glob("??") if place.is_dir()):
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):  # being written
+                        yield entry.name, entry.stat().st_size
+
+    def remove(self, images: Sequence[str]) -> None:
+        for image in images:
+            try:
+                self._path(image).unlink(missing_ok=True)
+            except OSError as error:
+                raise Unreachable(
+                    f"The image store {self.directory} cannot be changed: {error.strerror}. Image {image[:16]} remains.",
+                    next_step="Check the permissions, then run the same command again.",
+                ) from error
 
     def _path(self, image: str) -> Path:
         return self.directory / image[:2] / image

@@ -21,6 +21,7 @@ from models.errors import BadData, BadInput
 from models.files import read_file
 from models.vocabulary import Prediction, Verdict
 from pipelines import part_names, progress
+from pipelines.image_files import deleted_images
 from pipelines.image_files.image_store import ImageStore, open_store
 from pipelines.ingest import delivery_folder
 from pipelines.inspection import champion_on_disk, heatmaps, judging
@@ -106,6 +107,7 @@ class Inspector:
         judged: list[tuple[inspections.Record, Prediction | None]]
         judged = list(run(lambda one: self._judge(one, source), new.values()))
         stored |= inspections.add_once(self.ledger, [record for record, _ in judged])
+        deleted_images.keep(self.ledger, self.store.put, {one.image: one.data for one in new.values()})
         fresh = {id(record): prediction for record, prediction in judged}
         answers: list[Answer] = []
         for one in arrived:

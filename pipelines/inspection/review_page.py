@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from models.files import write_whole
 from models.images import codec
 from models.vocabulary import Label
 from pipelines.amounts import counted
-from pipelines.image_files.image_store import ImageStore, open_store
+from pipelines.image_files import deleted_images
+from pipelines.image_files.image_store import open_store
 from pipelines.inspection import champion_on_disk
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, now
@@ -39,10 +42,12 @@ def write(workspace: Workspace, out: Path) -> Page:
     line = workspace.params().line
     with Ledger.open(workspace.ledger_url) as ledger:
         asked = questions.waiting(ledger, line)
-    if not asked:
-        raise NotReady("No parts wait for a review.", next_step="Inspect more production: defectloop replay FOLDER")
-    champion = champion_on_disk.load(workspace, line)
-    detector, store = Detector(champion.path), open_store(workspace.store_url)
+        if not asked:
+            raise NotReady("No parts wait for a review.", next_step="Inspect more production: defectloop replay FOLDER")
+        champion = champion_on_disk.load(workspace, line)
+        detector, store = Detector(champion.path), open_store(workspace.store_url)
+        read = partial(deleted_images.read, ledger, store.get)
+        parts = [_part(number, one, read, detector) for number, one in enumerate(asked)]
     template = Environment(loader=PackageLoader("pipelines", "pages"), autoescape=True, undefined=StrictUndefined)
     html = template.get_template("review.html").render(
         line=line,
@@ -51,13 +56,13 @@ def write(workspace: Workspace, out: Path) -> Page:
         version=champion.version,
         answers=ANSWERS,
         page_id=hashlib.sha256("\n".join([line, *(one.part for one in asked)]).encode()).hexdigest()[:16],
-        parts=[_part(number, one, store, detector) for number, one in enumerate(asked)],
+        parts=parts,
     )
     write_whole(out, html.encode())
     return Page(out, len(asked))
 
 
-def _part(number: int, one: Question, store: ImageStore, detector: Detector) -> dict[str, Any]:
+def _part(number: int, one: Question, read: Callable[[str], bytes], detector: Detector) -> dict[str, Any]:
     return {
         "number": number,
         "name": one.part,
@@ -65,17 +70,17 @@ def _part(number: int, one: Question, store: ImageStore, detector: Detector) -> 
         "score": f"{one.score:.2f}",
         "campaign": one.campaign_id,
         "reason": one.reason,
-        "images": [_image(item, store, detector) for item in one.images],
+        "images": [_image(item, read, detector) for item in one.images],
     }
 
 
-def _image(item: Inspection, store: ImageStore, detector: Detector) -> dict[str, Any]:
+def _image(item: Inspection, read: Callable[[str], bytes], detector: Detector) -> dict[str, Any]:
     from pipelines.pages.pictures import data_uri
 
     title = " ".join(text for text in (item.view, item.file_name or f"image {item.image[:16]}") if text)
     shown = {"id": item.image[:16], "title": title, "plain": "", "heat": "", "lost": ""}
     try:
-        image = codec.decode(store.get(item.image))
+        image = codec.decode(read(item.image))
         heat = codec.overlay(image, detector.predict(image).heatmap)
     except DefectloopError as error:
         return shown | {"lost": error.message}

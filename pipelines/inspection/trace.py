@@ -13,7 +13,8 @@ from models.errors import BadInput, DefectloopError
 from models.vocabulary import Label, Split, Verdict
 from pipelines import failures
 from pipelines.adapters import dataset_versions, model_registry
-from pipelines.image_files.image_store import open_store
+from pipelines.image_files import deleted_images
+from pipelines.image_files.image_store import ImageStore, open_store
 from pipelines.inspection import heatmaps, since
 from pipelines.ledger import inspections, part_verdicts, promotions, reviews
 from pipelines.ledger.ledger import Ledger
@@ -38,11 +39,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Picture:
-    """Where the image of an inspection is, and its heatmap. `no_heatmap` says why there is none."""
+    """Where the image of an inspection is, and its heatmap. `no_heatmap` says why there is none. `deleted` says that
+    the image was deleted under retention."""
 
     image: str
     heatmap: str | None = None
     no_heatmap: str | None = None
+    deleted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ def trace(workspace: Workspace, part: str | None, inspection: int | None = None)
             number: _origin(workspace, line, number, promotions.last(ledger, line, version=number))
             for number in dict.fromkeys(item.model_version for item in inspected)
         }
+        store = open_store(workspace.store_url)
+        deleted = deleted_images.gone(ledger, store, [item.image for item in inspected])
     verdict = part_verdicts.of(inspected)
-    pictures = _pictures(workspace, line, inspected, verdict)
+    pictures = _pictures(workspace, line, store, inspected, verdict, deleted)
     return Trace(part, verdict, inspected, reviewed, origins, pictures, asked.id if asked else None, changes)
 
 
@@ -128,9 +133,15 @@ def _decision(promotion: Promotion | None) -> dict[str, Any] | None:
     }
 
 
-def _pictures(workspace: Workspace, line: str, inspected: list[Inspection], verdict: PartVerdict) -> dict[int, Picture]:
+def _pictures(
+    workspace: Workspace,
+    line: str,
+    store: ImageStore,
+    inspected: list[Inspection],
+    verdict: PartVerdict,
+    deleted: dict[str, str],
+) -> dict[int, Picture]:
     """Find the image and heatmap of every inspection. Absent heatmaps are made for those that the verdict rests on."""
-    store = open_store(workspace.store_url)
     folder = heatmaps.default_folder(workspace)
     decisive = {item.id for item in verdict.views}
     detectors: dict[str, Detector] = {}
@@ -138,7 +149,9 @@ def _pictures(workspace: Workspace, line: str, inspected: list[Inspection], verd
     for item in inspected:
         place = store.address(item.image)
         path = heatmaps.path_of(folder, item)
-        if path.is_file():
+        if item.image in deleted:
+            pictures[item.id] = Picture(place, no_heatmap="the image was deleted", deleted=deleted[item.image])
+        elif path.is_file():
             pictures[item.id] = Picture(place, str(path))
         elif item.id not in decisive:
             pictures[item.id] = Picture(place, no_heatmap="an older inspection of this view")
@@ -165,7 +178,7 @@ def render(traced: Trace) -> str:
         origin = traced.origins[item.model_version]
         lines += [
             f"  {item.verdict.upper()}  score {item.score:.3f}  {item.inspected_at:%Y-%m-%d %H:%M:%S} UTC  ({item.source})",
-            f"    image      {traced.pictures[item.id].image}" + (f" ({item.file_name})" if item.file_name else ""),
+            f"    image      {_image(traced.pictures[item.id])}" + (f" ({item.file_name})" if item.file_name else ""),
             *([f"    view       {item.view}"] if item.view else []),
             f"    thresholds {_thresholds(item)}",
             f"    regions    {_regions(item.regions)}",
@@ -204,6 +217,10 @@ def _regions(regions: list[Any]) -> str:
         )
         or "none"
     )
+
+
+def _image(picture: Picture) -> str:
+    return picture.deleted or picture.image
 
 
 def _heatmap(picture: Picture) -> str:

@@ -21,6 +21,7 @@ from pipelines.ledger.verification import Entry, Verified, Walk
 
 TIMES = {  # the column of each table by which a row belongs to a period
     "drift_checks": "checked_at",
+    "image_deletions": "decided_at",
     "inspections": "inspected_at",
     "part_completions": "completed_at",
     "promotions": "decided_at",

@@ -274,6 +274,31 @@ class PartCompletion(Chained):
     completed_at: Mapped[datetime]
 
 
+class ImageDeletion(Chained):
+    """The deletion of an image under the line's rules of retention. It is stored before the image is removed.
+
+    The rows that name the image stay. The same image may be stored again later, and be deleted again.
+    """
+
+    __tablename__ = "image_deletions"
+    __table_args__ = (
+        Index("ix_image_deletions_image", "image"),
+        Index("ix_image_deletions_line_state", "line", "state"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    line: Mapped[str]
+    image: Mapped[str]  # SHA-256 of the bytes
+    rule: Mapped[str]  # in words, with the number of days
+    bytes: Mapped[int]
+    decided_by: Mapped[str]  # user and host of the command
+    decided_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(
+        default="pending"
+    )  # pending, deleted, or kept (needed again before it was removed)
+    done_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
 class ShadowVerdict(Record):
     """A challenger's verdict on an image that another version answered. It was never answered."""
 

@@ -8,17 +8,19 @@ from sqlalchemy import Select, case, exists, func, select
 from sqlalchemy.orm import aliased
 
 from models.vocabulary import Verdict
-from pipelines.ledger import reviews
+from pipelines.ledger import deletions, reviews
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Campaign, CampaignPart, Inspection, Review
+from pipelines.ledger.tables import Campaign, CampaignPart, ImageDeletion, Inspection, Review
 
 
 @dataclass(frozen=True)
 class Undecided:
-    """The oldest such parts, each with its latest inspection with the verdict `review`, and the total number."""
+    """The oldest such parts, each with its latest inspection with the verdict `review`, and the total number. `deleted`
+    counts parts that are not among them: nobody can judge them any more, as their images were deleted under retention."""
 
     parts: list[Inspection]
     total: int
+    deleted: int = 0
 
 
 def parts(ledger: Ledger, line: str, limit: int) -> Undecided:
@@ -39,10 +41,14 @@ def parts(ledger: Ledger, line: str, limit: int) -> Undecided:
     )
     with ledger.reading() as session:
         total = session.scalar(select(func.count()).select_from(undecided_parts)) or 0
-        return Undecided(list(session.scalars(listed)), int(total))
+        with_deleted = total
+        if session.scalar(select(exists().where(ImageDeletion.line == line, ImageDeletion.state == deletions.DELETED))):
+            every = _undecided_parts(line, with_deleted=True).subquery()
+            with_deleted = session.scalar(select(func.count()).select_from(every)) or 0
+        return Undecided(list(session.scalars(listed)), int(total), int(with_deleted - total))
 
 
-def _undecided_parts(line: str) -> Select:
+def _undecided_parts(line: str, *, with_deleted: bool = False) -> Select:
     """Return a query with one row per part. Parts with several images fail if one fails, and go to review if one does."""
     judged = aliased(Inspection)
     answer = (
@@ -66,6 +72,14 @@ def _undecided_parts(line: str) -> Select:
         Inspection.part.not_in(asked),
         ~exists(answer),
     )
+    if not with_deleted:
+        unclear = unclear.where(
+            ~exists().where(
+                ImageDeletion.image == Inspection.image,
+                ImageDeletion.state == deletions.DELETED,
+                ImageDeletion.decided_at > Inspection.inspected_at,
+            )
+        )
     of_each_image = (
         select(func.max(Inspection.id))
         .where(Inspection.line == line, Inspection.part.in_(unclear))

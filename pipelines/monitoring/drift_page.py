@@ -13,7 +13,8 @@ from models.errors import DefectloopError
 from models.files import write_whole
 from models.images import codec
 from models.params import Monitor
-from pipelines.image_files import image_store
+from pipelines.image_files import deleted_images, image_store
+from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, Inspection
 from pipelines.monitoring.descriptor_names import in_words
 from pipelines.monitoring.drift_windows import NO_DESCRIPTORS, WindowPart
@@ -28,6 +29,7 @@ LARGEST = 20.0  # a distance beyond which a descriptor counts no more
 
 def write(
     workspace: Workspace,
+    ledger: Ledger,
     check: DriftCheck,
     window: Sequence[Inspection],
     parts: Sequence[WindowPart],
@@ -40,6 +42,7 @@ def write(
     share = f"{rules.drift_share:.0%} of the descriptors"
     slices = Counter(part.slice or "no slice stated" for part in parts)
     shifted = sorted(parts, key=lambda part: -distance(part.descriptors, check))[:SHOWN]
+    deleted = deleted_images.gone(ledger, image_store.open_store(workspace.store_url), [one.image for one in shifted])
     html = page.render(
         "pipelines.monitoring",
         "drift.html",
@@ -74,6 +77,7 @@ def write(
         shifted=_pictures(
             [(part.name, part.slice, part.descriptors, part.image) for part in shifted], _stored(workspace), check
         ),
+        deleted=sum(part.image in deleted for part in shifted),
         n_window=check.n,
         n_reference=check.n_reference,
         detail=index.relative(index.detail_of(out), out),

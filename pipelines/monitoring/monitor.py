@@ -75,7 +75,7 @@ def monitor(workspace: Workspace) -> DriftCheck:
         path = index.drift_page(workspace, champion.version, last)
         current = {name: [part.descriptors[name] for part in parts] for name in reference}
         _judge(check, current, reference, rules, path)
-        drift_page.write(workspace, check, window, parts, accepted_on, rules, path)
+        drift_page.write(workspace, ledger, check, window, parts, accepted_on, rules, path)
         check = drift_checks.add(ledger, check)
     published.refresh(workspace)
     return check

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from models.errors import BadInput
 from models.vocabulary import Label
-from pipelines.ledger import campaigns, inspections, reviews
+from pipelines.ledger import campaigns, deletions, inspections, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, Inspection, Review, now
 from pipelines.review import part_images
@@ -39,7 +39,7 @@ def record(
     """Record a label by `reviewer`. It counts for the open campaign that asks about the part, if there is one.
 
     Raises BadInput for an unknown label, an empty reviewer, a part that was never inspected, and for a defective part with
-    several images if `views` does not name the images that show the defect.
+    several images if `views` does not name the images that show the defect; also if its images were deleted under retention.
     """
     return _keep(ledger, labelled(ledger, line, part, label, reviewer, views=views, comment=comment))
 
@@ -64,6 +64,12 @@ def labelled(
         raise BadInput(f"Unknown label {label!r}.", next_step=f"Labels: {', '.join(Label)}.")
     inspected = _inspected(ledger, line, part)
     images = part_images.labelled(inspected, part, label, views)
+    deleted = deletions.of_inspections(ledger, inspected)
+    if deleted and images.keys() <= deleted.keys():
+        raise BadInput(
+            f"Part {part} cannot be labelled. {deletions.told(next(iter(deleted.values())))}",
+            next_step="To keep images longer, change retention in service.yaml.",
+        )
     return _review(ledger, inspected, reviews.LABEL, reviewer, label=label, images=images, comment=comment)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from models.dataset import annotation_table
 from models.errors import NotReady
 from models.params import Retrain
+from pipelines.image_files import deleted_images
+from pipelines.image_files.image_store import open_store
 from pipelines.ledger import campaigns, inspections, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, Inspection, now
@@ -42,7 +44,8 @@ def open_campaign(workspace: Workspace, ledger: Ledger, budget: int, request_id:
 def candidates_of(workspace: Workspace, ledger: Ledger) -> list[Inspection]:
     """Return one inspection of every part that a campaign may ask about: that of its most suspicious image.
 
-    Parts in the dataset are excluded by part and by image, because the same image may have another name there.
+    Parts in the dataset are excluded by part and by image, because the same image may have another name there. Images that
+    were deleted under retention are not asked about.
     """
     line = workspace.params().line
     table = annotation_table.load(workspace.annotations)
@@ -50,9 +53,14 @@ def candidates_of(workspace: Workspace, ledger: Ledger) -> list[Inspection]:
     recent = inspections.latest(ledger, line, LOOK_BACK)
     excluded = set(table["part"].to_pylist()) | {item.part for item in recent if item.image in images}
     excluded |= campaigns.parts_in_question(ledger, line)
+    deleted = deleted_images.gone(ledger, open_store(workspace.store_url), [item.image for item in recent])
     suspicious: dict[str, Inspection] = {}
     for item in recent:
-        if item.part not in excluded and (item.part not in suspicious or item.score > suspicious[item.part].score):
+        if (
+            item.image not in deleted
+            and item.part not in excluded
+            and (item.part not in suspicious or item.score > suspicious[item.part].score)
+        ):
             suspicious[item.part] = item
     return list(suspicious.values())
 

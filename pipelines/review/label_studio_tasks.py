@@ -16,6 +16,7 @@ from models.files import output_directory, write_whole
 from models.images import codec
 from models.vocabulary import Label
 from pipelines.dataset_export import label_studio
+from pipelines.image_files import deleted_images
 from pipelines.image_files.image_store import open_store
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection
@@ -40,13 +41,15 @@ def export(workspace: Workspace, directory: Path) -> Project:
         raise BadInput(f"{directory} is not empty.", next_step="Choose another directory.")
     with Ledger.open(workspace.ledger_url) as ledger:
         asked = questions.waiting(ledger, workspace.params().line)
+        images = [item.image for one in asked for item in one.images]
+        deleted = deleted_images.gone(ledger, open_store(workspace.store_url), images)
     if not asked:
         raise NotReady("No parts wait for a review.", next_step="Inspect more production: defectloop replay FOLDER")
     store = open_store(workspace.store_url)
     tasks = []
     with output_directory(directory) as partial:
         for one in asked:
-            for item in one.images:
+            for item in (item for item in one.images if item.image not in deleted):
                 file = f"{names.for_file(f'{one.part}-{item.image[:16]}')}.png"
                 # Browsers show neither TIFF nor 16 bits. Only labels come back, so the pixels may change.
                 write_whole(

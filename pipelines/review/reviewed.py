@@ -12,6 +12,7 @@ from pyarrow import compute
 
 from models.dataset import annotation_table
 from models.vocabulary import Split
+from pipelines.image_files import deleted_images
 from pipelines.image_files.image_store import open_store
 from pipelines.ingest.deliveries import Delivery, Source
 from pipelines.ledger import campaigns, inspections, reviews
@@ -31,17 +32,12 @@ def read(workspace: Workspace, ledger: Ledger) -> list[Source]:
     the review is kept. An unlabelled image gets the label of the review.
     """
     line = workspace.params().line
-    judged = [(review, item) for review, item in reviews.latest(ledger, line) if review.label is not None]
-    shown = _shown(judged)
-    held = _held(workspace, shown)
+    missing, parts = _missing(workspace, ledger)
     reasons = campaigns.reasons(ledger, line)
     store = open_store(workspace.store_url)
-    slices = {item.image: item.slice for item in inspections.of_parts(ledger, line, [r.part for r, _ in judged])}
+    slices = {item.image: item.slice for item in inspections.of_parts(ledger, line, parts)}
     sources: dict[str, list[Delivery]] = defaultdict(list)
-    for image, (review, label) in shown.items():
-        row = held.get(image)
-        if row is not None and not _changes(row, review, label):
-            continue
+    for image, (review, label, row) in missing.items():
         sources[row["source"] if row else SOURCE].append(
             Delivery(
                 name=row["source_path"] if row else _name(review.part, image),
@@ -55,6 +51,30 @@ def read(workspace: Workspace, ledger: Ledger) -> list[Source]:
             )
         )
     return [Source(name, deliveries) for name, deliveries in sorted(sources.items())]
+
+
+def needed_images(workspace: Workspace, ledger: Ledger) -> set[str]:
+    """Return the images of reviewed parts that the dataset is still to get, by SHA-256."""
+    return set(_missing(workspace, ledger)[0])
+
+
+def _missing(
+    workspace: Workspace, ledger: Ledger
+) -> tuple[dict[str, tuple[Review, str, dict[str, Any] | None]], list[str]]:
+    """Return the images that the dataset lacks or has with another label, each with its review, label and row there, and all
+    labelled parts. Images that were deleted under retention are left out, because they cannot be learned from."""
+    judged = [
+        (review, item) for review, item in reviews.latest(ledger, workspace.params().line) if review.label is not None
+    ]
+    shown = _shown(judged)
+    held = _held(workspace, shown)
+    missing = {
+        image: (review, label, held.get(image))
+        for image, (review, label) in shown.items()
+        if image not in held or _changes(held[image], review, label)
+    }
+    deleted = deleted_images.gone(ledger, open_store(workspace.store_url), list(missing))
+    return {image: one for image, one in missing.items() if image not in deleted}, [review.part for review, _ in judged]
 
 
 def _shown(judged: list[tuple[Review, Inspection]]) -> dict[str, tuple[Review, str]]:

@@ -13,6 +13,7 @@ import numpy as np
 from models import names
 from models.errors import NotReady
 from models.vocabulary import Prediction
+from pipelines.image_files import deleted_images
 from pipelines.image_files.image_store import open_store
 from pipelines.inspection import judging
 from pipelines.inspection.judging import Answer, Arrived, Inspected, Judge, Production, Rejected
@@ -81,6 +82,8 @@ class LineEngine:
             kept.result()
         with self.measures.timed(self.line, "commit"):
             stored = self.commits.store(record)
+            if stored is record:
+                deleted_images.keep(self.ledger, self.images.put, {one.image: one.data})
         answer = judging.answer(one, stored, prediction, first=stored is record)
         if isinstance(answer, Rejected) and not answer.repeated:
             self.measures.rejected.labels(self.line).inc()

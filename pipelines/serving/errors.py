@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from models.errors import BadInput, DefectloopError, NotReady, Unreachable
+from pipelines.image_files.deleted_images import ImageDeleted
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ STATUSES: tuple[tuple[type[DefectloopError], int, str], ...] = (
     (SameKeyOtherImage, 409, "conflict"),
     (Unreadable, 422, "unreadable_image"),
     (Overloaded, 503, "overloaded"),
+    (ImageDeleted, 410, "gone"),
     (NotReady, 503, "not_ready"),
     (Unreachable, 503, "unavailable"),
     (BadInput, 400, "bad_request"),

@@ -9,6 +9,7 @@ from models.detector.runtime import Detector
 from models.errors import BadInput, NotReady
 from models.images import codec
 from pipelines.adapters import model_registry
+from pipelines.image_files import deleted_images
 from pipelines.ledger import completions, inspections
 from pipelines.ledger import search as ledger_search
 from pipelines.ledger.search import Filters, Found
@@ -41,7 +42,7 @@ def search(engine: LineEngine, filters: Filters, cursor: str | None, limit: int)
 
 def image(engine: LineEngine, number: int) -> tuple[bytes, str]:
     """Return the original bytes and their media type."""
-    data = engine.images.get(inspection(engine, number).image)
+    data = deleted_images.read(engine.ledger, engine.images.get, inspection(engine, number).image)
     kind = next((kind for start, kind in _MEDIA_TYPES.items() if data.startswith(start)), "application/octet-stream")
     return data, kind
 
@@ -49,7 +50,7 @@ def image(engine: LineEngine, number: int) -> tuple[bytes, str]:
 def heatmap(engine: LineEngine, number: int) -> bytes:
     """Return the picture of an inspection, which the version that gave the verdict draws again."""
     record = inspection(engine, number)
-    data = engine.images.get(record.image)
+    data = deleted_images.read(engine.ledger, engine.images.get, record.image)
     detector = _detector(engine, record)
     pixels = engine.decode(data).pixels
     return codec.encode_png(codec.overlay(pixels, detector.predict(pixels).heatmap))

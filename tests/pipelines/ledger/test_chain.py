@@ -15,6 +15,7 @@ from pipelines.ledger import chain, inspections, requests, verification
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import (
     DriftCheck,
+    ImageDeletion,
     PartCompletion,
     Promotion,
     Rejection,
@@ -62,6 +63,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
                                last_inspection=number, n=9, n_reference=9, judged=True, drifted=False, share_drifted=0.5,
                                columns={}, top_descriptors=[], explanation="", report=None, event_id=None),
                     PartCompletion(line=LINE, part="p1", expected=[number], completed_at=MOMENT),
+                    ImageDeletion(line=LINE, image="cc", rule="pass", bytes=number, decided_by="cron", decided_at=MOMENT),
                 ])  # fmt: skip
         requests.change(ledger, 2, state="failed", outcome="no labels")
     return path
@@ -208,6 +210,7 @@ def test_columns_of_chained_tables_that_later_migrations_add_may_be_null() -> No
     # What was required when the chain came. A new required column would change the hashes of all earlier rows.
     assert {table: len(names) for table, names in required.items()} == {
         "drift_checks": 12,
+        "image_deletions": 8,
         "inspections": 16,
         "part_completions": 5,
         "promotions": 8,

@@ -75,8 +75,8 @@ def drift_report(empty_workspace: Workspace) -> Path:
     out = index.drift_page(place, "1", 12)
     out.parent.mkdir(parents=True)
     index.detail_of(out).write_text("Evidently's page")
-    drift_page.write(place, check(12), window, drift_windows.parts_of(window), accepted_on, RULES, out)
     with Ledger.open(place.ledger_url) as ledger:
+        drift_page.write(place, ledger, check(12), window, drift_windows.parts_of(window), accepted_on, RULES, out)
         drift_checks.add(ledger, check(12, report=out))
         decision = Promotion(
             line=LINE, kind="promote", version="1", champion_before=None, reasons=["AUROC 0.9"], numbers={}, state="done",

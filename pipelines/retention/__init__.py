@@ -1,0 +1,1 @@
+"""Retention: which production images are deleted after how many days, and how that is recorded."""
