@@ -27,6 +27,11 @@ class LedgerAction(StrEnum):
     RETENTION = "retention"
 
 
+class ExportFormat(StrEnum):
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 def ledger(
     action: Annotated[LedgerAction, typer.Argument(help="What to do.")],
     folder: Annotated[
@@ -39,6 +44,9 @@ def ledger(
     until: Annotated[
         datetime | None, typer.Option("--to", help="With export: the end of the period, in UTC; it is not included.")
     ] = None,
+    format: Annotated[
+        ExportFormat, typer.Option(help="With export: files as CSV, or as Parquet with types.")
+    ] = ExportFormat.CSV,
     head: Annotated[
         str | None,
         typer.Option(help="With verify: the hash of a head that was kept; it has to be an entry of the chain still."),
@@ -53,8 +61,9 @@ def ledger(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify that no stored row was altered, removed, inserted or moved (exit code 1 if one was), export a period as CSV
-    for an auditor, or delete the images whose time is over (section `retention` of service.yaml; their records stay).
+    """Verify that no stored row was altered, removed, inserted or moved (exit code 1 if one was), export a period
+    for an auditor (tables, and a page to read: summary.html), or delete the images whose time is over (section `retention`
+    of service.yaml; their records stay).
 
     The printed head vouches for everything before it. Keep it where nobody who can write to the ledger can change it, and
     give it to a later verification with --head: otherwise it is not noticed if the latest rows are cut off.
@@ -73,14 +82,21 @@ def ledger(
                 "An export needs a folder and a period.",
                 next_step="defectloop ledger export DIR --from 2026-03-01 --to 2026-04-01",
             )
+        from pipelines.period_summary import summary
+
         place = open_workspace(workspace)
         with Ledger.open(place.ledger_url) as opened:
             done = export.export(
-                opened, place.params().line, since.replace(tzinfo=UTC), until.replace(tzinfo=UTC), folder
+                opened, place.params().line, since.replace(tzinfo=UTC), until.replace(tzinfo=UTC), folder, format
             )
+            page = summary.write(opened, done, folder)
         lines = [f"Line {done.line}, {done.since} to {done.until}"]
         lines += [f"  {table.replace('_', ' '):20} {n}" for table, n in done.rows.items() if n] or ["  nothing"]
-        lines += [f"head     {done.position} {done.head}", f"Next: defectloop ledger verify {folder}"]
+        lines += [
+            f"head     {done.position} {done.head}",
+            f"page     {page}",
+            f"Next: defectloop ledger verify {folder}",
+        ]
         answer(done, "\n".join(lines), as_json=as_json)
         return
     if since or until:

@@ -1,10 +1,9 @@
-"""Exports a period of the ledger for an auditor, as CSV files that can be verified apart from the ledger."""
+"""Exports a period of the ledger for an auditor, as CSV or Parquet files that can be verified apart from the ledger."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,8 +14,9 @@ from sqlalchemy import Connection
 
 from models.errors import BadData, BadInput
 from models.files import write_whole
-from pipelines.ledger import chain, verification
+from pipelines.ledger import chain, export_files, verification
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.tables import ChainEntry
 from pipelines.ledger.verification import Entry, Verified, Walk
 
 TIMES = {  # the column of each table by which a row belongs to a period
@@ -30,7 +30,6 @@ TIMES = {  # the column of each table by which a row belongs to a period
     "reviews": "reviewed_at",
     "withdrawals": "withdrawn_at",
 }
-EMPTY = "empty_columns"  # names of columns with an empty text: CSV writes these and nulls alike
 MANIFEST = "manifest.json"
 CHAIN = ("position", "record", "record_id", "record_sha256", "hash", "chained_at")
 
@@ -45,9 +44,12 @@ class Exported:
     rows: dict[str, int]
     position: int
     head: str
+    format: str = export_files.CSV
 
 
-def export(ledger: Ledger, line: str, since: datetime, until: datetime, folder: Path) -> Exported:
+def export(
+    ledger: Ledger, line: str, since: datetime, until: datetime, folder: Path, format: str = export_files.CSV
+) -> Exported:
     """Write the rows of a period (`until` excluded) and the whole chain of the line into an empty or new folder.
 
     Both times need a zone. The manifest is written last, so that an export without it is not complete.
@@ -61,30 +63,30 @@ def export(ledger: Ledger, line: str, since: datetime, until: datetime, folder: 
         connection = session.connection()
         if connection.dialect.name != "sqlite":
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        position, head = _write_chain(connection, line, folder / "chain.csv")
+        position, head = _write_chain(connection, line, folder / f"chain.{format}")
         rows = {
-            table: _write_rows(connection, line, table, since, until, folder / f"{table}.csv")
+            table: _write_rows(connection, line, table, since, until, folder / f"{table}.{format}")
             for table in chain.chained_tables()
         }
-    done = Exported(line, _text(since), _text(until), rows, position, head)
+    done = Exported(line, _text(since), _text(until), rows, position, head, format)
     write_whole(folder / MANIFEST, json.dumps(asdict(done), indent=1).encode())
     return done
 
 
 def verify(folder: Path, kept_head: str | None = None) -> Verified:
     """Verify an export without the ledger. Raises BadData for a folder that is no complete export."""
-    csv.field_size_limit(2**31 - 1)
     try:
         manifest = Exported(**json.loads((folder / MANIFEST).read_text()))
         walk = Walk(manifest.line, kept_head and kept_head.strip().lower())
-        walk.read(_entries(folder / "chain.csv"))
+        walk.read(_entries(folder / f"chain.{manifest.format}"))
         if (walk.position, walk.head) != (manifest.position, manifest.head):
             walk.problems.append("The chain does not end at the head that the manifest names.")
         rows = 0
         for table, count in manifest.rows.items():
-            found = verification.compare(walk, table, _hashed(folder / f"{table}.csv"), whole=False)
+            path = folder / f"{table}.{manifest.format}"
+            found = verification.compare(walk, table, _hashed(path), whole=False)
             if found != count:
-                walk.problems.append(f"{table}.csv has {found} rows; the manifest says {count}.")
+                walk.problems.append(f"{path.name} has {found} rows; the manifest says {count}.")
             rows += found
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise BadData(f"{folder} is no complete export: {error}.", next_step="Export the period again.") from error
@@ -93,47 +95,36 @@ def verify(folder: Path, kept_head: str | None = None) -> Verified:
 
 def _write_chain(connection: Connection, line: str, path: Path) -> tuple[int, str]:
     position, head = 0, chain.BEFORE_THE_FIRST
-    with path.open("w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target)
-        writer.writerow(CHAIN)
+
+    def rows() -> Iterator[list[Any]]:
+        nonlocal position, head
         for entry in verification.entries(connection, line):
-            writer.writerow([getattr(entry, name) for name in CHAIN])
             position, head = entry.position, entry.hash
-        _sync(target)
+            yield [getattr(entry, name) for name in CHAIN]
+
+    export_files.write(path, ChainEntry, CHAIN, rows())
     return position, head
 
 
 def _write_rows(connection: Connection, line: str, table: str, since: datetime, until: datetime, path: Path) -> int:
-    columns = chain.columns_of(chain.chained_tables()[table])
+    record = chain.chained_tables()[table]
+    columns = chain.columns_of(record)
     period = (line, *(_bound(connection, moment) for moment in (since, until)))
     where = f"WHERE line = ? AND {TIMES[table]} >= ? AND {TIMES[table]} < ? ORDER BY id"
-    count = 0
-    with path.open("w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target)
-        writer.writerow([*(name for name, _ in columns), EMPTY])
-        for _, row in chain.rows_of(connection, table, columns, where, period):
-            texts = ["" if value is None else value if type(value) is str else chain.as_text(value) for value in row]
-            empty = [name for (name, _), value in zip(columns, row, strict=True) if value == ""]
-            writer.writerow([*texts, " ".join(empty)])
-            count += 1
-        _sync(target)
-    return count
+    rows = (row for _, row in chain.rows_of(connection, table, columns, where, period))
+    return export_files.write(path, record, [name for name, _ in columns], rows)
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    with path.open(newline="", encoding="utf-8") as source:
-        for row in csv.DictReader(source):
-            numbers = {name: int(row[name]) for name in ("position", "record_id")}
-            yield Entry(**(dict(row) | numbers))  # type: ignore[arg-type]
+    for row in export_files.read(path):
+        numbers = {name: int(row[name] or "") for name in ("position", "record_id")}
+        yield Entry(**(row | numbers))  # type: ignore[arg-type]
 
 
 def _hashed(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(newline="", encoding="utf-8") as source:
-        for row in csv.DictReader(source):
-            empty = row.pop(EMPTY).split()
-            names = sorted(row)
-            values = [row[name] if row[name] or name in empty else None for name in names]
-            yield int(row["id"]), chain.row_sha256([(name, False) for name in names], values)
+    for row in export_files.read(path):
+        names = sorted(row)
+        yield int(row["id"] or ""), chain.row_sha256([(name, False) for name in names], [row[name] for name in names])
 
 
 def _bound(connection: Connection, moment: datetime) -> Any:
@@ -143,8 +134,3 @@ def _bound(connection: Connection, moment: datetime) -> Any:
 
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
-
-
-def _sync(target: Any) -> None:
-    target.flush()
-    os.fsync(target.fileno())

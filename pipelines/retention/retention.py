@@ -15,16 +15,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from models.dataset import annotation_table
 from models.errors import BadParams
 from pipelines import locks, progress, service_file
 from pipelines.image_files.image_store import ImageStore, open_store
 from pipelines.ledger import deletions, image_uses
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import now
-from pipelines.retention import pictures
+from pipelines.retention import learning, pictures
 from pipelines.retention.rules import REJECTED, Retention
-from pipelines.review import reviewed
 from pipelines.workspace import Workspace
 
 BLOCK = 500  # images that are decided about in one transaction, and then removed
@@ -126,9 +124,9 @@ def _plan(workspace: Workspace, ledger: Ledger, line: str, rules: Retention, at:
     if plan.due:
         plan.keep(young, SHARED)
         plan.keep({image for image in image_uses.of_other_lines(ledger, line) if image in plan.due}, OTHER_LINE)
-        plan.keep(set(annotation_table.load(workspace.annotations)["image"].to_pylist()), IN_DATASET)
+        plan.keep(learning.in_dataset(workspace), IN_DATASET)
         plan.keep(asked, ASKED)
-        plan.keep(reviewed.needed_images(workspace, ledger), TO_LEARN)
+        plan.keep(learning.to_learn(workspace, ledger), TO_LEARN)
     return plan
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,20 @@ def test_connectors_say_what_to_install(workspace: Path) -> None:
     assert answered.returncode == 3
     assert "pip install 'defectloop[connectors]'" in answered.stderr
     assert "Traceback" not in answered.stderr
+
+
+def test_a_station_exports_verifies_and_deletes_images_without_the_packages_of_the_loop(workspace: Path) -> None:
+    image = next((workspace / "data").rglob("*.png"))
+    assert run(workspace, "inspect", image).returncode == 0
+    shutil.rmtree(workspace / "data")  # the dataset is not on a station
+    (workspace / "service.yaml").write_text(
+        "retention: {pass_days: 0.000001, review_days: 0.000001, fail_days: 0.000001}\n"
+    )
+    deleted = run(workspace, "ledger", "retention")
+    assert deleted.returncode == 0, deleted.stderr
+    assert "freed" in deleted.stdout
+    verified = run(workspace, "ledger", "verify", "--images")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    exported = run(workspace, "ledger", "export", "audit", "--from", "2020-01-01", "--to", "2100-01-01")
+    assert exported.returncode == 0, exported.stderr
+    assert (workspace / "audit" / "summary.html").exists()

@@ -1,0 +1,1 @@
+"""A readable page about a period of the ledger, for an auditor."""
