@@ -70,13 +70,18 @@ class DetectorMetadata:
 class Detector:
     """A loaded detector. Thread-safe."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """`threads` limits ONNX Runtime's threads; None uses all cores. Raises BadInput if `path` is not a detector."""
+    def __init__(self, path: Path, threads: int | None = None, spin_us: int | None = None) -> None:
+        """`threads` limits ONNX Runtime's threads; None uses all cores. `spin_us` limits how long a thread keeps its core
+        busy while it waits for work; None leaves it to ONNX Runtime, whose threads may go on for a second after an image.
+        Raises BadInput if `path` is not a detector.
+        """
         self.path = Path(path)
         self.threads = threads or os.cpu_count() or 1
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
+        if spin_us is not None:
+            options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             described = self.session.get_modelmeta().custom_metadata_map[METADATA_KEY]

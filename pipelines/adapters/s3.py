@@ -29,8 +29,8 @@ class S3Store:
         tries = {"max_attempts": deadlines.TRIES, "mode": "standard"}
         self._s3: Any = boto3.client("s3", config=Config(connect_timeout=each_s, read_timeout=each_s, retries=tries))
 
-    def put(self, data: bytes) -> str:
-        image = hashlib.sha256(data).hexdigest()
+    def put(self, data: bytes, image: str | None = None) -> str:
+        image = image or hashlib.sha256(data).hexdigest()
         if not self.exists(image):
             self._call("put_object", Key=self._key(image), Body=data)
         return image

@@ -13,9 +13,10 @@ from models.files import write_whole
 
 
 class ImageStore(Protocol):
-    """`put` returns the SHA-256 of the bytes once they are durable. `get` raises NotReady for an unknown image."""
+    """`put` returns the SHA-256 of the bytes once they are durable; `image` is this SHA-256, if it is known already. `get`
+    raises NotReady for an unknown image."""
 
-    def put(self, data: bytes) -> str: ...
+    def put(self, data: bytes, image: str | None = None) -> str: ...
 
     def get(self, image: str) -> bytes: ...
 
@@ -47,8 +48,8 @@ class LocalStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def put(self, data: bytes) -> str:
-        image = hashlib.sha256(data).hexdigest()
+    def put(self, data: bytes, image: str | None = None) -> str:
+        image = image or hashlib.sha256(data).hexdigest()
         path = self._path(image)
         if not path.exists():
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
@@ -84,11 +84,16 @@ Answer = Inspected | Rejected | Conflict
 
 @dataclass(frozen=True)
 class Judge:
-    """A version of the line's detector that gives verdicts."""
+    """A version of the line's detector that gives verdicts. `detector` uses one core; `on_all_cores`, if there is one, gives
+    exactly the same predictions."""
 
     line: str
     detector: Detector
     version: str
+    on_all_cores: Detector | None = None
+
+    def with_all_cores(self) -> Judge:
+        return replace(self, detector=self.on_all_cores) if self.on_all_cores else self
 
 
 def arrive(item: Production) -> Arrived:

@@ -117,7 +117,7 @@ class Inspector:
         return answers
 
     def _judge(self, one: Arrived, source: str) -> tuple[inspections.Record, Prediction | None]:
-        self.store.put(one.data)
+        self.store.put(one.data, one.image)
         return judging.judge(one, judging.Judge(self.line, self.detector, self.version), source)
 
 

@@ -101,8 +101,7 @@ def pending(ledger: Ledger, line: str) -> list[str]:
 def newest(ledger: Ledger, images: Sequence[str]) -> dict[str, str]:
     """Return the state of the newest deletion of each of these images, on any line; images without one are missing."""
     states: dict[str, str] = {}
-    with ledger.reading() as session:
-        connection = session.connection()
+    with ledger.connected() as connection:
         for block in _blocks(images):
             states |= dict(_states(connection, block))
     return states
@@ -162,7 +161,7 @@ def _needed_since(session: Session, line: str, since: Seen) -> set[str]:
 
 
 def _states(connection: Connection, images: Sequence[str]) -> list[tuple[str, str]]:
-    """Return image and state of deletions, oldest first. Without the ORM: every verdict of the service asks this."""
+    """Return image and state of deletions, oldest first. Without the ORM: every verdict of the service waits for this."""
     marks = ",".join("?" * len(images))
     query = f"SELECT image, state FROM image_deletions WHERE image IN ({marks}) ORDER BY id"
     rows = connection.exec_driver_sql(chain.statement(connection, query), tuple(images))

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, make_transient
 
 from models.errors import BadInput
+from pipelines.ledger import chain
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.part_verdicts import SEVERITY
 from pipelines.ledger.tables import Inspection, Rejection
@@ -19,7 +20,7 @@ from pipelines.ledger.tables import Inspection, Rejection
 Record = Inspection | Rejection
 SHOWN = 5  # parts with the same file name that are listed
 COMPARED = 5000  # latest inspections whose names are compared with an unknown one
-_AT_ONCE = 500  # bound parameters per statement
+_AT_ONCE = 400  # bound parameters per statement
 
 
 def add(ledger: Ledger, records: Sequence[Record]) -> None:
@@ -62,11 +63,22 @@ def _requested(session: Session, line: str, request_ids: Sequence[str]) -> dict[
     by_request: dict[str, Record] = {}
     for start in range(0, len(request_ids), _AT_ONCE):
         block = request_ids[start : start + _AT_ONCE]
-        for table in (Inspection, Rejection):
+        for table in (Inspection, Rejection) if _is_any_known(session, line, block) else ():
             asked = select(table).where(table.line == line, table.request_id.in_(block))
             records: Iterable[Record] = session.scalars(asked)
             by_request |= {record.request_id: record for record in records}
     return by_request
+
+
+def _is_any_known(session: Session, line: str, request_ids: Sequence[str]) -> bool:
+    """Return whether one of these requests is stored. Without the ORM, because almost every request is new."""
+    connection = session.connection()
+    marks = ",".join("?" * len(request_ids))
+    query = " UNION ALL ".join(
+        f"SELECT 1 FROM {table} WHERE line = ? AND request_id IN ({marks})" for table in ("inspections", "rejections")
+    )
+    values = (line, *request_ids) * 2
+    return connection.exec_driver_sql(chain.statement(connection, f"{query} LIMIT 1"), values).first() is not None
 
 
 def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = None) -> list[Inspection]:

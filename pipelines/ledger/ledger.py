@@ -88,6 +88,12 @@ class Ledger:
             yield session
 
     @contextlib.contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """Yield a connection for reading without the ORM, where its time counts."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
         """Run the block as one transaction, which is durable at its end and rolled back on an error. The rows that it writes
         to chained tables are appended to the chain."""

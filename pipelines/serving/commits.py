@@ -8,14 +8,22 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from models.errors import DefectloopError, Unreachable
 from pipelines import failures
-from pipelines.ledger import inspections
+from pipelines.ledger import deletions, inspections
 from pipelines.ledger.inspections import Record
 from pipelines.ledger.ledger import Ledger
 
 LARGEST = 256  # records of one transaction
+
+
+class Stored(NamedTuple):
+    """A record that is durable. `image_deleted`: retention has deleted its image, or is deleting it."""
+
+    record: Record
+    image_deleted: bool
 
 
 class GroupCommit:
@@ -23,18 +31,18 @@ class GroupCommit:
 
     def __init__(self, ledger: Ledger, line: str) -> None:
         self._ledger = ledger
-        self._waiting: deque[tuple[Record, Future[Record]]] = deque()
+        self._waiting: deque[tuple[Record, Future[Stored]]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"commits {line}")
         self._thread.start()
 
-    def store(self, record: Record) -> Record:
+    def store(self, record: Record) -> Stored:
         """Return the stored record of the request once it is durable: this one, or an earlier one of the same request.
 
         Raises Unreachable if the ledger cannot be written.
         """
-        stored: Future[Record] = Future()
+        stored: Future[Stored] = Future()
         with self._changed:
             if self._closed:
                 raise Unreachable("The service is stopping.", next_step="Send the request again in a moment.")
@@ -62,17 +70,18 @@ class GroupCommit:
                     except Exception as own:
                         one[1].set_exception(_in_words(own))
 
-    def _next(self) -> list[tuple[Record, Future[Record]]]:
+    def _next(self) -> list[tuple[Record, Future[Stored]]]:
         """Wait for records. Returns them, or nothing after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             return [self._waiting.popleft() for _ in range(min(LARGEST, len(self._waiting)))]
 
-    def _store(self, batch: list[tuple[Record, Future[Record]]]) -> None:
+    def _store(self, batch: list[tuple[Record, Future[Stored]]]) -> None:
         stored = inspections.add_once(self._ledger, [record for record, _ in batch])
+        deleted = deletions.newest(self._ledger, [record.image for record, _ in batch])
         for record, future in batch:
             if not future.done():
-                future.set_result(stored[record.request_id])
+                future.set_result(Stored(stored[record.request_id], record.image in deleted))
 
 
 def _in_words(error: Exception) -> DefectloopError:

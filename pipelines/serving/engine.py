@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from pipelines.ledger.inspections import Record
 from pipelines.ledger.ledger import Ledger
 from pipelines.serving.champions import Champions
 from pipelines.serving.commits import GroupCommit
+from pipelines.serving.cores import Cores
 from pipelines.serving.decoding import Decoded
 from pipelines.serving.measures import Measures
 from pipelines.serving.shadow import Shadow
@@ -39,7 +39,7 @@ class LineEngine:
         workspace: Workspace,
         decode: Callable[[bytes], Decoded],
         measures: Measures,
-        cores: threading.Semaphore,
+        cores: Cores,
         *,
         shadow: bool,
         spool_mb: int,
@@ -73,16 +73,20 @@ class LineEngine:
         A repeated request gets the answer that is stored. Raises NotReady without a champion, and Unreachable if the image
         or the record cannot be stored; then nothing was acknowledged and the request may be sent again.
         """
+        with self._cores.entered() as alone:
+            return self._inspect(item, source, alone)
+
+    def _inspect(self, item: Production, source: str, alone: bool) -> Answer:
         one = judging.arrive(item)
         judge = self._judge_of(one.part)
         kept = self._keepers.submit(self._keep, one)
         try:
-            record, prediction, pixels = self._judged(one, judge, source)
+            record, prediction, pixels = self._judged(one, judge.with_all_cores() if alone else judge, source)
         finally:
             kept.result()
         with self.measures.timed(self.line, "commit"):
-            stored = self.commits.store(record)
-            if stored is record:
+            stored, image_deleted = self.commits.store(record)
+            if image_deleted and stored is record:
                 deleted_images.keep(self.ledger, self.images.put, {one.image: one.data})
         answer = judging.answer(one, stored, prediction, first=stored is record)
         if isinstance(answer, Rejected) and not answer.repeated:
@@ -96,7 +100,7 @@ class LineEngine:
 
     def _keep(self, one: Arrived) -> None:
         with self.measures.timed(self.line, "store"):
-            self.images.put(one.data)
+            self.images.put(one.data, one.image)
 
     def _judged(self, one: Arrived, judge: Judge, source: str) -> tuple[Record, Prediction | None, np.ndarray | None]:
         decoded: list[np.ndarray] = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from models.errors import BadParams
 from pipelines.serving.config import Serve
+from pipelines.serving.cores import Cores
 from pipelines.serving.decoding import DecodingPool
 from pipelines.serving.engine import LineEngine
 from pipelines.serving.errors import NotFound, Overloaded
@@ -34,7 +34,7 @@ class Service:
             self.decoder = opening.enter_context(
                 DecodingPool(limits.workers or cores, time_limit_s=limits.time_s, memory_limit_mb=limits.memory_mb)
             )
-            semaphore = threading.Semaphore(cores)
+            shared = Cores(cores)
             for workspace in workspaces:
                 line = workspace.params().line
                 if line in self.lines:
@@ -46,7 +46,7 @@ class Service:
                     workspace,
                     self.decoder.decode,
                     self.measures,
-                    semaphore,
+                    shared,
                     shadow=settings.shadow,
                     spool_mb=settings.spool_mb,
                 )

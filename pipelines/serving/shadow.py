@@ -12,6 +12,7 @@ from pipelines.inspection.judging import Judge
 from pipelines.ledger import shadows
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection, ShadowVerdict, now
+from pipelines.serving.cores import Cores
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ LONGEST = 16  # waiting images; under load the challenger skips some, because an
 
 
 class Shadow:
-    def __init__(self, ledger: Ledger, line: str, cores: threading.Semaphore) -> None:
+    def __init__(self, ledger: Ledger, line: str, cores: Cores) -> None:
         self._ledger, self._line, self._cores = ledger, line, cores
         self._waiting: queue.Queue[tuple[Judge, np.ndarray, Inspection] | None] = queue.Queue()
         self.skipped = 0
@@ -41,8 +42,11 @@ class Shadow:
         while (next_one := self._waiting.get()) is not None:
             judge, pixels, answered = next_one
             try:
-                with self._cores:
+                self._cores.acquire()
+                try:
                     prediction = judge.detector.predict(pixels)
+                finally:
+                    self._cores.release()
                 verdict = ShadowVerdict(
                     line=self._line,
                     inspection_id=answered.id,

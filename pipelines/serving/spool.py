@@ -50,11 +50,14 @@ class Spool:
         self._thread = threading.Thread(target=self._deliver, name="delivers images", daemon=True)
         self._thread.start()
 
-    def put(self, data: bytes) -> str:
-        """Return the image's SHA-256 once it is durable. Raises Unreachable if neither store nor spool can take it."""
+    def put(self, data: bytes, image: str | None = None) -> str:
+        """Return the image's SHA-256 once it is durable. `image` is this SHA-256, if it is known already.
+
+        Raises Unreachable if neither store nor spool can take it.
+        """
         if isinstance(self.store, LocalStore):
-            return self.store.put(data)
-        image = hashlib.sha256(data).hexdigest()
+            return self.store.put(data, image)
+        image = image or hashlib.sha256(data).hexdigest()
         with self._lock:
             if image in self._sizes:
                 return image
@@ -121,7 +124,7 @@ class Spool:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != image:
             raise NotReady(f"The spooled image {path} was altered.", next_step="Restore it, or move it away.")
-        self.store.put(data)
+        self.store.put(data, image)
         path.unlink(missing_ok=True)
         with self._lock:
             self._total -= self._sizes.pop(image, 0)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from models.detector.runtime import Detector
 from models.errors import Unreachable
 from models.params import Inspect
+from models.vocabulary import Prediction
 from pipelines.adapters import model_registry
+from pipelines.inspection.judging import Answer, Inspected, Production
 from pipelines.inspection.status import status
 from pipelines.inspection.status_text import render
 from pipelines.ledger import shadows
@@ -150,3 +156,51 @@ def test_the_share_of_a_canary_is_kept_on_many_parts() -> None:
     assert 420 < share < 580
     assert not any(in_canary(f"part {number}", "7", 0.0) for number in range(100))
     assert all(in_canary(f"part {number}", "7", 1.0) for number in range(100))
+
+
+def test_a_request_alone_uses_all_cores_and_others_one_with_the_same_score(
+    service: Service, picture: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = service.lines["widgets"]
+    champion = engine.champions.state.champion
+    assert champion is not None
+    if champion.on_all_cores is None:
+        pytest.skip("this machine has one core")
+    used: list[bool] = []
+    together = threading.Barrier(2)
+    predict = Detector.predict
+
+    def noted(detector: Detector, image: np.ndarray) -> Prediction:
+        used.append(detector is champion.on_all_cores)
+        return predict(detector, image)
+
+    monkeypatch.setattr(Detector, "predict", noted)
+    alone = engine.inspect(Production(read=lambda: picture(1), request_id="alone"), "test")
+
+    def both(number: int) -> Answer:
+        with engine._cores.entered():  # another request is on its way
+            together.wait()
+            return engine.inspect(Production(read=lambda: picture(1), request_id=str(number)), "test")
+
+    with ThreadPoolExecutor(2) as pool:
+        crowded = list(pool.map(both, range(2)))
+    assert used == [True, False, False]
+    answers = [alone, *crowded]
+    assert len({answer.record.score for answer in answers if isinstance(answer, Inspected)}) == 1
+    assert all(isinstance(answer, Inspected) for answer in answers)
+
+
+def test_a_version_that_answers_differently_on_several_cores_always_uses_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = Detector.predict
+
+    def inexact(detector: Detector, image: np.ndarray) -> Prediction:
+        found = predict(detector, image)
+        return replace(found, score=np.nextafter(found.score, 1.0)) if detector.threads > 1 else found
+
+    monkeypatch.setattr(Detector, "predict", inexact)
+    with Service([workspace], Serve()) as opened:
+        champion = opened.lines["widgets"].champions.state.champion
+        assert champion is not None
+        assert champion.on_all_cores is None

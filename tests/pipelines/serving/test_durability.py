@@ -26,7 +26,7 @@ class RemoteStore:
         self.kept: dict[str, bytes] = {}
         self.away = threading.Event()
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes, image: str | None = None) -> str:
         if self.away.is_set():
             raise Unreachable("The image store does not answer.")
         image = hashlib.sha256(data).hexdigest()
@@ -65,7 +65,7 @@ def test_concurrent_records_share_transactions(tmp_path: Path, monkeypatch: pyte
         with ThreadPoolExecutor(20) as pool:
             stored = list(pool.map(commits.store, (seen_new(number) for number in range(100))))
         commits.close()
-        assert len({record.id for record in stored}) == 100
+        assert len({one.record.id for one in stored}) == 100
         assert len(inspections.of_part(ledger, "a", "B-1")) == 100
     assert len(sizes) < 30
 
@@ -88,7 +88,7 @@ def test_a_record_that_cannot_be_stored_fails_alone(tmp_path: Path, monkeypatch:
 
         def store(number: int) -> str:
             try:
-                return commits.store(seen_new(number)).request_id
+                return commits.store(seen_new(number)).record.request_id
             except DefectloopError as error:
                 return error.message
 
