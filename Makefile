@@ -1,5 +1,5 @@
 # Every target sets up what it needs: uv in a private environment when absent, then .venv from requirements.lock.
-.PHONY: setup demo pictures test quick torture bench bench-models check format lock clean
+.PHONY: setup demo pictures test quick torture bench bench-models bench-service check format lock clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -52,6 +52,11 @@ bench-models: .venv/.ready  ## what detectors reach and how fast they are, into 
 	@$(BIN)/python -m benchmarks.segmentation --write --data $(DATASETS)/magnetic_tile
 	@$(BIN)/python -m benchmarks.detection --write --data $(DATASETS)/neu_det
 	@$(BIN)/python -m benchmarks.anomaly --write --data $(DATASETS)/mvtec_bottle_256
+
+bench-service: .venv/.ready  ## the inspection service and the ledger, into docs/benchmarks.md; some 30 minutes, on an idle machine
+	@$(BIN)/python -m benchmarks.service --write
+	@$(BIN)/python -m benchmarks.endurance --write
+	@$(BIN)/python -m benchmarks.ledger --write
 
 check: .venv/.ready  ## format, lint, types, import contracts, docs
 	@$(BIN)/ruff format --check .

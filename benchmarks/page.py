@@ -23,7 +23,7 @@ what each image costs besides its pixels.
 """,
     DETECTORS.name: f"""# Benchmarks: detectors
 
-Written by `make bench-models DATASETS=FOLDER`; {REPLACED} Real images, split by part, and
+Written by `make bench-models DATASETS=FOLDER` and `make bench-service`; {REPLACED} Real images, split by part, and
 every number from the exported file on test parts, as production would get it.
 """,
 }

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from models.errors import BadInput
 from pipelines.ledger.ledger import Ledger
@@ -22,6 +22,7 @@ from pipelines.ledger.tables import Inspection
 
 SCANNED = 25_000  # inspections that one page passes over at most
 LARGEST = 500  # inspections on one page
+_ROWS = select(Inspection).options(defer(Inspection.descriptors, raiseload=True))  # half of a row, which no page shows
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Found:
-    """One page. `next` is the cursor of the next one, or None if there are no more."""
+    """One page, without the descriptors. `next` is the cursor of the next one, or None if there are no more."""
 
     inspections: list[Inspection]
     next: str | None
@@ -55,7 +56,7 @@ def search(ledger: Ledger, line: str, filters: Filters, cursor: str | None = Non
     after = None if cursor is None else _decoded(cursor)
     with ledger.reading() as session:
         numbers, end = _page(session, line, filters, after, limit)
-        rows = {item.id: item for item in session.scalars(select(Inspection).where(Inspection.id.in_(numbers)))}
+        rows = {item.id: item for item in session.scalars(_ROWS.where(Inspection.id.in_(numbers)))}
     return Found([rows[number] for number in numbers], None if end is None else _encoded(*end))
 
 
@@ -70,28 +71,29 @@ def _page(
     Every query has one lower and one upper bound at most, because SQLite's index uses one of each.
     """
     matching = [
-        column == value
-        for column, value in (
-            (Inspection.verdict, filters.verdict),
-            (Inspection.model_version, filters.model_version),
-            (Inspection.slice, filters.slice),
-        )
-        if value is not None
+        (name, value) for name in ("verdict", "model_version", "slice") if (value := getattr(filters, name)) is not None
     ]
     before = _after(after) if after else [] if filters.until is None else [Inspection.inspected_at < filters.until]
     since = [] if filters.since is None else [Inspection.inspected_at >= filters.since]
     looked_at = select(Inspection.inspected_at, Inspection.id).where(Inspection.line == line, *before)
     if filters.part is not None:  # the inspections of one part are few, and have their own index
-        query = looked_at.where(Inspection.part == filters.part, *since, *matching)
-        places = sorted((_place(row) for row in session.execute(query)), reverse=True)
-        return [number for _, number in places[:limit]], places[limit - 1] if len(places) > limit else None
-    looked_at = looked_at.order_by(Inspection.inspected_at.desc(), Inspection.id.desc())
-    end = None
-    if matching and (row := session.execute(looked_at.where(*since).offset(SCANNED - 1).limit(1)).first()):
-        end = _place(row)
-        since = _not_before(end)
-    found = [_place(row) for row in session.execute(looked_at.where(*since, *matching).limit(limit))]
-    return [number for _, number in found], found[-1] if len(found) == limit else end
+        query = looked_at.where(Inspection.part == filters.part, *since)
+        query = query.where(*(getattr(Inspection, name) == value for name, value in matching))
+        of_part = sorted((_place(row) for row in session.execute(query)), reverse=True)
+        return [number for _, number in of_part[:limit]], of_part[limit - 1] if len(of_part) > limit else None
+    looked_at = looked_at.where(*since).order_by(Inspection.inspected_at.desc(), Inspection.id.desc())
+    if not matching:
+        found = [_place(row) for row in session.execute(looked_at.limit(limit))]
+        return [number for _, number in found], found[-1] if len(found) == limit else None
+    # The databases read an ordered subquery in its order and only as far as needed, so a page ends with its last match.
+    scanned = looked_at.add_columns(Inspection.verdict, Inspection.model_version, Inspection.slice).limit(SCANNED)
+    places = scanned.subquery()
+    query = select(places.c.inspected_at, places.c.id).where(*(places.c[name] == value for name, value in matching))
+    found = [_place(row) for row in session.execute(query.limit(limit))]
+    if len(found) == limit:
+        return [number for _, number in found], found[-1]
+    last = session.execute(looked_at.offset(SCANNED - 1).limit(1)).first()
+    return [number for _, number in found], _place(last) if last else None
 
 
 def _place(row: Any) -> Place:
@@ -103,13 +105,6 @@ def _after(place: Place) -> list[ColumnElement[bool]]:
     moment, number = place
     earlier, same = Inspection.inspected_at < moment, Inspection.inspected_at == moment
     return [Inspection.inspected_at <= moment, or_(earlier, and_(same, Inspection.id < number))]
-
-
-def _not_before(place: Place) -> list[ColumnElement[bool]]:
-    """Return the conditions for what is as far as a place, or comes before it."""
-    moment, number = place
-    later, same = Inspection.inspected_at > moment, Inspection.inspected_at == moment
-    return [Inspection.inspected_at >= moment, or_(later, and_(same, Inspection.id >= number))]
 
 
 def _encoded(moment: datetime, number: int) -> str:
