@@ -5,6 +5,8 @@ Tasks have no retries: each step is resumable and its error says what is missing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import task
 
 from flows import run_log
@@ -60,8 +62,8 @@ def register(workspace: Workspace, trigger: str) -> ModelVersion:
 
 
 @task
-def promote(workspace: Workspace, version: str) -> Decision:
+def promote(workspace: Workspace, version: str, triggered_slices: Sequence[str] = ()) -> Decision:
     from pipelines.promotion.promote import promote
 
     with progress.working("promote"):
-        return promote(workspace, version)
+        return promote(workspace, version, triggered_slices=triggered_slices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,10 +56,11 @@ def reviewed_waiting(workspace: Workspace) -> int:
         return reviews.unlearned(ledger, workspace.params().line)
 
 
-def train_and_promote(workspace: Workspace, trigger: str) -> Outcome:
+def train_and_promote(workspace: Workspace, trigger: str, triggered_slices: Sequence[str] = ()) -> Outcome:
     """Run all steps, for `training` and `retraining`. Holds the line's lock from the first step to the last.
 
-    `trigger` says in MLflow what started the training.
+    `trigger` says in MLflow what started the training. The new version has to be better on `triggered_slices`, whose drift
+    started it; without any, on all test parts.
     """
     with line_lock(workspace, workspace.params().line, wait_s=LOCK_WAIT_S):
         try:
@@ -71,7 +73,7 @@ def train_and_promote(workspace: Workspace, trigger: str) -> Outcome:
         stages.evaluate(workspace)
         record_outputs(workspace, f"Train on {taken.tag}")
         version = stages.register(workspace, trigger)
-        decision = stages.promote(workspace, version.version)
+        decision = stages.promote(workspace, version.version, triggered_slices)
     run_log.tell(artifacts.decided(version.version, decision))
     artifacts.comparison(workspace, version, decision)
     return Outcome(

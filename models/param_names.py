@@ -1,4 +1,4 @@
-"""Renamed parameters: older `params.yaml` files are read under the present names, with a notice. Pure."""
+"""Renamed and removed parameters: older `params.yaml` files are read with the present names, with a notice. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ RENAMED = {
     "evaluate.steadiness": "robustness",
     "promote.max_turned_verdicts": "max_flipped_verdicts",
 }
+# Parameters that no longer exist, with what replaced them.
+REMOVED = {"promote.max_f1_drop": "slices are compared by cost, with promote.max_cost_rise as the margin"}
 RENAMED_VALUES = {"model.anomaly.method": {"distilled": "student_teacher"}}
 
 
 def with_present_names(tree: Any) -> tuple[Any, list[str]]:
-    """Return `tree` with present names, and one sentence per replaced name. Raises BadParams if both names are present."""
+    """Return `tree` with present names, and one sentence per replaced or removed name.
+
+    Raises BadParams if both names are present.
+    """
     return _renamed(tree, "")
 
 
@@ -33,6 +38,9 @@ def _renamed(tree: Any, place: str) -> tuple[Any, list[str]]:
     present, notices = {}, []
     for key, value in tree.items():
         here = f"{place}.{key}".removeprefix(".")
+        if here in REMOVED:
+            notices.append(f"params.yaml: {here} is no longer used: {REMOVED[here]}.")
+            continue
         name = RENAMED.get(here, key)
         if name != key:
             if name in tree:

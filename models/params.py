@@ -200,7 +200,11 @@ class Promote(Section):
     max_overkill_rate: Share
     max_changed_verdicts: Share
     max_flipped_verdicts: Share
-    max_f1_drop: Share
+    max_calibration_error: Share | None = None  # as in files of before: not limited
+    max_latency_ms: Positive | None = None
+    max_cost_rise: Positive = 0.05
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    without_evidence: Literal["report", "ask", "refuse"] = "report"
     max_escape_rise: Share | None = None  # as in files of before: a rise of escapes asks nobody
     min_probability_cheaper: Share
     min_parts: Annotated[

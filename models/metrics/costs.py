@@ -122,7 +122,9 @@ def _mixed(costs: PartCosts, defect_rate: float | None) -> bool:
 
 
 def _means(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    return np.array([values[random.integers(0, len(values), len(values))].mean() for _ in range(_RESAMPLES)])
+    """Return the means of bootstrap resamples. Costs have few distinct values, so only their counts are drawn."""
+    distinct, counts = np.unique(values, return_counts=True)
+    return random.multinomial(len(values), counts / len(values), _RESAMPLES) @ distinct / len(values)
 
 
 def _none_if_nan(value: float) -> float | None:

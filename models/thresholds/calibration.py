@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.metrics import class_mix
+
 # Keeps the calibrator rising even if the detector ranks at random.
 _SMALLEST_SLOPE = 1e-2
 _FEWEST_FOR_ISOTONIC = 50  # of each class
@@ -131,6 +133,30 @@ def expected_error(score: np.ndarray, truth: np.ndarray, bins: int = 10, weights
     total = sum(entry.weight for entry in diagram)
     apart = sum(entry.weight * abs(entry.mean_score - entry.share_defective) for entry in diagram)
     return apart / total if total else float("nan")
+
+
+def error_by_chance(
+    score: np.ndarray,
+    share: float,
+    rate: float | None,
+    confidence: float,
+    bins: int = 10,
+    draws: int = 200,
+    seed: int = 0,
+) -> float:
+    """Return the largest calibration error of perfectly calibrated scores [n] that chance explains with `confidence`.
+
+    The truth of each part is drawn from its score (consistency resampling: Bröcker and Smith, Weather and Forecasting 22,
+    2007). `share` of the parts are defective, while the scores are calibrated for the defect rate `rate`, if it is given.
+    """
+    score, random = np.asarray(score, dtype=np.float64), np.random.default_rng(seed)
+    probability = score
+    if rate is not None and 0 < share < 1 and 0 < rate < 1:
+        odds = score / np.maximum(1 - score, 1e-9) * (share / (1 - share)) / (rate / (1 - rate))
+        probability = odds / (1 + odds)
+    drawn = (random.random(len(score)) < probability for _ in range(draws))
+    errors = [expected_error(score, truth, bins, class_mix.weights(truth, rate)) for truth in drawn]
+    return float(np.quantile(errors, confidence)) if len(score) else float("nan")
 
 
 def _log_loss(score: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from models.evaluation.evaluation import Evaluation
 from models.metrics.verdict_metrics import Metrics
 from models.params import Promote
-from pipelines.promotion import changes
+from pipelines.promotion import ceilings, changes, evidence
+from pipelines.promotion.evidence import Comparison, Outcome
 
 WAITS = "waits for a person"
 
@@ -30,56 +31,68 @@ class Decision:
 class Contender:
     """A version measured on the frozen test parts.
 
-    learned_slices    slices in its training split
-    on_the_line       the evaluation at the line's defect rate; None: the data's defect rate is used
     robustness        for each change of light, position or file format, the shares of `changed` and `flipped` verdicts
     cost_per_part     average cost of the verdicts by slice, at the line's defect rate if it is known
     twins             how its test parts that look like training parts affect the metrics, in words; "" if not measured
+    calibration       its calibration error on test parts, and the largest that chance explains; None: not measured
+    latency_ms        of one image, measured at its evaluation (95th percentile); None: not measured
+    score_difference  largest difference of scores between its file and the trained network; None: not measured
     """
 
     version: str
     evaluation: Evaluation
-    learned_slices: Collection[str]
     robustness: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    on_the_line: Evaluation | None = None
     cost_per_part: Mapping[str, float] = field(default_factory=dict)
     twins: str = ""
+    calibration: tuple[float, float] | None = None
+    latency_ms: float | None = None
+    score_difference: float | None = None
 
 
 def decide(
     challenger: Contender,
     champion: Contender | None,
-    probability_cheaper: float | None,
+    compared: Comparison | None,
     rules: Promote,
     accepted: str | None = None,
+    triggered: Sequence[str] = (),
+    max_score_difference: float = math.inf,
 ) -> Decision:
-    """Check the absolute limits, then compare with the champion on the same parts: lower costs, and no slice gets worse.
+    """Check the absolute limits, then compare with the champion on the same parts.
 
-    A version that passes waits for a person if its escape rate rises by more than `max_escape_rise` in a slice, unless
-    `accepted` says who accepted this.
-    `probability_cheaper` is the share of paired bootstrap samples in which the challenger's verdicts cost less (escapes,
-    overkill and reviews weighted by `cost`, at the line's defect rate); None without a champion.
+    The verdicts have to cost less on the slices in `triggered`, or on all parts if there is none, and not more by a margin
+    elsewhere. `compared` pairs both versions' costs part by part; None without a champion. A version that passes waits for a
+    person if its escape rate rises by more than `max_escape_rise` in a slice, or if the policy `without_evidence` asks,
+    unless `accepted` says who accepted this.
     """
-    against = floors(challenger.evaluation.overall, rules)
+    overall = challenger.evaluation.overall
+    against = floors(overall, rules)
     against += not_robust(challenger.robustness, rules)
-    in_favour = [_summary(challenger.evaluation.overall)]
-    if champion is not None:
-        against += lost_slices(challenger, champion, rules.max_f1_drop)
-        probability = probability_cheaper if probability_cheaper is not None else 0.0
-        argument = f"cheaper verdicts than version {champion.version} with probability {probability:.3f}"
-        if probability < rules.min_probability_cheaper:
-            against.append(f"{argument} < {rules.min_probability_cheaper:g}")
+    against += beyond_limits(challenger, rules, max_score_difference)
+    in_favour, shown, unknown = [_summary(overall)], *ceilings.proofs(overall, rules)
+    findings = []
+    if champion is not None and compared is not None:
+        findings = evidence.weigh(compared, triggered, rules)
+        against += [one.sentence for one in findings if one.outcome == Outcome.REFUTED]
+        against += [one.sentence for one in findings if one.outcome == Outcome.OPEN and one.question == "better"]
+        unknown += [one.sentence for one in findings if one.outcome == Outcome.OPEN and one.question != "better"]
         in_favour += changes.in_words(
             champion.evaluation, challenger.evaluation, champion.cost_per_part, challenger.cost_per_part
         )
-        in_favour.append(argument)
+        in_favour += [one.sentence for one in findings if one.outcome == Outcome.SHOWN]
+    in_favour += shown
+    if rules.without_evidence == "refuse":
+        against += unknown
+    else:
+        in_favour += unknown
     if challenger.twins:
         in_favour.append(challenger.twins)  # information: twins decide nothing
     numbers = {
         "versions": {
             contender.version: contender.evaluation.to_dict() for contender in (champion, challenger) if contender
         },
-        "probability_cheaper": probability_cheaper,
+        "findings": [one.to_dict() for one in findings],
+        "look": compared.look if compared else None,
         "cost_per_part": {
             contender.version: dict(contender.cost_per_part) for contender in (champion, challenger) if contender
         },
@@ -87,16 +100,18 @@ def decide(
     }
     if against:
         return Decision(promote=False, reasons=tuple(against), numbers=numbers)
-    risen = _risen(challenger, champion, rules)
+    risen = [f"{one} (promote.max_escape_rise)" for one in _risen(challenger, champion, rules)]
+    if rules.without_evidence == "ask":
+        risen += unknown
     if risen and accepted is None:
         asked = (
-            f"{WAITS}: {'; '.join(risen)} (promote.max_escape_rise)",
-            *in_favour,
+            f"{WAITS}: {'; '.join(risen)}",
+            *(one for one in in_favour if one not in risen),
             _how_to_accept(challenger.version),
         )
         return Decision(promote=False, reasons=asked, numbers=numbers, waits=True)
     if risen:
-        in_favour += [*risen, str(accepted)]
+        in_favour += [*(one for one in risen if one not in in_favour), str(accepted)]
     return Decision(promote=True, reasons=tuple(in_favour), numbers=numbers)
 
 
@@ -120,11 +135,7 @@ def floors(measured: Metrics, rules: Promote) -> list[str]:
     defective, good = measured.n_defective > 0, measured.n_good > 0
     if defective and good and not measured.auroc >= rules.min_auroc:
         missed.append(f"AUROC {measured.auroc:.3f} < {rules.min_auroc:.3f}")
-    if defective and not measured.escape_rate <= rules.max_escape_rate:
-        missed.append(f"escape rate {measured.escape_rate:.3f} > {rules.max_escape_rate:.3f}")
-    if good and not measured.overkill_rate <= rules.max_overkill_rate:
-        missed.append(f"overkill rate {measured.overkill_rate:.3f} > {rules.max_overkill_rate:.3f}")
-    return missed
+    return missed + ceilings.exceeded(measured, rules)
 
 
 def too_few(measured: Metrics, rules: Promote) -> list[str]:
@@ -157,20 +168,23 @@ def not_robust(robustness: Mapping[str, Mapping[str, float]], rules: Promote) ->
     ]
 
 
-def lost_slices(challenger: Contender, champion: Contender, max_f1_drop: float) -> list[str]:
-    """Return the slices of the champion's training data in which the challenger's F1 is lower by more than `max_f1_drop`.
-
-    F1 is taken at the line's defect rate if it is known, because F1 at the dataset's rate favours wrong thresholds.
-    """
-    old, new = (one.on_the_line or one.evaluation for one in (champion, challenger))
-    lost = []
-    for name in sorted(champion.learned_slices):
-        before, after = old.slices.get(name), new.slices.get(name)
-        if before is None or after is None or math.isnan(before.f1):
-            continue
-        if not after.f1 >= before.f1 - max_f1_drop:
-            lost.append(f"F1 on {name} falls from {before.f1:.3f} to {after.f1:.3f}, more than {max_f1_drop:g}")
-    return lost
+def beyond_limits(challenger: Contender, rules: Promote, max_score_difference: float) -> list[str]:
+    """Return the limits of calibration, latency and agreement of the exported file that are exceeded. What was not measured,
+    as in versions of older releases, exceeds none."""
+    found = []
+    if challenger.calibration is not None and rules.max_calibration_error is not None:
+        error, by_chance = challenger.calibration
+        if error > rules.max_calibration_error and error > by_chance:
+            found.append(
+                f"calibration error {error:.3f} > {rules.max_calibration_error:g}, and chance explains only {by_chance:.3f}"
+            )
+    for name, value, limit in (
+        ("latency in ms", challenger.latency_ms, rules.max_latency_ms),
+        ("score difference between file and network", challenger.score_difference, max_score_difference),
+    ):
+        if value is not None and limit is not None and value > limit:
+            found.append(f"{name} {value:.3g} > {limit:g}")
+    return found
 
 
 def _summary(measured: Metrics) -> str:

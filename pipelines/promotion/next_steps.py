@@ -17,7 +17,9 @@ STEPS = (
     ),
     (r"verdicts (change|flip) when", "let training see such changes: train.augment.views, train.flips; then train"),
     (r"withdrawn", "lift the withdrawal with --lift-withdrawal, --reviewer and --reason if its cause is gone"),
-    (r"^F1 on ", "ingest more labelled parts of that slice, then train"),
+    (r"^not enough evidence", "ingest more labelled parts of that kind: some of them become test parts; then train"),
+    (r"^cost on ", "ingest more labelled parts of that slice or defect type, then train"),
+    (r"^calibration error|^latency|^score difference", "see what the limit is for in docs/params.md (promote)"),
     (r"cheaper verdicts than", "the champion stays; label more of the new production: defectloop retrain"),
     (
         r"AUROC|escape|overkill|cost",

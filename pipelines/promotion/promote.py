@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from models.detector.runtime import Detector
 from models.errors import Busy, NotReady, Refused
 from models.evaluation import evaluation
-from models.metrics import costs
-from models.metrics.costs import PartCosts
+from models.metrics import class_mix
 from models.params import Params
+from models.thresholds import calibration
 from pipelines import line_defect_rate, lineage
 from pipelines.adapters import model_registry
 from pipelines.adapters.model_registry import ARTEFACT, CHAMPION, ModelVersion
@@ -25,12 +28,21 @@ from pipelines.ledger import promotions, withdrawals
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Promotion, Withdrawal, now
 from pipelines.locks import decision_lock
-from pipelines.promotion import champions, gate, published, slice_costs
+from pipelines.promotion import champions, gate, paired, published, slice_costs
 from pipelines.promotion.gate import Contender, Decision
+from pipelines.promotion.paired import Judged
 from pipelines.training import kept_predictions
 from pipelines.workspace import Workspace
 
 LOCK_WAIT_S = 600.0  # wait for another decision; trainings hold a different lock
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a call of `promote` adds to the rules: who accepted what is left to a person, and the slices to improve."""
+
+    accepted: str | None
+    triggered: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,9 +54,16 @@ class Person:
 
 
 def promote(
-    workspace: Workspace, number: str, *, lift: Person | None = None, accept_escapes: Person | None = None
+    workspace: Workspace,
+    number: str,
+    *,
+    lift: Person | None = None,
+    accept_escapes: Person | None = None,
+    triggered_slices: Sequence[str] = (),
 ) -> Decision:
     """Run a version through the gate and carry out the decision. Repeated for the same versions, it gives the same decision.
+
+    The version has to be better on `triggered_slices`, whose drift was the reason to train it; without any, on all parts.
 
     A withdrawn version is refused without being measured; with `lift` it goes through the gate like any other. A version
     whose escapes rise too much stays challenger and waits for a person, who accepts it with `accept_escapes`. Raises Refused
@@ -52,8 +71,9 @@ def promote(
     """
     params = workspace.params()
     line = params.line
-    accepted = f"escapes accepted by {accept_escapes.reviewer}: {accept_escapes.reason}" if accept_escapes else None
-    for version in _to_measure(workspace, params, number, lifted=lift is not None, accepted=accepted):
+    accepted = f"accepted by {accept_escapes.reviewer}: {accept_escapes.reason}" if accept_escapes else None
+    asked = _Asked(accepted, tuple(sorted(triggered_slices)))
+    for version in _to_measure(workspace, params, number, asked, lifted=lift is not None):
         kept_predictions.predictions(
             workspace, version
         )  # slow, so done before the lock: a rollback must not wait for it
@@ -65,14 +85,16 @@ def promote(
         withdrawal = withdrawals.of(ledger, line, number, version.tags[ARTEFACT])
         before = model_registry.alias(workspace, line, CHAMPION)
         rate = line_defect_rate.of_line(workspace).rate
-        judged_under = f"withdrawal {withdrawal.id}" if withdrawal else _judged_under(workspace, params, rate, accepted)
+        judged_under = f"withdrawal {withdrawal.id}" if withdrawal else _judged_under(workspace, params, rate, asked)
         earlier = promotions.last(ledger, line, version=number)
         if earlier is not None and earlier.state == "done" and _still_holds(earlier, before, judged_under):
             champions.carry_out(workspace, ledger, earlier)
             promoted, waits = earlier.kind in promotions.CHANGES, earlier.kind == promotions.WAIT
             return Decision(promoted, tuple(earlier.reasons), earlier.numbers, waits)
         decision = (
-            _refusal(withdrawal, number) if withdrawal else _decide(workspace, params, version, before, rate, accepted)
+            _refusal(withdrawal, number)
+            if withdrawal
+            else _decide(workspace, params, version, before, rate, asked, promotions.all_of(ledger, line))
         )
         record = promotions.add(
             ledger,
@@ -164,7 +186,7 @@ def finish_interrupted(workspace: Workspace) -> list[Promotion]:
 
 
 def _to_measure(
-    workspace: Workspace, params: Params, number: str, *, lifted: bool, accepted: str | None
+    workspace: Workspace, params: Params, number: str, asked: _Asked, *, lifted: bool
 ) -> list[ModelVersion]:
     """Return the versions that the decision has to measure, or none if no measurement is needed."""
     line = params.line
@@ -174,7 +196,7 @@ def _to_measure(
         if withdrawals.of(ledger, line, number, version.tags[ARTEFACT]) is not None and not lifted:
             return []
         last = promotions.last(ledger, line, version=number)
-    judged_under = _judged_under(workspace, params, line_defect_rate.of_line(workspace).rate, accepted)
+    judged_under = _judged_under(workspace, params, line_defect_rate.of_line(workspace).rate, asked)
     before = champion.version if champion else None
     if last is not None and last.state == "done" and _still_holds(last, before, judged_under):
         return []
@@ -187,32 +209,53 @@ def _decide(
     version: ModelVersion,
     champion: str | None,
     rate: float | None,
-    accepted: str | None,
+    asked: _Asked,
+    decisions: Sequence[Promotion],
 ) -> Decision:
-    challenger, cost = _measured(workspace, params, version, rate)
-    if champion is None or champion == version.version:
-        return gate.decide(challenger, None, None, params.promote)
-    rival, rival_cost = _measured(workspace, params, model_registry.version(workspace, params.line, champion), rate)
-    return gate.decide(challenger, rival, costs.probability_cheaper(cost, rival_cost, rate), params.promote, accepted)
+    judged, challenger = _measured(workspace, params, version, rate)
+    rival, compared = None, None
+    sample = paired.sample_of(judged[0]["part"].to_pylist())
+    if champion is not None and champion != version.version:
+        rival_judged, rival = _measured(
+            workspace, params, model_registry.version(workspace, params.line, champion), rate
+        )
+        look = 1 + paired.looks_before(decisions, version.version, champion, sample)
+        compared = paired.compare(judged, rival_judged, params.cost, rate, champion, look)
+    limit = params.export.max_score_difference
+    decision = gate.decide(challenger, rival, compared, params.promote, asked.accepted, asked.triggered, limit)
+    return replace(decision, numbers=decision.numbers | {"test_parts": sample, "triggered_slices": [*asked.triggered]})
 
 
 def _measured(
     workspace: Workspace, params: Params, version: ModelVersion, rate: float | None
-) -> tuple[Contender, PartCosts]:
-    """Measure the version on the present test parts. Returns the contender and the cost of its verdict on each part."""
+) -> tuple[Judged, Contender]:
+    """Measure the version on the present test parts. Returns its answers with its operating point, and the contender."""
     answers = kept_predictions.predictions(workspace, version)
-    point = Detector(model_registry.download(workspace, version)).metadata.operating_point
-    paid = costs.of_parts(*evaluation.of_parts(answers), point, params.cost)
+    metadata = Detector(model_registry.download(workspace, version)).metadata
+    point = metadata.operating_point
+    measured = json.loads(version.tags.get("measured", "{}"))
     contender = Contender(
         version.version,
         evaluation.summarise(answers, point, params.evaluate.bootstrap),
-        learned_slices=json.loads(version.tags["slices"]),
         robustness=_robustness(version),
-        on_the_line=None if rate is None else evaluation.summarise(answers, point, 0, rate),
         cost_per_part=slice_costs.by_slice(answers, point, params.cost, rate),
         twins=version.tags.get("twins", ""),
+        calibration=_calibration(*evaluation.of_parts(answers), metadata.defect_rate, params.promote.confidence),
+        latency_ms=measured.get("latency_ms"),
+        score_difference=measured.get("max_score_difference"),
     )
-    return contender, paid
+    return (answers, point), contender
+
+
+def _calibration(
+    truth: np.ndarray, score: np.ndarray, rate: float | None, confidence: float
+) -> tuple[float, float] | None:
+    """Return the calibration error, and the largest that chance explains; None if good or defective parts are missing."""
+    share = float(truth.mean())
+    if not 0 < share < 1:
+        return None
+    error = calibration.expected_error(score, truth, weights=class_mix.weights(truth, rate))
+    return error, calibration.error_by_chance(score, share, rate, confidence)
 
 
 def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
@@ -231,11 +274,12 @@ def _still_holds(decision: Promotion, champion: str | None, judged_under: str) -
     return champion == decision.version
 
 
-def _judged_under(workspace: Workspace, params: Params, rate: float | None, accepted: str | None) -> str:
+def _judged_under(workspace: Workspace, params: Params, rate: float | None, asked: _Asked) -> str:
     """Return a hash of everything that a decision depends on. The defect rate is rounded to two digits, so that a small
     change of an estimate does not reopen a decision."""
     rules = params.model_dump_json(include={"promote", "cost", "evaluate"})
-    text = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}") + (accepted or "")
+    text = f"{rules} {lineage.data_hash(workspace)}" + ("" if rate is None else f" {rate:.2g}")
+    text += (asked.accepted or "") + "".join(f" {name}" for name in asked.triggered)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

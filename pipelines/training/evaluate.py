@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ from pipelines.report import card, curves, page, verdicts
 from pipelines.report.ground_truth import GroundTruth
 from pipelines.training import kept_predictions
 from pipelines.workspace import Workspace
+
+TIMED = 20  # test images whose inspection is timed
 
 
 def main(workspace: Workspace) -> None:
@@ -78,7 +81,8 @@ def main(workspace: Workspace) -> None:
         )
         by_mix = {"expected": [one.to_dict() for one in expected], "on_the_line": line and line.to_dict()}
         twins_of = {"twins": twins.to_dict() | {"annotations_sha256": annotations_sha256}}
-        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more | by_mix | twins_of, indent=1))
+        took = {"latency_ms": latency_ms(detector, predictions["file"].to_pylist()[:TIMED], workspace.data)}
+        (out / "evaluation.json").write_text(json.dumps(result.to_dict() | more | by_mix | twins_of | took, indent=1))
         verdicts.write(predictions, point, out)
         curves.write(predictions, out / "plots")
         robustness_found = measured_robustness(detector, predictions, workspace.data, params.evaluate.robustness)
@@ -119,6 +123,16 @@ def main(workspace: Workspace) -> None:
         )
     if found.all:
         progress.say(f"evaluate: {twin_effect.headline(twins)}")
+
+
+def latency_ms(detector: Detector, images: Sequence[str], data_dir: Path) -> float:
+    """Return the 95th percentile of the time for one image, decoding included, after one image to warm up."""
+    times = []
+    for file in (images[0], *images):
+        started = time.perf_counter()
+        detector.predict(codec.read(data_dir / file))
+        times.append((time.perf_counter() - started) * 1000)
+    return round(float(np.quantile(times[1:], 0.95)), 1)
 
 
 def line_rate(workspace: Workspace) -> float | None:

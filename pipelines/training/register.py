@@ -91,6 +91,9 @@ def register(workspace: Workspace, trigger: str = BY_HAND) -> ModelVersion:
             "git_commit": commit,
             "slices": json.dumps(learned_slices),
             "robustness": json.dumps(robustness_shares(robustness)),
+            "measured": json.dumps(
+                {"max_score_difference": export["max_score_difference"], "latency_ms": evaluated.get("latency_ms")}
+            ),
         }
         | ({"twins": twins.headline(Twins.from_dict(evaluated["twins"]))} if "twins" in evaluated else {})
         | ({"synthetic_images": str(synthetic)} if synthetic else {}),

@@ -70,7 +70,7 @@ def test_without_the_registry_the_champion_on_disk_inspects_within_a_sixth_of_th
 
 @pytest.mark.slow
 def test_what_was_withdrawn_does_not_come_back_from_the_disk(own_champion: Workspace) -> None:
-    change_params(own_champion, {"promote": {"min_probability_cheaper": 0.5}})
+    change_params(own_champion, {"promote": {"min_probability_cheaper": 0}})
     first = champion_on_disk.load(own_champion, LINE)
     second = another_version(own_champion)
     promote.promote(own_champion, second)

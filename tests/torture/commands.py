@@ -28,7 +28,7 @@ TINY = SMALL | {
         "max_overkill_rate": 1,
         "max_changed_verdicts": 1,
         "max_flipped_verdicts": 1,
-        "max_f1_drop": 1,
+        "max_cost_rise": 100,
         "min_probability_cheaper": 0,
     },
     "monitor": {"window": N_PRODUCED, "min_window": 8},

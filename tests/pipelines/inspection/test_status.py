@@ -137,7 +137,7 @@ def test_a_version_can_be_looked_at_without_a_record(line: Workspace, tmp_path: 
 
 
 def test_rows_are_wrapped_at_the_terminals_width_and_nothing_is_cut(line: Workspace) -> None:
-    refuse(line, "2", "F1 on matt falls from 0.900 to 0.100, more than 0.02")
+    refuse(line, "2", "cost on slice matt rises by 0.4 per part, with probability 0.9990; the margin is 0.1")
     wrapped = render(status(line), 60)
     assert max(map(len, wrapped.splitlines())) <= 60
     assert wrapped.split() == render(status(line)).split()
@@ -146,7 +146,9 @@ def test_rows_are_wrapped_at_the_terminals_width_and_nothing_is_cut(line: Worksp
 def test_every_reason_of_the_gate_has_a_next_step(line: Workspace) -> None:
     reasons = [
         "AUROC 0.500 < 0.600",
-        "F1 on matt falls from 0.900 to 0.100, more than 0.02",
+        "cost on slice matt rises by 0.4 per part, with probability 0.9990; the margin is 0.1",
+        "not enough evidence: there are no test parts of slice gloss",
+        "calibration error 0.3 > 0.15, and chance explains only 0.1",
         "cheaper verdicts than version 1 with probability 0.300 < 0.9",
         "version 2 is withdrawn 2026-01-01 by Ada: misses scratches",
         *gate.not_robust({"10 % darker": {"changed": 1.0, "flipped": 1.0}}, line.params().promote),

@@ -58,7 +58,7 @@ def test_an_equal_challenger_is_refused_and_the_refusal_is_recorded_once(own_cha
     first, second = promote.promote(own_champion, number), promote.promote(own_champion, number)
     assert not first.promote
     assert first.reasons == second.reasons
-    assert "probability 0.500" in first.reasons[0]
+    assert "no cheaper verdicts than version 1: +0 per part" in first.reasons[0]
     assert champion(own_champion) == "1"
     assert decisions(own_champion) == [("promote", "1", "done"), ("refuse", "2", "done")]
 
@@ -84,7 +84,7 @@ def test_a_champion_that_moved_during_the_judgement_stops_the_change(
 def test_a_refusal_is_judged_again_when_the_rules_change(own_champion: Workspace) -> None:
     number = another_version(own_champion)
     assert not promote.promote(own_champion, number).promote
-    change_params(own_champion, {"promote": {"min_probability_cheaper": 0.5}})
+    change_params(own_champion, {"promote": {"min_probability_cheaper": 0}})
     assert promote.promote(own_champion, number).promote
     assert champion(own_champion) == number
 
@@ -93,7 +93,7 @@ def test_a_version_with_more_escapes_stays_challenger_until_a_person_accepts_it(
     own_champion: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = another_version(own_champion)
-    change_params(own_champion, {"promote": {"min_probability_cheaper": 0.5, "max_escape_rise": 0.05}})
+    change_params(own_champion, {"promote": {"min_probability_cheaper": 0, "max_escape_rise": 0.05}})
     risen = "escape rate on matt rises from 0.1 to 0.2"
     monkeypatch.setattr(promote.gate.changes, "risen_escapes", lambda *_: [risen])
     first, second = promote.promote(own_champion, number), promote.promote(own_champion, number)

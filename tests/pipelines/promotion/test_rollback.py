@@ -28,7 +28,7 @@ LIFTED = Person(reviewer="quality lab", reason="the lamp was broken, not the mod
 @pytest.fixture
 def line(own_champion: Workspace) -> Workspace:
     """A line whose gate lets an equal challenger through."""
-    change_params(own_champion, {"promote": {"min_probability_cheaper": 0.5}})
+    change_params(own_champion, {"promote": {"min_probability_cheaper": 0}})
     return own_champion
 
 
