@@ -27,9 +27,11 @@ def describe(image: np.ndarray) -> dict[str, float]:
     """
     centre = _centre(image)
     white = float(np.iinfo(image.dtype).max)
-    grey = _grey(centre) * np.float32(1 / white)
+    grey = _grey(centre)
+    grey *= np.float32(1 / white)
     mean = _mean(grey)
-    contrast = float(np.sqrt(_mean(np.square(grey - np.float32(mean)))))
+    deviation = grey - np.float32(mean)
+    contrast = float(np.sqrt(_mean(np.square(deviation, out=deviation))))
     sharpness, noise = _edges_and_noise(grey) if min(grey.shape) >= 3 else (0.0, 0.0)
     saturation = _channel_spread(centre) / white
     return {"brightness": mean, "contrast": contrast, "sharpness": sharpness, "noise": noise, "saturation": saturation}
@@ -78,13 +80,14 @@ def _channel_spread(image: np.ndarray) -> float:
 def _edges_and_noise(grey: np.ndarray) -> tuple[float, float]:
     # Second differences along each axis; the Laplacian is their sum on the inner pixels, and Immerkær's mask
     # [[1,-2,1],[-2,4,-2],[1,-2,1]] is the one taken of the other.
+    twice = 2 * grey[1:-1]
     down = grey[:-2] + grey[2:]
-    down -= 2 * grey[1:-1]
+    down -= twice
     across = grey[1:-1, :-2] + grey[1:-1, 2:]
-    across -= 2 * grey[1:-1, 1:-1]
+    across -= twice[:, 1:-1]
     across += down[:, 1:-1]
     mixed = down[:, :-2] + down[:, 2:]
-    mixed -= 2 * down[:, 1:-1]
+    mixed -= np.multiply(down[:, 1:-1], 2, out=twice[:, 1:-1])
     sharpness = _mean(np.abs(across, out=across)) / 4
     return sharpness, float(np.sqrt(np.pi / 2) * _mean(np.abs(mixed, out=mixed)) / 6)
 

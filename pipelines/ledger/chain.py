@@ -82,7 +82,13 @@ def _note(session: WritingSession, _: UOWTransaction) -> None:
     changed = (item for item in session.dirty if session.is_modified(item))
     for item in (*session.new, *changed):
         if isinstance(item, Chained):
-            session.touched()[item.line][item.__tablename__][item.id] = None
+            touch(session, item)
+
+
+def touch(session: Session, record: Chained) -> None:
+    """Note that this transaction has written the record's row."""
+    assert isinstance(session, WritingSession)
+    session.touched()[record.line][record.__tablename__][record.id] = None
 
 
 def close(session: WritingSession) -> None:

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 from sqlalchemy import case, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, make_transient
+from sqlalchemy.orm import Session
 
 from models.errors import BadInput
-from pipelines.ledger import chain
+from pipelines.ledger import chain, inserting
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.part_verdicts import SEVERITY
 from pipelines.ledger.tables import Inspection, Rejection
@@ -40,17 +40,13 @@ def add_once(ledger: Ledger, records: Sequence[Record]) -> dict[str, Record]:
         try:
             with ledger.writing() as session:
                 stored = _requested(session, records[0].line, [record.request_id for record in records])
-                for record in records:
-                    if record.request_id not in stored:
-                        session.add(record)
-                        stored[record.request_id] = record
-            return stored
+                new = {record.request_id: record for record in reversed(records) if record.request_id not in stored}
+                inserting.insert(session, [record for record in records if new.get(record.request_id) is record])
+            return stored | new
         except IntegrityError:
             # A database with concurrent writers found at commit that another process was faster.
             if not requested(ledger, records[0].line, [record.request_id for record in records]):
                 raise  # another cause
-            for record in records:
-                make_transient(record)
 
 
 def requested(ledger: Ledger, line: str, request_ids: Collection[str]) -> dict[str, Record]:
