@@ -39,7 +39,7 @@ torture: .venv/.ready  ## kill commands at random for MINUTES=30 and compare how
 	    $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)") $(if $(TRIAL),--trial $(TRIAL))
 
 # One module of benchmarks/ each; every one writes its section of docs/benchmarks-data.md.
-BENCHMARKS := ingest snapshot
+BENCHMARKS := ingest snapshot gate
 
 bench: .venv/.ready  ## ingest, audit, snapshots, near duplicates, into docs/benchmarks-data.md; some 30 minutes. DATASETS=FOLDER
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --write || exit 1; done

@@ -132,7 +132,8 @@ def main() -> None:
     text = (
         f"Simulation, {args.histories} histories a row. A version draws pass, review or fail for each part from the part's "
         "own probabilities: 70 % of the parts are certain. Costs 10, 1.7 and 1. Former rule: paired bootstrap with "
-        "probability 0.95, and F1 of a slice lower by at most 0.03. Present rule: docs/decisions/0028-gate-by-evidence.md."
+        "probability 0.95, and F1 of a slice lower by at most 0.03. Present rule: "
+        "[0028](decisions/0028-gate-by-evidence.md)."
         "\n\n"
         f"Promoted, by overall costs: the first challenger, and any of {TRIES} on the same test parts against the same "
         "champion. For equal challengers this is an error; promised are at most 5 % for all tries together.\n\n"

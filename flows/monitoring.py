@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect import flow, task
 
 from flows import artifacts, attached, events, home, run_log, titles
+from pipelines import progress
 from pipelines import workspace as workspaces
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck
@@ -20,6 +21,7 @@ def monitoring(workspace: str) -> DriftCheck:
     attached.end_with_runner()
     place = workspaces.at(Path(workspace))
     finish_interrupted(place)
+    watch_champion(place)
     check = check_drift(place)
     end_expired_campaigns(place)
     announce(place)
@@ -43,6 +45,19 @@ def finish_interrupted(workspace: Workspace) -> int:
     from pipelines.promotion.promote import finish_interrupted
 
     return len(finish_interrupted(workspace))
+
+
+@task
+def watch_champion(workspace: Workspace) -> str | None:
+    """Compare a new champion's first parts with its evaluation, and roll back if the policy says so."""
+    from pipelines.promotion.watch import watch
+
+    found = watch(workspace)
+    if found is None:
+        return None
+    with run_log.copied():
+        progress.say(f"monitor: {found}")
+    return str(found)
 
 
 @task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from sqlalchemy import case, func, select
@@ -104,6 +105,25 @@ def of_latest_parts(ledger: Ledger, line: str, n: int, *, artefact_sha256: str) 
             parts.add(item.part)
             latest_first.append(item)
     return latest_first[::-1]
+
+
+def of_first_parts(ledger: Ledger, line: str, n: int, *, artefact_sha256: str, since: datetime) -> list[Inspection]:
+    """Return the inspections by one model of the first `n` parts that it inspected from `since` on, oldest first."""
+    query = (
+        select(Inspection)
+        .where(Inspection.line == line, Inspection.inspected_at >= since, Inspection.artefact_sha256 == artefact_sha256)
+        .order_by(Inspection.id)
+        .execution_options(yield_per=_AT_ONCE)
+    )
+    found: list[Inspection] = []
+    parts: set[str] = set()
+    with ledger.reading() as session:
+        for item in session.scalars(query):
+            if item.part not in parts and len(parts) == n:
+                break
+            parts.add(item.part)
+            found.append(item)
+    return found
 
 
 def of_part(ledger: Ledger, line: str, part: str) -> list[Inspection]:

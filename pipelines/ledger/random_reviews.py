@@ -13,6 +13,11 @@ from pipelines.ledger.tables import Campaign, CampaignPart, Review
 
 def labels(ledger: Ledger, line: str, reasons: Collection[str]) -> list[str]:
     """Return the latest labels of the parts that campaigns of the line chose for one of these reasons."""
+    return list(by_part(ledger, line, reasons).values())
+
+
+def by_part(ledger: Ledger, line: str, reasons: Collection[str]) -> dict[str, str]:
+    """Return the latest label of each of these parts that has one."""
     query = (
         select(Review.part, Review.label)
         .join(CampaignPart, CampaignPart.part == Review.part)
@@ -22,4 +27,4 @@ def labels(ledger: Ledger, line: str, reasons: Collection[str]) -> list[str]:
     )
     with ledger.reading() as session:
         latest = {str(part): str(label) for part, label in session.execute(query)}
-    return [label for label in latest.values() if label in set(Label)]
+    return {part: label for part, label in latest.items() if label in set(Label)}

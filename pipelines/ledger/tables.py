@@ -229,6 +229,7 @@ class Promotion(Chained):
     """A decision about the champion. It is stored before the registry changes, and marked as done afterwards."""
 
     __tablename__ = "promotions"
+    __table_args__ = (Index("ix_promotions_follows", "line", "follows", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     line: Mapped[str]
@@ -240,6 +241,9 @@ class Promotion(Chained):
     state: Mapped[str]  # pending, done, or overtaken (the champion changed before it was carried out)
     decided_at: Mapped[datetime]
     done_at: Mapped[datetime | None] = mapped_column(default=None)
+    follows: Mapped[int | None] = mapped_column(
+        default=None
+    )  # the decision before it, 0: none; None: an older release's
 
 
 class Withdrawal(Chained):

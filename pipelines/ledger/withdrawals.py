@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import Select, or_, select
 
+from pipelines.ledger import promotions
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Promotion, Withdrawal, now
 
 
 def add(ledger: Ledger, rollback: Promotion, withdrawal: Withdrawal) -> None:
-    """Store a rollback and its withdrawal in one transaction."""
-    with ledger.writing() as session:
+    """Store a rollback and its withdrawal in one transaction. Raises Overtaken like `promotions.add`."""
+    with promotions.in_turn(rollback.line), ledger.writing() as session:
         session.add(rollback)
         session.flush()
         withdrawal.promotion_id = rollback.id

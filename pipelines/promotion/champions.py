@@ -21,16 +21,21 @@ LONGEST_TAG = 4000
 def carry_out(workspace: Workspace, ledger: Ledger, decision: Promotion) -> bool:
     """Move the champion alias, tag the versions, and mark the decision as done. Repeating it changes nothing.
 
-    Returns False and marks the decision as overtaken if the champion has changed since the decision was made.
+    Returns False and marks the decision as overtaken if the champion has changed since the decision was made. The registry
+    cannot compare and swap, and another host may carry out the next decision meanwhile. So whoever sets the alias looks
+    into the ledger afterwards, and sets it to the newest decision's version if that is another one.
     """
     line, number = decision.line, decision.version
     if decision.kind in promotions.CHANGES:
         present = model_registry.alias(workspace, line, CHAMPION)
         if present not in (decision.champion_before, number):
             promotions.close(ledger, decision, "overtaken")
-            return False
+            return decision.state == "done"  # by another process, which has gone on from there
         if present != number:
             model_registry.set_alias(workspace, line, CHAMPION, number)
+            newest = promotions.newest_change(ledger, line)
+            if newest is not None and newest.id > decision.id:
+                model_registry.set_alias(workspace, line, CHAMPION, newest.version)
     verdict = {"refuse": "refused", promotions.WAIT: "waits for a person"}.get(decision.kind, "promoted")
     reasons = "; ".join(decision.reasons)[:LONGEST_TAG]
     decided = {"gate": verdict, "gate_reasons": reasons}

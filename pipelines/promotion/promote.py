@@ -8,9 +8,10 @@ lifts the withdrawal.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from models.detector.runtime import Detector
 from models.errors import Busy, NotReady, Refused
 from models.evaluation import evaluation
-from models.metrics import class_mix
+from models.metrics import class_mix, costs
 from models.params import Params
 from models.thresholds import calibration
 from pipelines import line_defect_rate, lineage
@@ -35,6 +36,8 @@ from pipelines.training import kept_predictions
 from pipelines.workspace import Workspace
 
 LOCK_WAIT_S = 600.0  # wait for another decision; trainings hold a different lock
+EXPECTED = "expected"  # key of the numbers of a decision, for `pipelines.promotion.watch`
+TURNS = 4  # tries against other hosts, which decide in milliseconds
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,28 @@ def promote(
     if the champion changed meanwhile.
     """
     params = workspace.params()
-    line = params.line
     accepted = f"accepted by {accept_escapes.reviewer}: {accept_escapes.reason}" if accept_escapes else None
     asked = _Asked(accepted, tuple(sorted(triggered_slices)))
+    return _in_turn(lambda: _promote(workspace, params, number, asked, lift))
+
+
+def _in_turn(decide: Callable[[], Decision]) -> Decision:
+    """Decide again if another host has decided meanwhile, a few times. Raises Overtaken if others are always faster."""
+    for _ in range(TURNS - 1):
+        with contextlib.suppress(promotions.Overtaken):
+            return decide()
+    return decide()
+
+
+def _promote(workspace: Workspace, params: Params, number: str, asked: _Asked, lift: Person | None) -> Decision:
+    line = params.line
     for version in _to_measure(workspace, params, number, asked, lifted=lift is not None):
         kept_predictions.predictions(
             workspace, version
         )  # slow, so done before the lock: a rollback must not wait for it
     with decision_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
         champions.finish_pending(workspace, ledger, line)
+        follows = promotions.newest(ledger, line)
         version = model_registry.version(workspace, line, number)
         if lift is not None:
             _lift(workspace, ledger, version, lift)
@@ -107,6 +123,7 @@ def promote(
                 numbers=decision.numbers | {"judged_under": judged_under, "defect_rate": rate} | _learned_from(version),
                 state="pending",
                 decided_at=now(),
+                follows=follows,
             ),
         )
         if not champions.carry_out(workspace, ledger, record):
@@ -125,16 +142,31 @@ def rollback(
     """Make an earlier version champion again and withdraw the present one.
 
     The version is `to`, or the most recent earlier champion that is not withdrawn. Raises NotReady if there is none, and
-    Refused if `to` is withdrawn.
+    Refused if `to` is withdrawn. Thresholds and drift reference return with the version: the file contains the thresholds,
+    and the reference is registered beside it.
     """
+    left: list[str] = []  # by the tries of this call
+    return _in_turn(lambda: _rollback(workspace, to, reason, reviewer, left))
+
+
+def _rollback(
+    workspace: Workspace, to: str | None, reason: str | None, reviewer: str | None, left: list[str]
+) -> Decision:
     line = workspace.params().line
     with decision_lock(workspace, line, LOCK_WAIT_S), Ledger.open(workspace.ledger_url) as ledger:
         finished = champions.finish_pending(workspace, ledger, line)
+        follows = promotions.newest(ledger, line)
         if finished and finished[-1].kind == "rollback" and to in (None, finished[-1].version):
             return Decision(True, tuple(finished[-1].reasons), {})  # this repeats a command that was killed
         champion = model_registry.champion(workspace, line)
         if champion is None:
             raise NotReady(f"Line {line} has no champion.", next_step="Train one: defectloop train")
+        if left and champion.version not in left:  # another host changed it: to go back from there is another decision
+            raise Refused(
+                f"The champion of line {line} changed from {left[0]} to {champion.version} during the rollback.",
+                next_step="Look at defectloop status, then decide again.",
+            )
+        left.append(champion.version)
         if to == champion.version:
             return Decision(True, (f"version {to} is the champion",), {})
         target = to or _not_withdrawn(workspace, ledger, line, champion.version)
@@ -155,6 +187,7 @@ def rollback(
             numbers={},
             state="pending",
             decided_at=now(),
+            follows=follows,
         )
         withdrawals.add(
             ledger,
@@ -223,7 +256,17 @@ def _decide(
         compared = paired.compare(judged, rival_judged, params.cost, rate, champion, look)
     limit = params.export.max_score_difference
     decision = gate.decide(challenger, rival, compared, params.promote, asked.accepted, asked.triggered, limit)
-    return replace(decision, numbers=decision.numbers | {"test_parts": sample, "triggered_slices": [*asked.triggered]})
+    more = {"test_parts": sample, "triggered_slices": [*asked.triggered], EXPECTED: _expected(params, judged, rate)}
+    return replace(decision, numbers=decision.numbers | more)
+
+
+def _expected(params: Params, judged: Judged, rate: float | None) -> dict[str, float] | None:
+    """Return the largest shares of production parts that should fail and go to review; None if they are unknown."""
+    truth, score = evaluation.of_parts(judged[0])
+    share = float(truth.mean()) if rate is None else rate
+    found = costs.expected(truth, score, judged[1], params.cost, share).intervals
+    highest = {name: found[name].high for name in ("fail_rate", "review_rate")}
+    return highest if np.isfinite([*highest.values()]).all() else None
 
 
 def _measured(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pyarrow import parquet
 
+from models.detector.runtime import Detector
 from models.errors import NotReady, Refused
 from pipelines.adapters import model_registry
 from pipelines.inspection.status import status
@@ -18,6 +22,7 @@ from pipelines.promotion import promote
 from pipelines.promotion.promote import Person
 from pipelines.workspace import Workspace
 from tests.conftest import LINE, change_params
+from tests.pipelines.promotion.test_compare import lenient_version
 from tests.pipelines.promotion.test_promote import another_version, champion, decisions
 
 pytestmark = pytest.mark.slow
@@ -219,3 +224,64 @@ def test_a_rollback_during_the_measurements_of_a_challenger_counts_in_its_decisi
     assert promote.promote(line, third).promote
     with Ledger.open(line.ledger_url) as ledger:
         assert promotions.last(ledger, LINE, version=third).champion_before == "1"
+
+
+def test_a_rollback_restores_version_thresholds_and_reference_together_in_seconds(line: Workspace) -> None:
+    def used() -> tuple[str, object, bytes]:
+        present = model_registry.champion(line, LINE)
+        assert present is not None
+        detector = Detector(model_registry.download(line, present))
+        return present.version, detector.metadata.operating_point, model_registry.reference(line, present).read_bytes()
+
+    before = used()
+    evaluated = line.artifacts / "evaluate"
+    table = parquet.read_table(evaluated / "reference.parquet")
+    parquet.write_table(table.slice(0, len(table) - 1), evaluated / "reference.parquet")  # another reference
+    second = lenient_version(line)  # other thresholds
+    change_params(line, {"promote": {"max_escape_rate": 1, "max_cost_rise": 100}})
+    assert promote.promote(line, second).promote
+    assert all(now != then for now, then in zip(used(), before, strict=True))
+    started = time.perf_counter()
+    promote.rollback(line, reason="too many escapes")
+    assert time.perf_counter() - started < 10
+    assert used() == before
+
+
+def test_hosts_that_share_only_the_ledger_decide_in_turn(line: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another host rolls back while this one judges: this one judges again, against the new champion."""
+    second, third = promoted(line), another_version(line)
+    monkeypatch.setattr(promote, "decision_lock", lambda *_: contextlib.nullcontext())  # no kernel lock reaches both
+    decide, judged = promote.gate.decide, []
+
+    def meanwhile(*arguments):  # type: ignore[no-untyped-def]
+        judged.append(arguments[1].version)
+        if len(judged) == 1:
+            with ThreadPoolExecutor() as other_host:
+                other_host.submit(promote.rollback, line).result(timeout=60)
+        return decide(*arguments)
+
+    monkeypatch.setattr(promote.gate, "decide", meanwhile)
+    assert promote.promote(line, third).promote
+    assert judged == [second, "1"]
+    assert champion(line) == third
+    assert [kind for kind, _, _ in decisions(line)] == ["promote", "promote", "rollback", "promote"]
+
+
+def test_a_host_that_was_slow_to_carry_out_its_decision_does_not_undo_a_newer_one(
+    line: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = another_version(line)
+    monkeypatch.setattr(promote, "decision_lock", lambda *_: contextlib.nullcontext())
+    set_alias, waits = model_registry.set_alias, [True]
+
+    def slow(*arguments: object) -> None:
+        if waits and waits.pop():
+            with ThreadPoolExecutor() as other_host:  # finishes our promotion, then takes it back
+                other_host.submit(promote.finish_interrupted, line).result(timeout=60)
+                other_host.submit(promote.rollback, line).result(timeout=60)
+        set_alias(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model_registry, "set_alias", slow)
+    promote.promote(line, second)
+    assert champion(line) == "1"
+    assert decisions(line)[-2:] == [("promote", second, "done"), ("rollback", "1", "done")]
