@@ -1,32 +1,35 @@
 """Deletions of images under the line's rules of retention: decided in a transaction, carried out, and marked as done.
 
-A decision looks for what has come to need an image since the candidates were chosen. Records of new inspections are
-committed before or after it: in the first case the image is kept, in the second whoever stored the record finds the
-decision (`newest`) and stores the image again.
+What has come to need an image since the candidates were chosen is looked for again when the decision is committed. A record
+that was committed before this look keeps its image. Whoever commits one later finds the decision (`newest`) and stores the
+image again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.orm import Session
 
 from pipelines.ledger import chain
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Campaign, CampaignPart, ImageDeletion, Inspection, Rejection, Review, now
+from pipelines.ledger.tables import Campaign, CampaignPart, Chained, ImageDeletion, Inspection, Rejection, Review, now
 
 PENDING, DELETED, KEPT = "pending", "deleted", "kept"
 _AT_ONCE = 500  # bound parameters per statement
-_UNORDERED = 10_000  # ids: a database with concurrent writers may commit a lower id after a higher one
+# A database with concurrent writers may commit a lower id after a higher one: of this many ids, recent rows count as new.
+_UNORDERED, _RECENT = 10_000, timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The newest rows of the moment when candidates were chosen, by id."""
+    """The newest rows of the moment `at` when candidates were chosen, by id."""
 
+    at: datetime
     inspection: int
     rejection: int
     review: int
@@ -47,7 +50,7 @@ def seen(ledger: Ledger) -> Seen:
         newest = (
             session.scalar(select(func.max(table.id))) or 0 for table in (Inspection, Rejection, Review, ImageDeletion)
         )
-        return Seen(*newest)
+        return Seen(now(), *newest)
 
 
 def decide(ledger: Ledger, line: str, wanted: Mapping[str, tuple[str, int]], by: str, since: Seen) -> list[str]:
@@ -77,7 +80,11 @@ def decide(ledger: Ledger, line: str, wanted: Mapping[str, tuple[str, int]], by:
                 session.add(
                     ImageDeletion(line=line, image=image, rule=rule, bytes=size, decided_by=by, decided_at=now())
                 )
-    return chosen
+    with ledger.reading() as session:  # in a database with concurrent writers, some may have committed since that look
+        needed = _needed_since(session, line, since)
+    if late := [image for image in chosen if image in needed]:
+        done(ledger, line, late, KEPT)
+    return [image for image in chosen if image not in needed]
 
 
 def done(ledger: Ledger, line: str, images: Collection[str], state: str = DELETED) -> None:
@@ -143,16 +150,21 @@ def told(deletion: ImageDeletion) -> str:
 def _needed_since(session: Session, line: str, since: Seen) -> set[str]:
     """Return the images of rows that are newer, and of this line's parts that open campaigns or newer reviews are about."""
     in_order = session.get_bind().dialect.name == "sqlite"
-    margin = 0 if in_order else _UNORDERED
-    needed: set[str] = set()
-    for table, last in ((Inspection, since.inspection), (Rejection, since.rejection)):
-        needed |= set(session.scalars(select(table.image).where(table.id > last - margin)))
+
+    def is_newer(table: type[Chained], last: int, at: Any) -> ColumnElement[bool]:
+        newer = table.id > last
+        return newer if in_order else newer | ((table.id > last - _UNORDERED) & (at > since.at - _RECENT))
+
+    inspected = is_newer(Inspection, since.inspection, Inspection.inspected_at)
+    rejected = is_newer(Rejection, since.rejection, Rejection.rejected_at)
+    needed = set(session.scalars(select(Inspection.image).where(inspected)))
+    needed |= set(session.scalars(select(Rejection.image).where(rejected)))
     asked = (
         select(CampaignPart.part)
         .join(Campaign, Campaign.id == CampaignPart.campaign_id)
         .where(Campaign.line == line, Campaign.completed_at.is_(None))
     )
-    reviewed = select(Review.part).where(Review.line == line, Review.id > since.review - margin)
+    reviewed = select(Review.part).where(Review.line == line, is_newer(Review, since.review, Review.reviewed_at))
     for parts in (asked, reviewed):
         needed |= set(
             session.scalars(select(Inspection.image).where(Inspection.line == line, Inspection.part.in_(parts)))
