@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, event
 from sqlalchemy.orm import Session, UOWTransaction
 
+from pipelines import progress
 from pipelines.ledger.tables import Chained, now
 
 BEFORE_THE_FIRST = "0" * 64
@@ -131,12 +132,23 @@ def append(connection: Connection, line: str, rows: Iterable[tuple[str, int, str
 
 
 def begin(connection: Connection, line: str, tables: Mapping[str, Columns]) -> None:
-    """Append entries for all rows of these tables: the beginning of the chain of a line that has rows already."""
-    for table, columns in sorted(tables.items()):
-        last = 0
-        while block := hashed_block(connection, line, table, columns, last):
-            append(connection, line, ((table, number, sha256) for number, sha256 in block))
-            last = block[-1][0]
+    """Append entries for all rows of these tables: the beginning of the chain of a line that has rows already.
+
+    A million rows take minutes, so the progress is shown.
+    """
+    count = "SELECT count(*) FROM {} WHERE line = ?"
+    rows = [
+        connection.exec_driver_sql(statement(connection, count.format(table)), (line,)).scalar_one() for table in tables
+    ]
+    done = 0
+    with progress.bar(f"ledger, chain of line {line}", sum(map(int, rows))) as show:
+        for table, columns in sorted(tables.items()):
+            last = 0
+            while block := hashed_block(connection, line, table, columns, last):
+                append(connection, line, ((table, number, sha256) for number, sha256 in block))
+                last = block[-1][0]
+                done += len(block)
+                show(done)
 
 
 def _locked_head(connection: Connection, line: str) -> tuple[int, str]:

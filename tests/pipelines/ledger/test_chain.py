@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -229,6 +230,21 @@ def test_a_ledger_of_before_is_chained_with_what_it_has(tmp_path: Path) -> None:
     assert found.rows == found.entries > 10
     tamper(path, "UPDATE inspections SET verdict = 'pass' WHERE id = 3")
     assert verified(path).problems == ("Row 3 of inspections was altered: its hash is not that of its last entry.",)
+
+
+def test_the_migration_of_a_ledger_of_before_shows_its_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, int, int]] = []
+
+    @contextlib.contextmanager
+    def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda done: shown.append((title, done, total))
+
+    monkeypatch.setattr("pipelines.progress.bar", bar)
+    as_left_by_the_first_version(f"sqlite:///{tmp_path / 'ledger.db'}")
+    found = verified(tmp_path / "ledger.db")
+    assert shown[-1] == ("ledger, chain of line widgets", found.rows, found.rows)
 
 
 def test_a_transaction_that_fails_leaves_no_entries(path: Path) -> None:
