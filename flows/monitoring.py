@@ -49,9 +49,15 @@ def finish_interrupted(workspace: Workspace) -> int:
 
 @task
 def watch_champion(workspace: Workspace) -> str | None:
-    """Compare a new champion's first parts with its evaluation, and roll back if the policy says so."""
-    from pipelines.promotion.watch import watch
+    """Compare a new champion's first parts with its evaluation, and roll back if the policy says so.
 
+    A version that waits in the champion's shadow is promoted if it has judged enough parts.
+    """
+    from pipelines.promotion.watch import after_shadow, watch
+
+    decided = after_shadow(workspace)
+    if decided is not None:
+        run_log.tell("; ".join(decided.reasons))
     found = watch(workspace)
     if found is None:
         return None

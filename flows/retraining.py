@@ -88,9 +88,16 @@ def continue_request(place: Workspace, request: RetrainingRequest) -> Retraining
     with line_lock(place, request.line, LOCK_WAIT_S):  # no other snapshot may be taken between our clone and our tag
         copy = take_clone(place)
         ingest_labels(copy, request)
-        outcome = train_and_promote(copy, trigger=title_of(place, request))
+        outcome = train_and_promote(copy, title_of(place, request), triggered_slices(place, request))
         publish(place, copy)
     return close(place, request, outcome)
+
+
+def triggered_slices(place: Workspace, request: RetrainingRequest) -> tuple[str, ...]:
+    """Return the slice whose drift led to the request, which the new version has to improve; none if it is not known."""
+    with Ledger.open(place.ledger_url) as ledger:
+        check = drift_checks.of_event(ledger, request.event_id) if request.event_id else None
+    return (check.slice,) if check is not None and check.slice else ()
 
 
 def title_of(place: Workspace, request: RetrainingRequest) -> str:

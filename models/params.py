@@ -205,6 +205,7 @@ class Promote(Section):
     max_cost_rise: Positive = 0.05
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     without_evidence: Literal["report", "ask", "refuse"] = "report"
+    shadow_parts: Count = 0
     watch_parts: Count = 0
     roll_back_on: tuple[Literal["fails", "reviews", "escapes", "overkill"], ...] = ()
     max_escape_rise: Share | None = None  # as in files of before: a rise of escapes asks nobody

@@ -16,6 +16,22 @@ def add(ledger: Ledger, verdict: ShadowVerdict) -> None:
         session.add(verdict)
 
 
+def pairs(ledger: Ledger, line: str, champion: str, challenger: str) -> list[tuple[str, str, str]]:
+    """Return (part, answered verdict, shadow's verdict) of every image that both versions judged, oldest first."""
+    query = (
+        select(Inspection.part, Inspection.verdict, ShadowVerdict.verdict)
+        .join(ShadowVerdict, ShadowVerdict.inspection_id == Inspection.id)
+        .where(
+            ShadowVerdict.line == line,
+            Inspection.model_version == champion,
+            ShadowVerdict.model_version == challenger,
+        )
+        .order_by(ShadowVerdict.id)
+    )
+    with ledger.reading() as session:
+        return [(part, answered, beside) for part, answered, beside in session.execute(query)]
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How often two versions gave the same verdict on the same production images; `changed` counts (before, after)."""

@@ -12,6 +12,7 @@ from pipelines.adapters.model_registry import CHALLENGER, CHAMPION
 from pipelines.ledger import promotions, withdrawals
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Promotion, Withdrawal
+from pipelines.promotion.next_steps import IN_SHADOW
 from pipelines.workspace import Workspace
 
 WITHDRAWN = "withdrawn"  # tag of a registered version: when, by whom and why
@@ -38,6 +39,8 @@ def carry_out(workspace: Workspace, ledger: Ledger, decision: Promotion) -> bool
                 model_registry.set_alias(workspace, line, CHAMPION, newest.version)
     verdict = {"refuse": "refused", promotions.WAIT: "waits for a person"}.get(decision.kind, "promoted")
     reasons = "; ".join(decision.reasons)[:LONGEST_TAG]
+    if decision.kind == promotions.WAIT and reasons.startswith(IN_SHADOW):
+        verdict = IN_SHADOW
     decided = {"gate": verdict, "gate_reasons": reasons}
     model_registry.set_tags(workspace, line, number, decided)
     tracking.record(

@@ -9,6 +9,7 @@ from models.errors import NotReady
 from pipelines.ledger.tables import Promotion
 
 WAITS = "waits for a person"  # `gate.WAITS`; importing the gate would import scipy into every inspection
+IN_SHADOW = "waits in the champion's shadow"
 # Reasons of `gate` and `promote`, by what they have in common, in the order in which they are looked for.
 STEPS = (
     (

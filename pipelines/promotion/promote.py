@@ -12,7 +12,8 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from pipelines.ledger import promotions, withdrawals
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Promotion, Withdrawal, now
 from pipelines.locks import decision_lock
-from pipelines.promotion import champions, gate, paired, published, slice_costs
+from pipelines.promotion import champions, gate, paired, published, shadowed, slice_costs
 from pipelines.promotion.gate import Contender, Decision
 from pipelines.promotion.paired import Judged
 from pipelines.training import kept_predictions
@@ -41,19 +42,20 @@ TURNS = 4  # tries against other hosts, which decide in milliseconds
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What a call of `promote` adds to the rules: who accepted what is left to a person, and the slices to improve."""
-
-    accepted: str | None
-    triggered: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Person:
     """Who decides something that the gate leaves to a person, and why."""
 
     reviewer: str
     reason: str
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a call of `promote` adds to the rules: who accepted what is left to a person, and the slices to improve."""
+
+    accepted: str | None
+    triggered: tuple[str, ...]
+    person: Person | None
 
 
 def promote(
@@ -74,7 +76,7 @@ def promote(
     """
     params = workspace.params()
     accepted = f"accepted by {accept_escapes.reviewer}: {accept_escapes.reason}" if accept_escapes else None
-    asked = _Asked(accepted, tuple(sorted(triggered_slices)))
+    asked = _Asked(accepted, tuple(sorted(triggered_slices)), accept_escapes)
     return _in_turn(lambda: _promote(workspace, params, number, asked, lift))
 
 
@@ -112,6 +114,9 @@ def _promote(workspace: Workspace, params: Params, number: str, asked: _Asked, l
             if withdrawal
             else _decide(workspace, params, version, before, rate, asked, promotions.all_of(ledger, line))
         )
+        if params.promote.shadow_parts and before not in (None, number):
+            beside = shadowed.read(ledger, line, str(before), number)
+            decision = shadowed.first(decision, beside, params.promote.shadow_parts)
         record = promotions.add(
             ledger,
             Promotion(
@@ -256,7 +261,12 @@ def _decide(
         compared = paired.compare(judged, rival_judged, params.cost, rate, champion, look)
     limit = params.export.max_score_difference
     decision = gate.decide(challenger, rival, compared, params.promote, asked.accepted, asked.triggered, limit)
-    more = {"test_parts": sample, "triggered_slices": [*asked.triggered], EXPECTED: _expected(params, judged, rate)}
+    more: dict[str, Any] = {
+        "test_parts": sample,
+        "triggered_slices": [*asked.triggered],
+        EXPECTED: _expected(params, judged, rate),
+    }
+    more["accepted_by"] = asdict(asked.person) if asked.person else None
     return replace(decision, numbers=decision.numbers | more)
 
 
@@ -312,6 +322,8 @@ def _robustness(version: ModelVersion) -> dict[str, dict[str, float]]:
 def _still_holds(decision: Promotion, champion: str | None, judged_under: str) -> bool:
     """Return whether an earlier decision is still valid. A promotion is valid while its version is the champion; a refusal,
     while the champion, the rules, the test parts and the withdrawals are the same."""
+    if decision.kind == promotions.WAIT and "shadow" in decision.numbers:
+        return False  # more parts may have been shadowed
     if decision.kind not in promotions.CHANGES:
         return champion == decision.champion_before and decision.numbers.get("judged_under") == judged_under
     return champion == decision.version

@@ -1,7 +1,8 @@
 """Watches a new champion's first parts in production: does it judge as its evaluation promised?
 
 The tests are sequential, so the watch may run as often as the monitoring does. A bad finding rolls back only if
-`promote.roll_back_on` names it; otherwise it is reported.
+`promote.roll_back_on` names it; otherwise it is reported. A version that waits in the champion's shadow is promoted when it
+has judged enough parts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pipelines.adapters.model_registry import ARTEFACT
 from pipelines.ledger import inspections, part_verdicts, promotions, random_reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.line_defect_rate import BLIND
-from pipelines.promotion import promote
+from pipelines.promotion import promote, shadowed
+from pipelines.promotion.gate import Decision
+from pipelines.promotion.next_steps import IN_SHADOW
 from pipelines.workspace import Workspace
 
 WATCH = "the watch after the promotion"
@@ -95,6 +98,25 @@ def watch(workspace: Workspace) -> Watched | None:
         return found
     back = model_registry.alias(workspace, line, model_registry.CHAMPION)
     return Watched(champion.version, len(verdicts), rules.watch_parts, bad, back)
+
+
+def after_shadow(workspace: Workspace) -> Decision | None:
+    """Run the version that waits in the champion's shadow through the gate again, once it has judged enough parts."""
+    params = workspace.params()
+    with Ledger.open(workspace.ledger_url) as ledger:
+        last = promotions.last(ledger, params.line)
+        if last is None or last.kind != promotions.WAIT or not last.reasons[0].startswith(IN_SHADOW):
+            return None
+        seen = shadowed.read(ledger, params.line, last.champion_before or "", last.version)
+    if len(seen.verdicts) < params.promote.shadow_parts:
+        return None
+    by = last.numbers["accepted_by"]
+    return promote.promote(
+        workspace,
+        last.version,
+        accept_escapes=promote.Person(**by) if by else None,
+        triggered_slices=last.numbers["triggered_slices"],
+    )
 
 
 def questions(

@@ -57,7 +57,7 @@ def test_a_moved_workspace_registers_promotes_and_rolls_back(
     tracking.client(workspaces.at(before))  # now the registry's paths are those of this copy
     moved = tmp_path / "a $HOME b"
     before.rename(moved)
-    change_params(workspaces.at(moved), {"production": {"defect_rate": 0.2}})
+    change_params(workspaces.at(moved), {"production": {"defect_rate": 0.2}, "promote": {"min_probability_cheaper": 0}})
     trained = in_process("train", "-w", moved)
     assert "Version 2 promoted to champion" in trained.stdout, trained.stderr
     image = next((moved / "data").rglob("*.png"))
