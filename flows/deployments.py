@@ -19,7 +19,7 @@ from flows.monitoring import monitoring
 from flows.retraining import retraining
 from flows.training import training
 from models import names
-from pipelines.ledger.events import DRIFT_DETECTED, LABELS_COMPLETED
+from pipelines.ledger.events import STARTING
 from pipelines.workspace import Workspace
 
 POLL_S = 2.0
@@ -39,7 +39,7 @@ def deployments(workspace: Workspace) -> list[RunnerDeployment]:
         retraining.to_deployment(
             titles.deployment(retraining.name, line),
             parameters=fixed,
-            triggers=[retraining_trigger(params.line, event) for event in (DRIFT_DETECTED, LABELS_COMPLETED)],
+            triggers=[retraining_trigger(params.line, event) for event in STARTING],
             **module,
         ),
         batch_inspection.to_deployment(titles.deployment(batch_inspection.name, line), parameters=fixed, **module),

@@ -11,6 +11,7 @@ from pipelines import progress
 from pipelines import workspace as workspaces
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck
+from pipelines.retraining import retrain
 from pipelines.review import campaign
 from pipelines.workspace import Workspace
 
@@ -24,6 +25,7 @@ def monitoring(workspace: str) -> DriftCheck:
     watch_champion(place)
     check = check_drift(place)
     end_expired_campaigns(place)
+    ask_policy(place)
     announce(place)
     run_log.tell(check.explanation)
     artifacts.drift(check)
@@ -78,6 +80,15 @@ def end_expired_campaigns(workspace: Workspace) -> int:
     params = workspace.params()
     with Ledger.open(workspace.ledger_url) as ledger:
         return len(campaign.end_expired(ledger, params.line, params.retrain))
+
+
+@task
+def ask_policy(workspace: Workspace) -> str | None:
+    """Store the event of enough new labels or of the schedule if it is due. Returns its name."""
+    params = workspace.params()
+    with Ledger.open(workspace.ledger_url) as ledger:
+        due = retrain.announce_due(ledger, params.line, params.retrain)
+    return due.name if due else None
 
 
 @task(retries=3, retry_delay_seconds=[1, 5, 20])  # the server may be restarting

@@ -23,21 +23,30 @@ from pipelines import workspace as workspaces
 from pipelines.ingest import ingest
 from pipelines.ledger import campaigns, drift_checks, events, requests, reviews
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.requests import RequestEnded
 from pipelines.ledger.tables import Campaign, RetrainingRequest, now
 from pipelines.locks import line_lock, retraining_lock
-from pipelines.retraining import clone, retrain
-from pipelines.retraining.retrain import Reason
+from pipelines.retraining import clone, policy, retrain
+from pipelines.retraining.policy import Reason
 from pipelines.review import campaign, reviewed
 from pipelines.workspace import Workspace
 
 MANUAL = "manual"
-REASONS = {MANUAL: Reason.PERSON, events.DRIFT_DETECTED: Reason.DRIFT, events.LABELS_COMPLETED: Reason.LABELS}
+REASONS = {
+    MANUAL: Reason.PERSON,
+    events.DRIFT_DETECTED: Reason.DRIFT,
+    events.PERFORMANCE_BELOW_FLOOR: Reason.PERFORMANCE,
+    events.ENOUGH_LABELS: Reason.ENOUGH_LABELS,
+    events.SCHEDULED: Reason.SCHEDULE,
+    events.LABELS_COMPLETED: Reason.LABELS,
+    events.APPROVED: Reason.LABELS,
+}
 POLL_S = 1.0
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """State of a request as in the ledger: labelling, promoted, refused, declined or failed; with a message for people."""
+    """State of a request as in the ledger (`pipelines.ledger.events`), with a message for people."""
 
     request_id: int
     state: str
@@ -59,7 +68,7 @@ def retraining(workspace: str, trigger: str = MANUAL, event_id: str | None = Non
                 return Retraining(request.id, request.state, f"Request {request.id} is in progress. {busy.message}")
             reached = work_on(place, request.id)
         run_log.tell(reached.message)
-        if reached.state != "labelling" or still_waits(place, request.id):
+        if reached.state != "awaiting_labels" or still_waits(place, request.id):
             return reached
         # The last label arrived just after this run stopped waiting, and the run that it triggered found our lock taken.
         request = look_again(place, request.id)
@@ -70,6 +79,8 @@ def work_on(place: Workspace, request_id: int) -> Retraining:
     request = look_again(place, request_id)  # another run may have closed it before we got the lock
     try:
         return state_of(request) if request.state in events.CLOSED else continue_request(place, request)
+    except RequestEnded:  # a person cancelled it; everything that was made so far is kept and decides nothing
+        return state_of(look_again(place, request_id))
     except (Busy, httpx.HTTPError):  # the line's data is in use, or Prefect died: a later run continues the request
         raise
     except Exception as error:
@@ -79,17 +90,31 @@ def work_on(place: Workspace, request_id: int) -> Retraining:
 
 def continue_request(place: Workspace, request: RetrainingRequest) -> Retraining:
     """Continue the request from its present state until it is closed or has to wait for labels."""
+    if requests.awaits_person(request):
+        return state_of(request)
     asked = ask_for_labels(place, request)
     if asked is not None and not wait_for_labels(place, asked):
-        return Retraining(request.id, "labelling", f"Campaign {asked} waits for labels: defectloop review")
+        return Retraining(request.id, "awaiting_labels", f"Campaign {asked} waits for labels: defectloop review")
     present = look_again(place, request.id)
-    if present.state in events.CLOSED:  # the campaign ended without any label
+    if present.state in events.CLOSED:  # the campaign ended without any label, or a person cancelled the request
         return state_of(present)
+    too_few = labels_missing(place, present)
+    if too_few:
+        return state_of(end_without_training(place, present, too_few))
     with line_lock(place, request.line, LOCK_WAIT_S):  # no other snapshot may be taken between our clone and our tag
-        copy = take_clone(place)
-        ingest_labels(copy, request)
-        outcome = train_and_promote(copy, title_of(place, request), triggered_slices(place, request))
-        publish(place, copy)
+        begun = time.monotonic()
+        try:
+            copy = take_clone(place)
+            ingest_labels(copy, request)
+            outcome = train_and_promote(
+                copy,
+                triggered_slices=triggered_slices(place, request),
+                trigger=title_of(place, request),
+                before_step=lambda step: before(place, request.id, step),
+            )
+            publish(place, copy)
+        finally:
+            add_training_time(place, request.id, time.monotonic() - begun)
     return close(place, request, outcome)
 
 
@@ -110,7 +135,20 @@ def title_of(place: Workspace, request: RetrainingRequest) -> str:
 
 
 def state_of(request: RetrainingRequest) -> Retraining:
-    return Retraining(request.id, request.state, f"Request {request.id} is {request.state}: {request.outcome}")
+    if requests.awaits_approval(request):
+        said = f"Request {request.id} waits for approval: defectloop retraining approve {request.id}"
+    else:
+        said = f"Request {request.id} is {request.state}: {request.outcome}"
+    return Retraining(request.id, request.state, said)
+
+
+def before(workspace: Workspace, request_id: int, step: str) -> None:
+    """Record that the request has come to this step of the training. Raises RequestEnded if a person has cancelled it.
+
+    From the beginning of the gate on it cannot be cancelled, until the gate has answered.
+    """
+    with Ledger.open(workspace.ledger_url) as ledger:
+        requests.advance(ledger, request_id, "gated" if step == "promote" else "training")
 
 
 @task
@@ -134,11 +172,22 @@ def accept(workspace: Workspace, trigger: str, event_id: str | None) -> Retraini
 def ask_for_labels(workspace: Workspace, request: RetrainingRequest) -> int | None:
     """Return the id of the request's campaign, opening one if needed. None if no part is left to ask about and labels
     from reviews wait for a training."""
-    if request.campaign_id is not None or request.state == "training":
+    if request.campaign_id is not None or request.state in ("training", "gated"):
         return request.campaign_id
+    if REASONS.get(request.trigger) is Reason.ENOUGH_LABELS:
+        return None
+    rules = workspace.params().retrain
     with Ledger.open(workspace.ledger_url) as ledger:
+        budget = rules.labels
+        if REASONS.get(request.trigger) is not Reason.PERSON:
+            budget = min(budget, policy.labels_left(retrain.facts(ledger, request.line, ()), rules))
         try:
-            opened: Campaign = campaign.open_campaign(workspace, ledger, workspace.params().retrain.labels, request.id)
+            if budget == 0:
+                raise NotReady(
+                    "The labels of seven days are used up.",
+                    next_step="Raise retrain.labels_per_week, or ask by hand: defectloop retrain",
+                )
+            opened: Campaign = campaign.open_campaign(workspace, ledger, budget, request.id)
         except NotReady:
             if not reviews.unlearned(ledger, request.line):
                 raise
@@ -174,6 +223,27 @@ def still_waits(workspace: Workspace, request_id: int) -> bool:
 
 
 @task
+def labels_missing(workspace: Workspace, request: RetrainingRequest) -> str:
+    """Return why the new labels are too few to train on, or "". A person's request and one that trains go on."""
+    if REASONS.get(request.trigger) is Reason.PERSON or request.state in ("training", "gated"):
+        return ""
+    with Ledger.open(workspace.ledger_url) as ledger:
+        return policy.too_few_labels(retrain.facts(ledger, request.line, ()), workspace.params().retrain)
+
+
+@task
+def end_without_training(workspace: Workspace, request: RetrainingRequest, why: str) -> RetrainingRequest:
+    with Ledger.open(workspace.ledger_url) as ledger:
+        return requests.advance(ledger, request.id, "cancelled", closed_at=now(), outcome=why)
+
+
+@task
+def add_training_time(workspace: Workspace, request_id: int, seconds: float) -> None:
+    with Ledger.open(workspace.ledger_url) as ledger:
+        requests.add_training_time(ledger, request_id, seconds)
+
+
+@task
 def take_clone(workspace: Workspace) -> Workspace:
     return clone.take_clone(workspace)
 
@@ -186,7 +256,7 @@ def ingest_labels(workspace: Workspace, request: RetrainingRequest) -> int:
         new_labels = reviews.unlearned(ledger, request.line)
         for source in reviewed.read(workspace, ledger):
             ingest.take_in(workspace, source)
-        requests.change(ledger, request.id, state="training", last_review=newest, new_labels=new_labels)
+        requests.advance(ledger, request.id, "training", last_review=newest, new_labels=new_labels)
     return new_labels
 
 
@@ -197,20 +267,21 @@ def publish(workspace: Workspace, copy: Workspace) -> str:
 
 @task
 def close(workspace: Workspace, request: RetrainingRequest, outcome: Outcome) -> Retraining:
-    state = "promoted" if outcome.promoted else "refused"
+    state = "promoted" if outcome.promoted else "refused" if outcome.refused else "gated"
     reasons = "; ".join(outcome.reasons)
     with Ledger.open(workspace.ledger_url) as ledger:
         ended = requests.change(
             ledger,
             request.id,
             state=state,
-            closed_at=now(),
+            closed_at=None if state == "gated" else now(),
             snapshot=outcome.snapshot,
             version=outcome.version,
             outcome=reasons,
         )
-    labels = ended.new_labels
-    return Retraining(request.id, state, f"Version {outcome.version} from {labels} new labels was {state}: {reasons}")
+    result = "waits for a person" if state == "gated" else f"was {state}"
+    made = f"Version {outcome.version} from {ended.new_labels} new labels"
+    return Retraining(request.id, state, f"{made} {result}: {reasons}")
 
 
 @task

@@ -49,7 +49,7 @@ def waiting(workspace: Workspace) -> WaitingParts:
             undecided.parts(ledger, params.line, LISTED),
         )
     if expired:
-        _announce(workspace)
+        announce(workspace)
     return parts
 
 
@@ -74,7 +74,7 @@ def answer_many(workspace: Workspace, file: Path, by: str | None) -> Recorded:
     with Ledger.open(workspace.ledger_url) as ledger:
         recorded = many.record(ledger, workspace.params().line, rows, file.name)
     if recorded.ended:
-        _announce(workspace)
+        announce(workspace)
     return recorded
 
 
@@ -95,17 +95,18 @@ def close(workspace: Workspace, campaign_id: int, reviewer: str, why: str) -> ca
     with Ledger.open(workspace.ledger_url) as ledger:
         answers.close_campaign(ledger, workspace.params().line, campaign_id, reviewer, why)
         progress = campaigns.progress(ledger, campaign_id)
-    _announce(workspace)
+    announce(workspace)
     return progress
 
 
 def _announced(workspace: Workspace, progress: CampaignProgress) -> CampaignProgress:
     if progress.ended:
-        _announce(workspace)
+        announce(workspace)
     return progress
 
 
-def _announce(workspace: Workspace) -> None:
+def announce(workspace: Workspace) -> None:
+    """Send the events that wait, if a Prefect server runs."""
     from flows import home
 
     if home.use(workspace) is None:

@@ -10,11 +10,15 @@ from prefect.client.orchestration import get_client
 from models import names
 from models.errors import DefectloopError
 from pipelines import workspace as workspaces
-from pipelines.ledger.events import DRIFT_DETECTED, LABELS_COMPLETED
+from pipelines.ledger import events
 
 STARTS = {
-    DRIFT_DETECTED: "a drift of {line} starts retraining",
-    LABELS_COMPLETED: "labels for {line} continue retraining",
+    events.DRIFT_DETECTED: "a drift of {line} starts retraining",
+    events.LABELS_COMPLETED: "labels for {line} continue retraining",
+    events.PERFORMANCE_BELOW_FLOOR: "a bad measurement of {line} starts retraining",
+    events.ENOUGH_LABELS: "enough new labels for {line} start retraining",
+    events.SCHEDULED: "the schedule of {line} starts retraining",
+    events.APPROVED: "an approval for {line} starts retraining",
 }
 
 

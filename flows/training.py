@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,11 +56,17 @@ def reviewed_waiting(workspace: Workspace) -> int:
         return reviews.unlearned(ledger, workspace.params().line)
 
 
-def train_and_promote(workspace: Workspace, trigger: str, triggered_slices: Sequence[str] = ()) -> Outcome:
+def train_and_promote(
+    workspace: Workspace,
+    trigger: str,
+    triggered_slices: Sequence[str] = (),
+    before_step: Callable[[str], None] = lambda step: None,
+) -> Outcome:
     """Run all steps, for `training` and `retraining`. Holds the line's lock from the first step to the last.
 
     `trigger` says in MLflow what started the training. The new version has to be better on `triggered_slices`, whose drift
-    started it; without any, on all test parts.
+    started it; without any, on all test parts. `before_step` is called with the name of the next step, and ends the
+    training if it raises.
     """
     with line_lock(workspace, workspace.params().line, wait_s=LOCK_WAIT_S):
         try:
@@ -68,11 +74,16 @@ def train_and_promote(workspace: Workspace, trigger: str, triggered_slices: Sequ
         finally:
             artifacts.validation(workspace)  # above all if the data broke the contract
         taken = stages.snapshot(workspace)
+        before_step("train")
         trained = stages.train(workspace)
+        before_step("export")
         stages.export(workspace)
+        before_step("evaluate")
         stages.evaluate(workspace)
         record_outputs(workspace, f"Train on {taken.tag}")
+        before_step("register")
         version = stages.register(workspace, trigger)
+        before_step("promote")
         decision = stages.promote(workspace, version.version, triggered_slices)
     run_log.tell(artifacts.decided(version.version, decision))
     artifacts.comparison(workspace, version, decision)

@@ -230,6 +230,14 @@ class Retrain(Section):
     wait_for_labels_s: Annotated[float, Field(ge=0)]
     cooldown_minutes: Annotated[float, Field(ge=0)]
     max_per_day: Annotated[int, Field(ge=1)]
+    same_shift_days: Annotated[float, Field(ge=0)] = 1
+    min_labels_per_class: Annotated[int, Field(ge=0)] = 0
+    labels_per_week: Annotated[int, Field(ge=1)] = 2000
+    compute_hours_per_week: Positive = 48
+    start_at_labels: Annotated[int, Field(ge=0)] = 0
+    every_days: Annotated[float, Field(ge=0)] = 0
+    needs_approval: bool = False
+    expires_days: Positive = 14
 
 
 class Params(Section):

@@ -253,7 +253,7 @@ def retrain(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
     with home.reached():
         outcome = retraining(str(place.root))
     answer(outcome, outcome.message, as_json=as_json)
-    if outcome.state in ("refused", "declined", "failed"):
+    if outcome.state in ("refused", "cancelled", "failed"):
         raise typer.Exit(4)
 
 

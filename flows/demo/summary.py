@@ -23,6 +23,7 @@ from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, RetrainingRequest
 from pipelines.pages import index
 from pipelines.promotion import model_table
+from pipelines.retraining import policy
 from pipelines.workspace import Workspace
 
 POLL_S = 1.0
@@ -47,7 +48,7 @@ def wait_for_request(ledger: Ledger, line: str, timeout_s: float) -> RetrainingR
     """Return the request that the drift event led to."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        worked = [item for item in requests.all_of(ledger, line) if item.state != "declined"]
+        worked = policy.worked(requests.all_of(ledger, line))
         if worked and worked[0].flow_run_id:
             return worked[0]
         time.sleep(POLL_S)

@@ -15,6 +15,7 @@ from pipelines.ledger import campaigns, drift_checks, inspections, promotions, r
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.shadows import Agreement
 from pipelines.ledger.tables import DriftCheck, Promotion, RetrainingRequest, Withdrawal
+from pipelines.retraining import retrain
 from pipelines.review import campaign
 from pipelines.snapshot_tags import Snapshot, snapshots
 from pipelines.snapshots import unsaved
@@ -110,6 +111,7 @@ def status(workspace: Workspace) -> Status:
     champion = model_registry.champion(workspace, line)
     with Ledger.open(workspace.ledger_url) as ledger:
         campaign.end_expired(ledger, line, params.retrain)
+        retrain.tidy(ledger, line, params.retrain)
         checks, asked = drift_checks.all_of(ledger, line), requests.all_of(ledger, line)
         return Status(
             line=line,

@@ -6,6 +6,7 @@ import textwrap
 
 from pipelines.amounts import counted, image_count
 from pipelines.inspection.status import OpenCampaign, Status
+from pipelines.ledger import requests
 from pipelines.ledger.tables import RetrainingRequest
 from pipelines.promotion import champions, next_steps
 
@@ -125,9 +126,11 @@ def _retraining(asked: RetrainingRequest, *, labels_wait: bool) -> str:
     text = f"request {asked.id} is {asked.state}"
     if asked.outcome:  # the reasons of a promotion are many; they are in `trace` and in the report
         text += f": version {asked.version}" if asked.state == "promoted" else f": {asked.outcome}"
+    if requests.awaits_approval(asked):
+        return f"{text}, waits for approval: defectloop retraining approve {asked.id}"
     if asked.state == "failed":
         return f"{text} → defectloop retrain"
-    goes_on = asked.state in ("open", "training") or (asked.state == "labelling" and not labels_wait)
+    goes_on = asked.state in ("requested", "training") or (asked.state == "awaiting_labels" and not labels_wait)
     return f"{text} → running or interrupted; continue: defectloop retrain" if goes_on else text
 
 

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from pipelines.ledger import events, reviews
-from pipelines.ledger.events import CLOSED
+from pipelines.ledger.events import CLOSED, STORED_CLOSED
 from pipelines.ledger.ledger import Ledger
+from pipelines.ledger.requests import RequestEnded
 from pipelines.ledger.tables import Campaign, CampaignPart, Inspection, RetrainingRequest, Review, now
 
 
@@ -44,6 +45,8 @@ def add(ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, str]], req
         request = session.get_one(RetrainingRequest, request_id) if request_id is not None else None
         if request is not None and request.campaign_id is not None:
             return session.get_one(Campaign, request.campaign_id)
+        if request is not None and request.state in CLOSED:
+            raise RequestEnded(request)
         session.add(campaign)
         session.flush()
         session.add_all(
@@ -51,7 +54,7 @@ def add(ledger: Ledger, line: str, chosen: Sequence[tuple[Inspection, str]], req
             for item, reason in chosen
         )
         if request is not None:
-            request.campaign_id, request.state = campaign.id, "labelling"
+            request.campaign_id, request.state = campaign.id, "awaiting_labels"
         session.flush()
         end_when_answered(session, campaign)  # all parts may have been reviewed before
     return campaign
@@ -88,6 +91,13 @@ def usable(ledger: Ledger, line: str) -> set[int]:
         campaigns = session.scalars(select(Campaign).where(Campaign.line == line)).all()
         with_labels = set(session.scalars(labelled))
     return {item.id for item in campaigns if item.completed_at is None or item.id in with_labels}
+
+
+def sizes_since(ledger: Ledger, line: str, moment: datetime) -> list[tuple[datetime, int]]:
+    """Return time and number of parts of the campaigns that were opened after `moment`."""
+    query = select(Campaign.opened_at, Campaign.wanted).where(Campaign.line == line, Campaign.opened_at > moment)
+    with ledger.reading() as session:
+        return [(row.opened_at, row.wanted) for row in session.execute(query)]
 
 
 def progress(ledger: Ledger, campaign_id: int) -> Progress:
@@ -190,7 +200,7 @@ def _end(session: Session, campaign: Campaign) -> None:
     ended: datetime = now()
     campaign.completed_at = ended
     unfinished = select(RetrainingRequest).where(
-        RetrainingRequest.campaign_id == campaign.id, RetrainingRequest.state.not_in(CLOSED)
+        RetrainingRequest.campaign_id == campaign.id, RetrainingRequest.state.not_in(STORED_CLOSED)
     )
     request = session.scalar(unfinished)
     if request is None:

@@ -13,7 +13,14 @@ from pipelines.ledger.tables import Campaign, Event, RetrainingRequest, now
 
 DRIFT_DETECTED = "defectloop.drift.detected"
 LABELS_COMPLETED = "defectloop.labels.completed"
-CLOSED = ("promoted", "refused", "declined", "failed")  # final states of a request
+PERFORMANCE_BELOW_FLOOR = "defectloop.performance.below_floor"
+ENOUGH_LABELS = "defectloop.labels.enough"
+SCHEDULED = "defectloop.retraining.scheduled"
+APPROVED = "defectloop.retraining.approved"
+STARTING = (DRIFT_DETECTED, LABELS_COMPLETED, PERFORMANCE_BELOW_FLOOR, ENOUGH_LABELS, SCHEDULED, APPROVED)
+OPEN = ("requested", "awaiting_labels", "training", "gated")  # states of a request that has not ended
+CLOSED = ("promoted", "refused", "cancelled", "failed")  # final states of a request
+STORED_CLOSED = (*CLOSED, "declined")  # with the word of older releases, for queries
 
 
 def waiting(ledger: Ledger, line: str) -> list[Event]:
@@ -33,9 +40,12 @@ def waiting(ledger: Ledger, line: str) -> list[Event]:
 
 
 def is_stalled() -> ColumnElement[bool]:
-    """Return the condition that a request, joined with its campaign, is open and not waiting for answers."""
+    """Return the condition that a request, joined with its campaign, is open and waits for no person: neither for answers
+    nor for an approval, nor for the decision about a version that the gate left to a person."""
     return and_(
-        RetrainingRequest.state.not_in(CLOSED),
+        RetrainingRequest.state.not_in(STORED_CLOSED),
+        or_(RetrainingRequest.state != "gated", RetrainingRequest.version.is_(None)),
+        or_(RetrainingRequest.needs_approval.is_not(True), RetrainingRequest.approved_by.is_not(None)),
         or_(RetrainingRequest.campaign_id.is_(None), Campaign.completed_at.is_not(None)),
     )
 
@@ -59,3 +69,13 @@ def add_labels_completed(
             request_id=request.id,
         )
     )
+
+
+def add_once(ledger: Ledger, line: str, name: str, event_id: str) -> Event:
+    """Store the event, unless one with its id is stored already."""
+    with ledger.writing() as session:
+        event = session.get(Event, event_id)
+        if event is None:
+            event = Event(id=event_id, line=line, name=name, payload={}, happened_at=now())
+            session.add(event)
+    return event

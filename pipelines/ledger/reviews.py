@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
@@ -50,13 +52,29 @@ def unlearned(ledger: Ledger, line: str) -> int:
 
 
 def unlearned_in(session: Session, line: str) -> int:
+    query = select(func.count(Review.part.distinct())).where(
+        Review.line == line, Review.label.is_not(None), Review.id > _last_learned(session, line)
+    )
+    return int(session.scalar(query) or 0)
+
+
+def _last_learned(session: Session, line: str) -> int:
     learned = select(func.max(RetrainingRequest.last_review)).where(
         RetrainingRequest.line == line, RetrainingRequest.state.in_(TRAINED)
     )
-    query = select(func.count(Review.part.distinct())).where(
-        Review.line == line, Review.label.is_not(None), Review.id > (session.scalar(learned) or 0)
-    )
-    return int(session.scalar(query) or 0)
+    return session.scalar(learned) or 0
+
+
+def unlearned_by_label(ledger: Ledger, line: str) -> dict[str, int]:
+    """Return the numbers of labelled parts that no retraining has used yet, by their latest label. Reviews outside
+    campaigns count too."""
+    with ledger.reading() as session:
+        query = (
+            select(Review.part, Review.label)
+            .where(Review.line == line, Review.label.is_not(None), Review.id > _last_learned(session, line))
+            .order_by(Review.id)
+        )
+        return dict(Counter(str(label) for label in dict(session.execute(query).tuples().all()).values()))
 
 
 def of_part(ledger: Ledger, line: str, part: str) -> list[Review]:

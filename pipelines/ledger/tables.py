@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, MetaData, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, MetaData, String, TypeDecorator, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 
@@ -204,6 +204,17 @@ class Review(Chained):
     images: Mapped[dict[str, Any]] = mapped_column(default_factory=dict)  # SHA-256 of an image to its label
 
 
+class RequestState(TypeDecorator[str]):
+    """The state of a retraining request. Rows of older releases keep their words and are read as the present ones."""
+
+    impl = String
+    cache_ok = True
+    FORMER: ClassVar[dict[str, str]] = {"open": "requested", "labelling": "awaiting_labels", "declined": "cancelled"}
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else self.FORMER.get(value, value)
+
+
 class RetrainingRequest(Chained):
     """A retraining request, from its trigger to its outcome."""
 
@@ -213,7 +224,7 @@ class RetrainingRequest(Chained):
     line: Mapped[str]
     trigger: Mapped[str]
     event_id: Mapped[str | None] = mapped_column(unique=True)
-    state: Mapped[str]  # open, labelling, training, promoted, refused, declined or failed
+    state: Mapped[str] = mapped_column(RequestState())  # `pipelines.ledger.events.OPEN` or `CLOSED`
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None] = mapped_column(default=None)
     campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"), default=None)
@@ -223,6 +234,12 @@ class RetrainingRequest(Chained):
     snapshot: Mapped[str | None] = mapped_column(default=None)
     version: Mapped[str | None] = mapped_column(default=None)
     outcome: Mapped[str] = mapped_column(default="")
+    shift: Mapped[str | None] = mapped_column(default=None)  # the drift that made it: champion and slice
+    needs_approval: Mapped[bool | None] = mapped_column(default=None)
+    approved_by: Mapped[str | None] = mapped_column(default=None)
+    approved_because: Mapped[str | None] = mapped_column(default=None)
+    cancelled_by: Mapped[str | None] = mapped_column(default=None)  # a person; the reason is in `outcome`
+    training_s: Mapped[float | None] = mapped_column(default=None)  # from snapshot to decision, all runs together
 
 
 class Promotion(Chained):

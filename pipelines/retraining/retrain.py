@@ -1,22 +1,18 @@
-"""Decides when to retrain. Every request is recorded, one runs at a time, and bursts of events do not queue up."""
+"""Applies the policy of retraining to the ledger: every trigger is recorded, and one request per line is worked on."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
-from enum import Enum
+from datetime import timedelta
 
 from models.params import Retrain
-from pipelines.ledger import campaigns, requests
-from pipelines.ledger.events import CLOSED
+from pipelines.ledger import campaigns, drift_checks, events, requests, reviews
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import RetrainingRequest, now
+from pipelines.ledger.tables import Event, RetrainingRequest, now
+from pipelines.retraining import policy
+from pipelines.retraining.policy import Decline, Facts, Join, Reason
 
-
-class Reason(Enum):
-    DRIFT = "drift"
-    LABELS = "labels"  # a campaign has ended: continue the request that opened it
-    PERSON = "person"
+DUE = {Reason.ENOUGH_LABELS: events.ENOUGH_LABELS, Reason.SCHEDULE: events.SCHEDULED}
 
 
 def request(
@@ -29,59 +25,73 @@ def request(
     event_id: str | None,
     flow_run_id: str | None,
 ) -> RetrainingRequest:
-    """Return the request for this trigger: an earlier one that is still open, a new one, or a declined one.
+    """Return the request for this trigger: an earlier one, a new one, or one that is cancelled at once with the reason.
 
-    The same event always leads to the same request. Cool-down and daily limit apply to events, not to people. A new request
-    takes over the campaign of a failed one, so that its labels are used.
+    The same event always leads to the same request. A new request takes over the campaign of a failed one, so that its
+    labels are used.
     """
+    tidy(ledger, line, rules)
     usable = campaigns.usable(ledger, line)
+    known = facts(ledger, line, ())
+    shift = shift_of(ledger, event_id) if event_id is not None else None
 
     def decision(earlier: list[RetrainingRequest]) -> RetrainingRequest:
-        chosen = choose(earlier, rules, reason=reason, event_id=event_id, at=now())
-        if isinstance(chosen, RetrainingRequest):
-            return chosen
+        present = Facts(earlier, now(), known.new_labels, known.asked)
+        chosen = policy.decide(present, rules, reason=reason, event_id=event_id, shift=shift)
+        if isinstance(chosen, Join):
+            return chosen.request
+        declined = chosen.in_words() if isinstance(chosen, Decline) else None
         return RetrainingRequest(
             line=line,
             trigger=trigger,
             event_id=event_id,
-            state="declined" if chosen else "open",
+            state="cancelled" if declined else "requested",
             opened_at=now(),
-            closed_at=now() if chosen else None,
-            campaign_id=None if chosen else campaign_left_by(earlier, usable),
+            closed_at=now() if declined else None,
+            campaign_id=None if declined else campaign_left_by(earlier, usable),
             flow_run_id=flow_run_id,
-            outcome=chosen,
+            outcome=declined or "",
+            shift=shift,
+            needs_approval=rules.needs_approval and reason is not Reason.PERSON and not declined,
         )
 
     return requests.decide(ledger, line, decision, event_id)
 
 
-def choose(
-    earlier: Sequence[RetrainingRequest], rules: Retrain, *, reason: Reason, event_id: str | None, at: datetime
-) -> RetrainingRequest | str:
-    """Return an existing request, or the reason why a new one is declined ("" if it is accepted). Pure."""
-    same = [item for item in earlier if event_id is not None and item.event_id == event_id]
-    if same:
-        return same[-1]
-    unfinished = [item for item in earlier if item.state not in CLOSED]
-    if unfinished:
-        return unfinished[-1]
-    if reason is Reason.LABELS:
-        return "no request waits for these labels"
-    if reason is Reason.PERSON:
-        return ""
-    worked = [item for item in earlier if item.state != "declined"]
-    if worked and worked[-1].closed_at is not None:
-        again = worked[-1].closed_at + timedelta(minutes=rules.cooldown_minutes)
-        if at < again:
-            return f"cool-down until {again:%Y-%m-%d %H:%M} UTC (retrain.cooldown_minutes)"
-    today = [item for item in worked if item.opened_at > at - timedelta(days=1)]
-    if len(today) >= rules.max_per_day:
-        return f"{len(today)} retrainings in the last 24 hours (retrain.max_per_day)"
-    return ""
+def announce_due(ledger: Ledger, line: str, rules: Retrain) -> Event | None:
+    """Store the event of enough labels or of the schedule if one is due. Asked twice, it stores one event."""
+    tidy(ledger, line, rules)
+    present = facts(ledger, line, requests.all_of(ledger, line))
+    reason = policy.due(present, rules)
+    if reason is None:
+        return None
+    last = present.earlier[-1].id if present.earlier else 0
+    return events.add_once(ledger, line, DUE[reason], f"{line}-{reason.value.replace(' ', '-')}-after-{last}")
+
+
+def facts(ledger: Ledger, line: str, earlier: Sequence[RetrainingRequest]) -> Facts:
+    """Return what the policy has to know about the line."""
+    at = now()
+    asked = campaigns.sizes_since(ledger, line, at - policy.WEEK)
+    return Facts(earlier, at, reviews.unlearned_by_label(ledger, line), asked)
+
+
+def tidy(ledger: Ledger, line: str, rules: Retrain) -> None:
+    """Close requests that a person's decision has settled, or that nobody decided about in time. Called wherever requests
+    are read, so no background process is needed."""
+    requests.settle(ledger, line)
+    oldest = now() - timedelta(days=rules.expires_days)
+    requests.expire(ledger, line, oldest, f"expired: nobody decided within {rules.expires_days:g} days")
+
+
+def shift_of(ledger: Ledger, event_id: str) -> str | None:
+    """Return the name of the drift that the event tells of: champion and slice. None if it tells of none."""
+    check = drift_checks.of_event(ledger, event_id)
+    return None if check is None else f"version {check.model_version}, {check.slice or 'all slices'}"
 
 
 def campaign_left_by(earlier: Sequence[RetrainingRequest], usable: Collection[int]) -> int | None:
     """Return the campaign of the latest request that ran, if that request failed and its campaign is usable. Pure."""
-    worked = [item for item in earlier if item.state != "declined"]
-    left = worked[-1].campaign_id if worked and worked[-1].state == "failed" else None
+    done = policy.worked(earlier)
+    left = done[-1].campaign_id if done and done[-1].state == "failed" else None
     return left if left in usable else None

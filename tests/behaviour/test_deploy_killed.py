@@ -61,7 +61,7 @@ def test_a_killed_deploy_blocks_nothing_and_the_next_one_finishes_the_retraining
     place = workspaces.at(produced)
     change_params(place, {"retrain": {"wait_for_labels_s": 600}})
     first = deploy(place, started)
-    until(first, place, "labelling")
+    until(first, place, "awaiting_labels")
     answer_all(place)
     until(first, place, "training")
     first.kill()

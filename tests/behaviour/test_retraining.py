@@ -40,7 +40,8 @@ AFTER_LABELS = (
     ("ingest", "pipelines.ingest.ingest:take_in:after", 1),
     ("train", "pipelines.adapters.dataset_versions:run_stage:after", 1),
     ("publish", "pipelines.retraining.clone:publish:after", 1),
-    ("close", "pipelines.ledger.requests:change:before", 2),
+    ("gate", "pipelines.promotion.promote:promote:after", 1),
+    ("close", "pipelines.ledger.requests:change:before", 1),
 )
 
 
@@ -129,7 +130,7 @@ def test_killed_at_every_step_and_run_again_it_ends_like_an_undisturbed_one(
     place = workspaces.at(produced)
     flow = Flow(place, preloaded, places)
     asked = flow.retrain()
-    assert asked.stdout.splitlines()[-1:] == ["labelling"], asked.stdout + asked.stderr
+    assert asked.stdout.splitlines()[-1:] == ["awaiting_labels"], asked.stdout + asked.stderr
     answer_all(place)
     flow.finish()
     undisturbed = state(place)
@@ -155,7 +156,7 @@ def test_one_that_raises_an_error_has_failed_and_a_person_starts_anew_with_its_l
 ) -> None:
     place = workspaces.at(produced)
     flow = Flow(place, preloaded, places)
-    assert flow.retrain().stdout.splitlines()[-1] == "labelling"
+    assert flow.retrain().stdout.splitlines()[-1] == "awaiting_labels"
     answer_all(place)
     broken = flow.retrain(MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert broken.returncode != 0

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from flows import deployments, home, local_server, recovery, titles
-from pipelines.ledger.events import DRIFT_DETECTED, LABELS_COMPLETED
+from pipelines.ledger.events import STARTING
 from pipelines.workspace import Workspace
 from tests.conftest import LINE
 
@@ -36,4 +36,4 @@ def test_what_an_older_release_deployed_is_replaced_and_not_doubled(
             there = [deployment.name for deployment in client.read_deployments()]
             automations = [one["name"] for one in client.request("POST", "/automations/filter", json={}).json()]
     assert sorted(there) == [f"{name}-{LINE}" for name in ("batch-inspection", "monitoring", "retraining", "training")]
-    assert sorted(automations) == sorted(titles.automation(LINE, event) for event in (DRIFT_DETECTED, LABELS_COMPLETED))
+    assert sorted(automations) == sorted(titles.automation(LINE, event) for event in STARTING)

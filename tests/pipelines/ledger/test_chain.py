@@ -101,7 +101,7 @@ def alterations(table: str, row: int) -> list[str]:
         if isinstance(column.type, Integer)
         else "0.125"
         if isinstance(column.type, Float)
-        else f"NOT {column.name}"
+        else f"NOT coalesce({column.name}, 0)"
         if isinstance(column.type, Boolean)
         else "'[7]'"
         for column in columns

@@ -10,7 +10,8 @@ from models.params import Retrain
 from pipelines.ledger import campaigns, events, inspections, requests
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Campaign, Event, now
-from pipelines.retraining.retrain import Reason, request
+from pipelines.retraining.policy import Reason
+from pipelines.retraining.retrain import request
 from pipelines.review import answers, campaign
 from tests.pipelines.ledger.test_ledger import inspection
 
@@ -52,7 +53,7 @@ def test_a_second_drift_joins_the_request_that_is_open(ledger: Ledger) -> None:
 def test_a_drift_within_the_cool_down_is_recorded_and_declined(ledger: Ledger) -> None:
     close(ledger, ask(ledger, "a").id, timedelta(minutes=10))
     declined = ask(ledger, "b")
-    assert declined.state == "declined"
+    assert declined.state == "cancelled"
     assert "cool-down" in declined.outcome
 
 
@@ -60,7 +61,7 @@ def test_a_drift_after_the_cool_down_is_taken_up(ledger: Ledger) -> None:
     first = ask(ledger, "a").id
     close(ledger, first, timedelta(minutes=61))
     second = ask(ledger, "b")
-    assert (second.state, second.id) == ("open", first + 1)
+    assert (second.state, second.id) == ("requested", first + 1)
 
 
 def test_the_daily_budget_holds(ledger: Ledger) -> None:
@@ -71,11 +72,11 @@ def test_the_daily_budget_holds(ledger: Ledger) -> None:
 
 def test_a_person_is_bound_by_neither(ledger: Ledger) -> None:
     close(ledger, ask(ledger, "a").id, timedelta(0))
-    assert ask(ledger, None, Reason.PERSON).state == "open"
+    assert ask(ledger, None, Reason.PERSON).state == "requested"
 
 
 def test_labels_go_on_with_an_open_request_and_open_none(ledger: Ledger) -> None:
-    assert ask(ledger, "labels-1", Reason.LABELS).state == "declined"
+    assert ask(ledger, "labels-1", Reason.LABELS).state == "cancelled"
     first = ask(ledger, "a")
     assert ask(ledger, "labels-2", Reason.LABELS).id == first.id
 
@@ -124,7 +125,7 @@ def test_a_request_takes_up_every_event_that_waits_and_each_leads_to_it(ledger: 
 def test_a_drift_that_is_declined_is_answered_for(ledger: Ledger) -> None:
     close(ledger, ask(ledger, None, Reason.PERSON).id, timedelta(minutes=1))
     drift(ledger, "a")
-    assert ask(ledger, "a").state == "declined"
+    assert ask(ledger, "a").state == "cancelled"
     assert waiting(ledger) == []
 
 
@@ -157,7 +158,7 @@ def test_a_failed_request_counts_against_cool_down_and_budget_and_is_not_run_aga
     requests.fail(ledger, number, "The disk is full.")
     assert (ask(ledger, "a").id, state(ledger, number)) == (number, "failed")
     declined = ask(ledger, "b")
-    assert (declined.state, "cool-down" in declined.outcome) == ("declined", True)
+    assert (declined.state, "cool-down" in declined.outcome) == ("cancelled", True)
     for _ in range(2):
         requests.change(ledger, number, closed_at=now() - timedelta(hours=2), opened_at=now() - timedelta(hours=2))
         number = ask(ledger, f"later-{number}").id
@@ -171,7 +172,7 @@ def test_a_person_starts_anew_after_a_failed_request_with_the_labels_of_its_camp
     answers.record(ledger, "widgets", "p", "good", "lab")
     requests.fail(ledger, first, "The disk is full.")
     second = ask(ledger, None, Reason.PERSON)
-    assert (second.id != first, second.state, second.campaign_id) == (True, "open", asked.id)
+    assert (second.id != first, second.state, second.campaign_id) == (True, "requested", asked.id)
 
 
 def test_what_failed_is_not_failed_again_once_it_ended(ledger: Ledger) -> None:
