@@ -80,7 +80,10 @@ def _line(request: RetrainingRequest) -> str:
     """Return a request in one line: number, time, state, trigger, result."""
     from pipelines.ledger import requests
 
-    said = "waits for approval" if requests.awaits_approval(request) else request.outcome
+    judged = request.state in ("promoted", "refused", "gated") and request.version is not None
+    said = f"version {request.version}" if judged else request.outcome  # the gate's reasons are many: `show` has them
+    if requests.awaits_approval(request):
+        said = "waits for approval"
     asked = request.trigger.removeprefix("defectloop.")
     state = request.state.replace("_", " ")
     return f"{request.id:4}  {request.opened_at:%Y-%m-%d %H:%M} UTC  {state:15}  {asked}" + (
@@ -97,6 +100,7 @@ def _full(request: RetrainingRequest) -> str:
         "training": f"{request.training_s / 60:.1f} minutes" if request.training_s else None,
         "snapshot": request.snapshot,
         "version": request.version,
+        "outcome": request.outcome or None,
         "ended": f"{request.closed_at:%Y-%m-%d %H:%M} UTC" if request.closed_at else None,
     }
     return "\n".join(
