@@ -100,7 +100,7 @@ def _full(request: RetrainingRequest) -> str:
         "training": f"{request.training_s / 60:.1f} minutes" if request.training_s else None,
         "snapshot": request.snapshot,
         "version": request.version,
-        "outcome": request.outcome or None,
+        "outcome": request.outcome if request.version else None,  # without a version, it is in the first line
         "ended": f"{request.closed_at:%Y-%m-%d %H:%M} UTC" if request.closed_at else None,
     }
     return "\n".join(
