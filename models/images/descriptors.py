@@ -25,10 +25,34 @@ def describe(image: np.ndarray) -> dict[str, float]:
     noise       standard deviation of pixel noise (Immerkær, Fast Noise Variance Estimation, 1996)
     saturation  mean of (largest − smallest channel); 0 for grey images
     """
-    centre = _centre(image)
+    return _described(_centre(image), *_scaled_grey(image))
+
+
+def of_pixels(image: np.ndarray) -> dict[str, float]:
+    """Return what `describe` returns, and how the light falls on H×W×C pixels; for drift monitoring.
+
+    light_x     mean of the right half less that of the left half, in [-1, 1]
+    light_y     mean of the lower half less that of the upper half
+    """
+    grey, white = _scaled_grey(image)
+    height, width = (side // 2 for side in grey.shape)
+    if not height or not width:
+        fall = {"light_x": 0.0, "light_y": 0.0}
+    else:
+        left, upper = _mean(grey[:, :width]), _mean(grey[:height])
+        fall = {"light_x": _mean(grey[:, -width:]) - left, "light_y": _mean(grey[-height:]) - upper}
+    return _described(_centre(image), grey, white) | fall
+
+
+def _scaled_grey(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the grey values of the central square in [0, 1], float32 H×W, and the value of white."""
     white = float(np.iinfo(image.dtype).max)
-    grey = _grey(centre)
+    grey = _grey(_centre(image))
     grey *= np.float32(1 / white)
+    return grey, white
+
+
+def _described(centre: np.ndarray, grey: np.ndarray, white: float) -> dict[str, float]:
     mean = _mean(grey)
     deviation = grey - np.float32(mean)
     contrast = float(np.sqrt(_mean(np.square(deviation, out=deviation))))
@@ -39,11 +63,11 @@ def describe(image: np.ndarray) -> dict[str, float]:
 
 def of_inspection(image: np.ndarray, prediction: Prediction) -> dict[str, float]:
     """Return all descriptors for drift monitoring: pixel descriptors, score, and the embedding's projection."""
-    return with_prediction(describe(image), prediction)
+    return with_prediction(of_pixels(image), prediction)
 
 
 def with_prediction(described: Mapping[str, float], prediction: Prediction) -> dict[str, float]:
-    """Return the pixel descriptors from `describe` with score and projection, as `of_inspection` does."""
+    """Return the pixel descriptors from `of_pixels` with score and projection, as `of_inspection` does."""
     axes = {f"projection_{axis}": float(value) for axis, value in enumerate(prediction.projection)}
     return {**described, "score": float(prediction.score), **axes}
 

@@ -129,7 +129,7 @@ def answer(one: Arrived, stored: inspections.Record, prediction: Prediction | No
 def decode(data: bytes) -> Decoded:
     """Decode and describe an image in this process. Raises UnreadableImage."""
     pixels = codec.decode(data)
-    return pixels, descriptors.describe(pixels)
+    return pixels, descriptors.of_pixels(pixels)
 
 
 def judge(

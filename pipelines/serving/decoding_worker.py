@@ -32,7 +32,7 @@ def answer(data: bytes, memory_limit_mb: int) -> tuple[dict, memoryview]:
     try:
         try:
             pixels = np.ascontiguousarray(codec.decode(data))
-            described = descriptors.describe(pixels)
+            described = descriptors.of_pixels(pixels)
         except UnreadableImage as error:
             if isinstance(error.__cause__, MemoryError):
                 raise error.__cause__ from None
