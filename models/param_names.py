@@ -20,7 +20,11 @@ RENAMED = {
     "promote.max_turned_verdicts": "max_flipped_verdicts",
 }
 # Parameters that no longer exist, with what replaced them.
-REMOVED = {"promote.max_f1_drop": "slices are compared by cost, with promote.max_cost_rise as the margin"}
+REMOVED = {
+    "promote.max_f1_drop": "slices are compared by cost, with promote.max_cost_rise as the margin",
+    "monitor.significance": "monitor.false_alarms_per_month sets the limit of an alarm",
+    "monitor.drift_share": "monitor.false_alarms_per_month sets the limit of an alarm",
+}
 RENAMED_VALUES = {"model.anomaly.method": {"distilled": "student_teacher"}}
 
 

@@ -217,10 +217,9 @@ class Promote(Section):
 
 
 class Monitor(Section):
-    window: Annotated[int, Field(ge=1)]
-    min_window: Annotated[int, Field(ge=1)]
-    significance: Annotated[float, Field(gt=0, lt=1)]
-    drift_share: Annotated[float, Field(gt=0, le=1)]
+    window: Annotated[int, Field(ge=8)]
+    min_window: Annotated[int, Field(ge=8)]
+    false_alarms_per_month: Annotated[float, Field(gt=0, le=30)] = 1.0
     schedule: str
 
 

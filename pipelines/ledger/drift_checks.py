@@ -52,8 +52,11 @@ def all_of(ledger: Ledger, line: str) -> list[DriftCheck]:
         return list(session.scalars(select(DriftCheck).where(DriftCheck.line == line).order_by(DriftCheck.id)))
 
 
-def latest(ledger: Ledger, line: str) -> DriftCheck | None:
+def latest(ledger: Ledger, line: str, model_version: str | None = None) -> DriftCheck | None:
+    """Return the latest check of the line, optionally of one version."""
     query = select(DriftCheck).where(DriftCheck.line == line).order_by(DriftCheck.id.desc()).limit(1)
+    if model_version is not None:
+        query = query.where(DriftCheck.model_version == model_version)
     with ledger.reading() as session:
         return session.scalars(query).first()
 
@@ -63,6 +66,12 @@ def _event(check: DriftCheck, event_id: str) -> Event:
         id=event_id,
         line=check.line,
         name=DRIFT_DETECTED,
-        payload={"drift_check": check.id, "share_drifted": check.share_drifted, "top": check.top_descriptors},
+        payload={
+            "drift_check": check.id,
+            "share_drifted": check.share_drifted,
+            "top": check.top_descriptors,
+            "slice": check.slice,
+            "cause": check.cause,
+        },
         happened_at=check.checked_at,
     )

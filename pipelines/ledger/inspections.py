@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from sqlalchemy import case, func, select
+from sqlalchemy import String, case, func, select, type_coerce
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -87,24 +88,28 @@ def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = N
         return list(reversed(session.scalars(query).all()))
 
 
-def of_latest_parts(ledger: Ledger, line: str, n: int, *, artefact_sha256: str) -> list[Inspection]:
-    """Return the inspections by one model of the last `n` parts of the line, oldest first. Older images of these parts are
-    left out if another part was inspected before."""
+def descriptors_of(
+    ledger: Ledger, line: str, artefact_sha256: str
+) -> Iterator[tuple[int, str, str | None, datetime, Mapping[str, float]]]:
+    """Yield id, part, slice, time and descriptors of all inspections by one model, oldest first, without the ORM."""
+    columns = (Inspection.id, Inspection.part, Inspection.slice, Inspection.inspected_at)
     query = (
-        select(Inspection)
+        select(*columns, type_coerce(Inspection.descriptors, String))
         .where(Inspection.line == line, Inspection.artefact_sha256 == artefact_sha256)
-        .order_by(Inspection.id.desc())
-        .execution_options(yield_per=_AT_ONCE)
+        .order_by(Inspection.id)
     )
-    parts: set[str] = set()
-    latest_first = []
+    with ledger.connected() as connection:
+        for number, part, slice, at, described in connection.execution_options(yield_per=5000).execute(query):
+            yield number, part, slice, at, described if isinstance(described, dict) else json.loads(described)
+
+
+def with_numbers(ledger: Ledger, numbers: Collection[int]) -> list[Inspection]:
+    """Return the inspections with these ids, oldest first."""
+    wanted, selected = sorted(numbers), list[Inspection]()
     with ledger.reading() as session:
-        for item in session.scalars(query):
-            if item.part not in parts and len(parts) == n:
-                break
-            parts.add(item.part)
-            latest_first.append(item)
-    return latest_first[::-1]
+        for start in range(0, len(wanted), _AT_ONCE):
+            selected += session.scalars(select(Inspection).where(Inspection.id.in_(wanted[start : start + _AT_ONCE])))
+    return sorted(selected, key=lambda item: item.id)
 
 
 def of_first_parts(ledger: Ledger, line: str, n: int, *, artefact_sha256: str, since: datetime) -> list[Inspection]:

@@ -141,6 +141,9 @@ class DriftCheck(Chained):
     explanation: Mapped[str]
     report: Mapped[str | None]
     event_id: Mapped[str | None] = mapped_column(unique=True)
+    cause: Mapped[str | None] = mapped_column(default=None)  # acquisition, product or defect rate; of a drift
+    since: Mapped[datetime | None] = mapped_column(default=None)  # when the part was inspected at which a drift began
+    numbers: Mapped[dict[str, Any] | None] = mapped_column(default=None)  # `pipelines.monitoring.monitor.numbers_of`
 
 
 class Event(Record):

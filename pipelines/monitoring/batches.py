@@ -1,11 +1,14 @@
 """How much the mean of successive parts varies, relative to independent parts of the reference. Pure.
 
-Parts of one batch look alike, and light wanders over a day, so the mean of a window varies more than its number of parts suggests.
-The factor follows from the autocorrelation of earlier production. It is estimated from the squared differences of parts by
-their distance (the variogram; Cressie, Statistics for Spatial Data, 1993), averaged over distances 1, 2, 3–4, 5–8, …
+Parts of one batch look alike, and light wanders over a day, so the mean of a window varies more than its number of parts
+suggests. The factor follows from the autocorrelation of earlier production. It is estimated from the squared differences of
+parts by their distance (the variogram; Cressie, Statistics for Spatial Data, 1993), averaged over distances 1, 2, 3–4, 5–8,
+…
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,7 +24,7 @@ def factors(history: np.ndarray, windows: tuple[int, ...]) -> np.ndarray:
     `history` [n, d] are earlier parts, oldest first, on the scale of the reference. The less history, the closer the factor
     is to `BEFORE_ANY`. Never below 1.
     """
-    n, d = history.shape
+    n = len(history)
     correlation, variance, error = autocorrelation(history)
     measured = np.stack([variance * _of_mean(correlation, window) * (1 + 2 * error) for window in windows])
     weight = n / (n + WORTH)
@@ -41,7 +44,7 @@ def autocorrelation(history: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
         return np.zeros((0, d)), np.ones(d), np.zeros(d)
     variogram = _variogram(history, 2**bins)
     edges = [0, *(2**power for power in range(bins + 1))]
-    in_bins = np.stack([variogram[start:end].mean(axis=0) for start, end in zip(edges[:-1], edges[1:], strict=True)])
+    in_bins = np.stack([variogram[start:end].mean(axis=0) for start, end in pairwise(edges)])
     variance = in_bins[-1]
     correlation = 1 - in_bins / np.maximum(variance, 1e-9)
     positive = np.logical_and.accumulate(correlation > 0, axis=0)

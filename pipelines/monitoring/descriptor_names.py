@@ -9,6 +9,8 @@ WORDS = {
     "sharpness": "sharpness",
     "noise": "pixel noise",
     "saturation": "colour saturation",
+    "light_x": "light from left to right",
+    "light_y": "light from top to bottom",
 }
 PROJECTION = "projection_"  # of the network's embedding on a principal axis
 

@@ -1,7 +1,8 @@
 """Whether and since when production differs from the reference. Pure.
 
-The stream of parts is looked at after every few parts. Earlier production says how much windows vary by themselves: parts come in
-batches, and light wanders. Production that has drifted is no such example, so this history ends where a drift began.
+The stream of parts is looked at after every few parts. Earlier production says how much windows vary by themselves: parts
+come in batches, and light wanders. Production that has drifted is no such example, so this history ends where a drift
+began.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ class Drift:
 
 @dataclass(frozen=True)
 class Finding:
-    """`strongest`: of the windows examined, that with the most evidence; None without any. `drift`: the latest drift that was
-    found, or that was open before. `ongoing`: whether it may still last, because it was seen less than a longest window ago."""
+    """`strongest`: of the windows examined, that with the most evidence; None without any. `drift`: the latest drift that
+    was
+    found, or that was open before. `ongoing`: whether it may still last, because it was seen less than a longest window
+    ago."""
 
     strongest: Window | None
     drift: Drift | None
@@ -67,8 +70,8 @@ def examine(
 ) -> Finding:
     """Examine standardised parts `rows` [n, d + 1], oldest first, of which the first `seen` were examined before.
 
-    `ongoing` is a drift that had not ended then. What is found does not depend on how often production is examined: every look
-    is taken once, and estimates are made at fixed places of the stream.
+    `ongoing` is a drift that had not ended then. What is found does not depend on how often production is examined: every
+    look is taken once, and estimates are made at fixed places of the stream.
     """
     strongest: Window | None = None
     drift, longest = ongoing, windows[-1]
@@ -79,14 +82,14 @@ def examine(
         variation = _variation(rows[max(0, history_end - HISTORY) : history_end], scale, limits, windows)
         first = max(0, start - longest)
         looks = variation.looks(rows[first:end], scale, limits, windows)
-        new = np.flatnonzero(looks.ends + first > max(start, seen))
+        new = np.flatnonzero((looks.ends + first > max(start, seen)) & (looks.ends >= windows[0]))
         if not len(new):
             continue
         evidence = (looks.strongest / variation.limits)[new].max(axis=1)
-        for at in np.flatnonzero(evidence >= 1):
-            last = first + int(looks.ends[new[at]])
+        for number in new[evidence >= 1].tolist():
+            last = first + int(looks.ends[number])
             if drift is None or last - drift.last >= longest:
-                begun = _window(rows, first, looks, int(new[at]), variation, scale, limits)
+                begun = _window(rows, first, looks, number, variation, scale, limits)
                 drift = Drift(change_point(rows[:last] @ scale.whitening, begun.start), last)
             drift = Drift(drift.since, last)
         at = int(evidence.argmax())
@@ -124,7 +127,8 @@ class _Variation:
 
 
 def _variation(history: np.ndarray, scale: Scale, limits: Limits, windows: tuple[int, ...]) -> _Variation:
-    """Estimate the variation from earlier parts. If even common values of a statistic were larger than independent parts give,
+    """Estimate the variation from earlier parts. If even common values of a statistic were larger than independent parts
+    give,
     the limit rises in proportion."""
     factors = (batches.factors(history @ scale.whitening, windows), batches.factors(history, windows))
     plain = np.array([limits.distance, limits.largest])

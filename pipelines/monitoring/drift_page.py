@@ -17,7 +17,8 @@ from pipelines.image_files import deleted_images, image_store
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import DriftCheck, Inspection
 from pipelines.monitoring.descriptor_names import in_words
-from pipelines.monitoring.drift_windows import NO_DESCRIPTORS, WindowPart
+from pipelines.monitoring.drift_windows import WindowPart
+from pipelines.monitoring.standardised import NOT_DESCRIPTORS
 from pipelines.pages import index, page
 from pipelines.pages.page import Header
 from pipelines.pages.pictures import data_uri
@@ -39,7 +40,6 @@ def write(
 ) -> None:
     """Write the report to `out`. `accepted_on` is the champion's whole reference, with the part's name where it is known."""
     since, until = (f"{one.inspected_at:%Y-%m-%d %H:%M}" for one in (window[0], window[-1]))
-    share = f"{rules.drift_share:.0%} of the descriptors"
     slices = Counter(part.slice or "no slice stated" for part in parts)
     shifted = sorted(parts, key=lambda part: -distance(part.descriptors, check))[:SHOWN]
     deleted = deleted_images.gone(ledger, image_store.open_store(workspace.store_url), [one.image for one in shifted])
@@ -61,10 +61,10 @@ def write(
                     f"{check.n_reference} validation parts on which version {check.model_version} was accepted",
                 ),
                 ("checked", f"{check.checked_at:%Y-%m-%d %H:%M} UTC"),
-                (
-                    "rule",
-                    f"drift if {share} shift; significance {rules.significance:g} over all",
-                ),
+                ("promise", f"{rules.false_alarms_per_month:g} false alarms a month on a line that has not changed"),
+                ("evidence", f"{(check.numbers or {}).get('evidence', 0):.0%} of the limit of an alarm"),
+                *([("since", f"{check.since:%Y-%m-%d %H:%M} UTC")] if check.since else []),
+                *([("likely cause", check.cause)] if check.cause else []),
             ],
             links=index.links(workspace, out),
         ),
@@ -105,7 +105,7 @@ def _typical(workspace: Workspace, check: DriftCheck, accepted_on: Mapping[str, 
     """Return pictures of the reference parts nearest to its medians. Parts without a file here are left out."""
     if "part" not in accepted_on:  # a reference of an older version
         return []
-    names = [name for name in accepted_on if name not in NO_DESCRIPTORS]
+    names = [name for name in accepted_on if name not in NOT_DESCRIPTORS]
     file_of = {row["part"]: row["file"] for row in annotation_table.load(workspace.annotations).to_pylist()}
     rows = [
         (str(part), accepted_on["slice"][at], {name: accepted_on[name][at] for name in names}, file_of[part])

@@ -15,9 +15,9 @@ import numpy as np
 from models.metrics import class_mix
 from pipelines.ledger import part_verdicts
 from pipelines.ledger.tables import Inspection
+from pipelines.monitoring.standardised import NOT_DESCRIPTORS
 
 FEWEST = 20  # minimum number of reference rows
-NO_DESCRIPTORS = ("part", "slice", "defective")  # older references have only the slice, or none of these columns
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def comparable(
     If a champion was accepted on two materials, a day with only one of them is no drift. A window with unknown slices, or
     without slices, is compared with the whole reference.
     """
-    columns = {name: values for name, values in reference.items() if name not in NO_DESCRIPTORS}
+    columns = {name: values for name, values in reference.items() if name not in NOT_DESCRIPTORS}
     n = len(next(iter(columns.values())))
     slices, counts = np.array(reference.get("slice", [None] * n), dtype=object), Counter(reported)
     all_known = all(name is not None and (slices == name).any() for name in counts)

@@ -1,7 +1,7 @@
 """The parts that a version inspected, as a stream: one row per visit of a part, in the order of inspection.
 
-Images of one part that follow each other closely are one visit, described by the most suspicious of them. A part that comes back
-later is a visit of its own.
+Images of one part that follow each other closely are one visit, described by the most suspicious of them. A part that comes
+back later is a visit of its own.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def read(ledger: Ledger, line: str, artefact_sha256: str, names: Sequence[str]) 
 
 
 def parts_per_month(times: Sequence[datetime]) -> float:
-    """Return how many parts the line inspects in 30 days, from the latest 30 days. At least one day is assumed to be seen."""
+    """Return how many parts the line inspects in 30 days, from the latest 30. At least one day is assumed to be seen."""
     if not times:
         return 0.0
     latest = [at for at in times if (times[-1] - at).days < 30]

@@ -33,9 +33,10 @@ class Looks:
 
 
 def lengths(shortest: int, longest: int) -> tuple[int, ...]:
-    """Return window lengths from `shortest` to `longest` parts, each √2 times the one before."""
+    """Return window lengths from `shortest` to `longest` parts, each about √2 times the one before; multiples of `EVERY`."""
     steps = max(0, round(2 * np.log2(longest / shortest)))
-    return tuple(dict.fromkeys([*(round(shortest * 2 ** (step / 2)) for step in range(steps)), longest]))
+    wanted = [*(shortest * 2 ** (step / 2) for step in range(steps)), longest]
+    return tuple(dict.fromkeys(max(1, int(n / EVERY)) * EVERY for n in wanted))
 
 
 def squared_shifts(

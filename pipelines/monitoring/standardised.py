@@ -1,8 +1,8 @@
 """Standardised descriptors: parts of any slice on one scale, on which the reference has mean 0 and covariance 1. Pure.
 
-A part is compared with the reference of its own slice, so a line that alternates between products needs no matching of shares.
-Descriptors become normal scores of their rank in the reference (van der Waerden, 1952): no unit, no influence of outliers.
-The score is also used as it is: its mean is the expected share of defective parts.
+A part is compared with the reference of its own slice, so a line that alternates between products needs no matching of
+shares. Descriptors become normal scores of their rank in the reference (van der Waerden, 1952): no unit, no influence of
+outliers. The score is also used as it is: its mean is the expected share of defective parts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ RIDGE = 0.1  # of the covariance, so that nearly dependent descriptors are not a
 
 @dataclass(frozen=True)
 class Ranks:
-    """The scale of one slice: its sorted descriptors, the normal score at and between them, mean and spread of the scores."""
+    """The scale of one slice: its sorted descriptors, the normal score at and between them, mean and spread of the
+    scores."""
 
     values: tuple[np.ndarray, ...]  # [k ≤ m] distinct values of each descriptor
     between: tuple[np.ndarray, ...]  # [k + 1] normal score of a value between two of them
@@ -71,7 +72,8 @@ def _ranks(column: np.ndarray, share: np.ndarray, edge: float) -> tuple[np.ndarr
 class Scale:
     """The scale of a reference. `names` [d + 1] are the descriptors and `EXPECTED_DEFECTS`.
 
-    whitening  [d + 1, d]: rows times whitening are uncorrelated; the expected defects, which have heavy tails, have no weight
+    whitening  [d + 1, d]: rows times whitening are uncorrelated; the expected defects, which have heavy tails, have no
+    weight
     errors     variance of the reference's mean, on the whitened axes [d] and of the descriptors [d + 1]
     """
 
@@ -84,9 +86,9 @@ class Scale:
         """Return `columns` [n, d] of parts of `slices` [n] on the scale of the reference, [n, d + 1]."""
         score = columns[:, self.names.index("score")]
         scaled = np.empty((len(columns), len(self.names)))
-        known = np.array([name if name in self.of_slice else None for name in slices], dtype=object)
+        known = [name if name in self.of_slice else None for name in slices]
         for name in set(known):
-            rows = known == name if name is not None else np.equal(known, None)
+            rows = np.array([one == name for one in known])
             scaled[rows] = self.of_slice[name].scores(columns[rows], score[rows])
         return scaled
 
@@ -108,7 +110,9 @@ def fit(
     scaled = scale.standardise(columns, slices)
     share = weights / weights.sum()
     covariance = (scaled * share[:, None]).T @ scaled - np.outer(share @ scaled, share @ scaled)
-    covariance += np.diag(np.maximum(1 - np.diag(covariance), 0) + RIDGE)  # descriptors with few values vary less than 1
+    covariance += np.diag(
+        np.maximum(1 - np.diag(covariance), 0) + RIDGE
+    )  # descriptors with few values vary less than 1
     spread, axes = np.linalg.eigh(covariance[:-1, :-1])
     whitening = np.concatenate([axes / np.sqrt(spread), np.zeros((1, len(spread)))])
     errors = tuple(_error(values, share, groups) for values in (scaled @ whitening, scaled))
