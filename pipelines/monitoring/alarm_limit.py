@@ -47,14 +47,13 @@ def limits(
     seed: int = 0,
 ) -> Limits:
     """Return the limits for one false alarm in `parts_per_alarm` parts. The first five arguments are those of
-    `standardised.fit`. Each statistic gets a quarter of the false alarms; the rest covers what the estimate of batches
-    (`pipelines.monitoring.batches`) leaves."""
+    `standardised.fit`. Each statistic may cause half of the false alarms."""
     random = np.random.default_rng(seed)
     streams = [_stream(columns, names, slices, weights, groups, random) for _ in range(REFERENCES)]
     squares = [scan.squared_shifts(rows, scale.errors[1], windows) for rows, scale in streams]
     scales = np.stack([_heaviness(np.concatenate([one[at] for one in squares])) for at in range(len(windows))])
     looks = [scan.scan(rows, scale.whitening, scale.errors, windows, scales=scales) for rows, scale in streams]
-    chance = windows[-1] / (4 * parts_per_alarm)
+    chance = windows[-1] / (2 * parts_per_alarm)
     of_each = [[one.strongest[:, kind] for one in looks] for kind in range(2)]
     limits = [quantile(np.concatenate([_maxima(one, windows) for one in kind]), chance) for kind in of_each]
     frequent = [float(np.quantile(np.concatenate(kind), FREQUENT)) for kind in of_each]

@@ -18,6 +18,8 @@ from models.metrics import class_mix
 NOT_DESCRIPTORS = ("part", "slice", "defective", "position")  # columns of a reference that describe no image
 FEWEST = 20  # reference parts of a slice that is compared by itself
 EXPECTED_DEFECTS = "expected_defects"  # the calibrated score as a probability, not as a rank
+BEYOND = 4.0  # spreads that a value may lie beyond the reference; farther is no different
+PARTS_PER_AXIS = 8  # reference parts that an axis needs; the axes of largest variance are kept
 RIDGE = 0.1  # of the covariance, so that nearly dependent descriptors are not amplified
 
 
@@ -29,6 +31,7 @@ class Ranks:
     values: tuple[np.ndarray, ...]  # [k ≤ m] distinct values of each descriptor
     between: tuple[np.ndarray, ...]  # [k + 1] normal score of a value between two of them
     at: tuple[np.ndarray, ...]  # [k] normal score of each of them
+    spreads: np.ndarray  # [d] standard deviations, the unit of values beyond the reference
     expected: float  # mean score
     spread: float  # its standard deviation
 
@@ -41,7 +44,8 @@ class Ranks:
         expected = float(share @ score)
         spread = float(np.sqrt(max(share @ (score - expected) ** 2, 1e-6)))
         values, between, at = (tuple(part[kind] for part in parts) for kind in range(3))
-        return cls(values, between, at, expected, spread)
+        spreads = np.sqrt(share @ (columns - share @ columns) ** 2)
+        return cls(values, between, at, np.maximum(spreads, 1e-9), expected, spread)
 
     def scores(self, columns: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Return the normal scores of `columns` [n, d] and the standardised `score` [n], as [n, d + 1]."""
@@ -51,7 +55,9 @@ class Ranks:
             place = np.searchsorted(values, column)
             is_value = values[np.minimum(place, len(values) - 1)] == column
             at = self.at[number][np.minimum(place, len(values) - 1)]
-            scaled[:, number] = np.where(is_value, at, self.between[number][place])
+            beyond = np.maximum(column - values[-1], 0) - np.maximum(values[0] - column, 0)
+            steps = np.clip(beyond / self.spreads[number], -BEYOND, BEYOND)
+            scaled[:, number] = np.where(is_value, at, self.between[number][place]) + steps
         scaled[:, -1] = (score - self.expected) / self.spread
         return scaled
 
@@ -114,7 +120,8 @@ def fit(
         np.maximum(1 - np.diag(covariance), 0) + RIDGE
     )  # descriptors with few values vary less than 1
     spread, axes = np.linalg.eigh(covariance[:-1, :-1])
-    whitening = np.concatenate([axes / np.sqrt(spread), np.zeros((1, len(spread)))])
+    kept = max(1, min(len(spread), len(columns) // PARTS_PER_AXIS))
+    whitening = np.concatenate([axes / np.sqrt(spread), np.zeros((1, len(spread)))])[:, -kept:]
     errors = tuple(_error(values, share, groups) for values in (scaled @ whitening, scaled))
     return Scale(scale.names, of_slice, whitening, errors)
 

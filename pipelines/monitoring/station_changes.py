@@ -11,7 +11,7 @@ from models.detector.runtime import Detector
 from models.images import acquisition, codec, descriptors
 from pipelines.monitoring.standardised import Scale
 
-PARTS = 24  # images that are changed
+PARTS = 16  # images that are changed
 
 
 def shifts(

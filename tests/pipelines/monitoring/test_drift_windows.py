@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import stats
 
-from pipelines.ledger import inspections
-from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.tables import Inspection
 from pipelines.monitoring import drift_windows
 from pipelines.monitoring.drift_windows import comparable, parts_of
@@ -77,22 +73,6 @@ def test_of_several_photographs_of_one_view_the_latest_counts() -> None:
         inspection("b", view="top", image="bb" * 32, score=0.1, descriptors={"score": 0.1, "brightness": 0.4}),
     )
     assert [dict(part.descriptors) for part in parts_of(seen)] == [seen[1].descriptors]
-
-
-def test_the_window_counts_parts_not_images(tmp_path: Path) -> None:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        inspections.add(
-            ledger,
-            [
-                inspection(f"{part}/{view}", f"p{part}", view=str(view), descriptors={"score": 0.5})
-                for part in range(9)
-                for view in range(3)
-            ],
-        )
-        window = inspections.of_latest_parts(ledger, "widgets", 4, artefact_sha256="cd" * 32)
-    assert len(window) == 12
-    assert [item.part for item in window[:3]] == ["p5"] * 3
-    assert len(parts_of(window)) == 4
 
 
 def test_a_healthy_line_with_few_defects_does_not_drift_from_a_reference_at_its_rate() -> None:

@@ -19,7 +19,7 @@ from tests import pages
 from tests.conftest import LINE, picture
 
 BEGUN = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
-RULES = Monitor(window=400, min_window=100, significance=0.01, drift_share=0.2, schedule="0 * * * *")
+RULES = Monitor(window=400, min_window=100, schedule="0 * * * *")
 NAME = "a-part-with-a-serial-number-that-is-much-longer-than-a-telephone-is-wide-0001"
 
 
