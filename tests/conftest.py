@@ -87,9 +87,11 @@ def _artifacts_of_this_copy() -> None:
 
 
 def picture(seed: int, *, defective: bool, bright: bool = False) -> bytes:
-    """PNG bytes of one part; the same seed gives the same part."""
+    """PNG bytes of one part; the same seed gives the same part. A bright part is of another material, with grooves."""
     random = np.random.default_rng([seed, defective, bright])
     part = 110 + 60 * bright + 8 * random.standard_normal((64, 64))
+    if bright:
+        part += 25 * np.sign(np.sin(np.arange(64) / 2))
     if defective:
         row, column = random.integers(10, 40, 2)
         part[row : row + 14, column : column + 5] = 20
