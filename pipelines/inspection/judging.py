@@ -19,7 +19,7 @@ from pipelines import part_names
 from pipelines.ledger import inspections
 from pipelines.ledger.tables import Inspection, Rejection, now
 
-Decoded = tuple[np.ndarray, Mapping[str, float]]  # pixels H×W×C, and `descriptors.describe` of them
+Decoded = tuple[np.ndarray, Mapping[str, float]]  # pixels H×W×C, and `descriptors.of_pixels` of them
 
 
 @dataclass(frozen=True)

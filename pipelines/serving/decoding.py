@@ -46,7 +46,7 @@ _NEXT_STEP = "Send it as PNG, JPEG, TIFF, BMP or WebP of moderate size."
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels H×W×C (C 1 or 3), uint8 or uint16, as `codec.decode` returns them, and `descriptors.describe` of them."""
+    """Pixels H×W×C (C 1 or 3), uint8 or uint16, as `codec.decode` returns them, and `descriptors.of_pixels` of them."""
 
     pixels: np.ndarray
     described: dict[str, float]

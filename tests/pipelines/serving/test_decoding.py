@@ -52,7 +52,7 @@ def test_pixels_and_descriptors_are_those_of_the_decoder(pool: DecodingPool, sha
     decoded = pool.decode(codec.encode_png(image))
     assert decoded.pixels.dtype == dtype
     np.testing.assert_array_equal(decoded.pixels, image)
-    assert decoded.described == descriptors.describe(image)
+    assert decoded.described == descriptors.of_pixels(image)
 
 
 def test_images_turned_by_exif_arrive_upright(pool: DecodingPool) -> None:
