@@ -22,7 +22,7 @@ from models.files import write_whole
 from pipelines import failures
 from pipelines.ledger import chain
 
-HEAD = "0009"  # the newest migration
+HEAD = "0010"  # the newest migration
 MIGRATIONS = Path(__file__).with_name("migrations")
 WRITES = "defectloop_writes"
 

@@ -14,7 +14,7 @@ from models.errors import BadInput, Busy, DefectloopError
 from pipelines.ledger import promotions
 from pipelines.ledger.events import APPROVED, CLOSED, STORED_CLOSED, is_stalled
 from pipelines.ledger.ledger import Ledger
-from pipelines.ledger.tables import Campaign, Event, RetrainingRequest, now
+from pipelines.ledger.tables import Campaign, Event, Promotion, RetrainingRequest, now
 
 TRAINED = ("promoted", "refused", "gated")  # states of a request whose labels a model has learned
 
@@ -123,10 +123,18 @@ def expire(ledger: Ledger, line: str, oldest: datetime, because: str) -> list[in
     """Close requests that wait for a person since before `oldest`: for an approval, or for a decision about a version.
     Returns their ids."""
     with ledger.writing() as session:
-        late = [item for item in _open(session, line) if item.opened_at < oldest and awaits_person(item)]
+        waiting = [item for item in _open(session, line) if awaits_person(item)]
+        late = [item for item in waiting if _waiting_since(session, item) < oldest]
         for item in late:
             item.state, item.closed_at, item.outcome = "cancelled", now(), because
         return [item.id for item in late]
+
+
+def _waiting_since(session: Session, request: RetrainingRequest) -> datetime:
+    """Return when the gate left the decision to a person, or when the request was opened if it waits for an approval."""
+    judged = select(Promotion.decided_at).where(Promotion.line == request.line, Promotion.version == request.version)
+    left = session.scalars(judged.order_by(Promotion.id.desc()).limit(1)).first() if request.version else None
+    return left or request.opened_at
 
 
 def settle(ledger: Ledger, line: str) -> list[int]:

@@ -174,6 +174,9 @@ def test_a_gated_request_ends_as_the_person_decides(ledger: Ledger, kind: str, s
     retrain.tidy(ledger, "widgets", rules())
     assert requests.get(ledger, number).state == "gated"  # the registry has not changed yet
     promotions.close(ledger, decision, "done")
+    requests.change(
+        ledger, number, opened_at=now() - timedelta(days=40)
+    )  # its labels took weeks; the person has time now
     retrain.tidy(ledger, "widgets", rules())
     assert requests.get(ledger, number).state == state
 
