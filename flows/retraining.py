@@ -41,6 +41,11 @@ REASONS = {
     events.LABELS_COMPLETED: Reason.LABELS,
     events.APPROVED: Reason.LABELS,
 }
+TITLES = {
+    Reason.PERFORMANCE: "measured performance below its floor",
+    Reason.ENOUGH_LABELS: "enough new labels",
+    Reason.SCHEDULE: "by its schedule",
+}
 POLL_S = 1.0
 
 
@@ -130,7 +135,7 @@ def title_of(place: Workspace, request: RetrainingRequest) -> str:
     with Ledger.open(place.ledger_url) as ledger:
         check = drift_checks.of_event(ledger, request.event_id) if request.event_id else None
     if check is None:
-        return f"retraining {request.id}, asked for by a person"
+        return f"retraining {request.id}, {TITLES.get(REASONS.get(request.trigger, Reason.PERSON), 'asked for by a person')}"
     return f"retraining {request.id}, drift" + (f" of {check.slice}" if check.slice else "")
 
 
