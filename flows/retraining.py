@@ -258,7 +258,7 @@ def ingest_labels(workspace: Workspace, request: RetrainingRequest) -> int:
     """Ingest the latest label of every reviewed part. Labels that the data already has are not added again."""
     with Ledger.open(workspace.ledger_url) as ledger:
         newest = reviews.newest(ledger, request.line)  # read first: later reviews belong to the next retraining
-        new_labels = reviews.unlearned(ledger, request.line)
+        new_labels = reviews.unlearned(ledger, request.line, request.id)
         for source in reviewed.read(workspace, ledger):
             ingest.take_in(workspace, source)
         requests.advance(ledger, request.id, "training", last_review=newest, new_labels=new_labels)

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -23,6 +24,7 @@ Record = Inspection | Rejection
 SHOWN = 5  # parts with the same file name that are listed
 COMPARED = 5000  # latest inspections whose names are compared with an unknown one
 _AT_ONCE = 400  # bound parameters per statement
+_BLOCK = 5000  # rows that are read together
 
 
 def add(ledger: Ledger, records: Sequence[Record]) -> None:
@@ -88,19 +90,31 @@ def latest(ledger: Ledger, line: str, n: int, *, artefact_sha256: str | None = N
         return list(reversed(session.scalars(query).all()))
 
 
-def descriptors_of(
-    ledger: Ledger, line: str, artefact_sha256: str
-) -> Iterator[tuple[int, str, str | None, datetime, Mapping[str, float]]]:
-    """Yield id, part, slice, time and descriptors of all inspections by one model, oldest first, without the ORM."""
-    columns = (Inspection.id, Inspection.part, Inspection.slice, Inspection.inspected_at)
+@dataclass(frozen=True)
+class Described:
+    """Inspections as columns, oldest first. `times` are in UTC, as the database driver returns them."""
+
+    ids: Sequence[int]
+    parts: Sequence[str]
+    slices: Sequence[str | None]
+    times: Sequence[str | datetime]
+    descriptors: Sequence[Mapping[str, float]]
+
+
+def descriptors_of(ledger: Ledger, line: str, artefact_sha256: str) -> Iterator[Described]:
+    """Yield all inspections by one model in blocks, oldest first, without the ORM: there may be a million."""
+    raw = (Inspection.part, Inspection.slice, Inspection.inspected_at, Inspection.descriptors)
     query = (
-        select(*columns, type_coerce(Inspection.descriptors, String))
+        select(Inspection.id, *(type_coerce(column, String) for column in raw))
         .where(Inspection.line == line, Inspection.artefact_sha256 == artefact_sha256)
         .order_by(Inspection.id)
     )
     with ledger.connected() as connection:
-        for number, part, slice, at, described in connection.execution_options(yield_per=5000).execute(query):
-            yield number, part, slice, at, described if isinstance(described, dict) else json.loads(described)
+        for block in connection.execution_options(yield_per=_BLOCK).execute(query).partitions():
+            ids, parts, slices, times, described = zip(*block, strict=True)
+            if isinstance(described[0], str):  # SQLite; drivers of other databases read JSON themselves
+                described = json.loads(f"[{','.join(described)}]")
+            yield Described(ids, parts, slices, times, described)
 
 
 def with_numbers(ledger: Ledger, numbers: Collection[int]) -> list[Inspection]:

@@ -45,23 +45,26 @@ def newest(ledger: Ledger, line: str) -> int:
         return session.scalar(select(func.max(Review.id)).where(Review.line == line)) or 0
 
 
-def unlearned(ledger: Ledger, line: str) -> int:
-    """Return the number of labelled parts that no retraining has used yet."""
+def unlearned(ledger: Ledger, line: str, request_id: int | None = None) -> int:
+    """Return the number of labelled parts that no retraining has used yet, or none but the request `request_id`, whose
+    process may have been killed after its training."""
     with ledger.reading() as session:
-        return unlearned_in(session, line)
+        return unlearned_in(session, line, request_id)
 
 
-def unlearned_in(session: Session, line: str) -> int:
+def unlearned_in(session: Session, line: str, request_id: int | None = None) -> int:
     query = select(func.count(Review.part.distinct())).where(
-        Review.line == line, Review.label.is_not(None), Review.id > _last_learned(session, line)
+        Review.line == line, Review.label.is_not(None), Review.id > _last_learned(session, line, request_id)
     )
     return int(session.scalar(query) or 0)
 
 
-def _last_learned(session: Session, line: str) -> int:
+def _last_learned(session: Session, line: str, besides: int | None = None) -> int:
     learned = select(func.max(RetrainingRequest.last_review)).where(
         RetrainingRequest.line == line, RetrainingRequest.state.in_(TRAINED)
     )
+    if besides is not None:
+        learned = learned.where(RetrainingRequest.id != besides)
     return session.scalar(learned) or 0
 
 

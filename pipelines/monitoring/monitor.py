@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -245,7 +246,7 @@ def _conclude(
     check.share_drifted = sum(one["drifted"] for one in check.columns.values()) / max(1, len(check.columns))
     check.top_descriptors = ([name for name in by_size if name in over] or by_size)[:TOP] if finding.drifted else []
     if finding.drifted and finding.drift is not None:
-        check.since = stream.times[finding.drift.since]
+        check.since = stream.times[finding.drift.since].astype(datetime).replace(tzinfo=UTC)
     if cause is not None:
         check.cause = cause.cause.value
         check.event_id = str(uuid4()) if cause.cause is Cause.PRODUCT else None

@@ -6,9 +6,10 @@ back later is a visit of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from operator import itemgetter
 
 import numpy as np
 
@@ -16,63 +17,69 @@ from pipelines.ledger import inspections
 from pipelines.ledger.ledger import Ledger
 
 VISIT = 64  # visits that may lie between two images of the same one
-_BLOCK = 4096
+MONTH, DAY = np.timedelta64(30, "D"), np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
 class Production:
-    """`rows` [n, d] are the descriptors `names`; the other fields have one entry per row. `ids` number the inspections."""
+    """`rows` [n, d] are the descriptors `names`; `slices`, `ids` (of the inspections) and `times` (datetime64, UTC) have one
+    entry per row. `last` is the id of the latest inspection, None without any."""
 
     names: tuple[str, ...]
     rows: np.ndarray
     slices: np.ndarray
     ids: np.ndarray
-    times: Sequence[datetime]
-    last: int | None  # id of the latest inspection
+    times: np.ndarray
+    last: int | None
 
 
 def read(ledger: Ledger, line: str, artefact_sha256: str, names: Sequence[str]) -> Production:
     """Read all inspections by one model. Descriptors that some inspection lacks are left out."""
-    blocks, current = [np.empty((0, len(names)), np.float32)], np.empty((_BLOCK, len(names)), np.float32)
-    slices: list[str | None] = []
-    ids: list[int] = []
-    times: list[datetime] = []
-    row_of: dict[str, int] = {}
-    last = None
-    score = list(names).index("score")
-    for number, part, slice, at, described in inspections.descriptors_of(ledger, line, artefact_sha256):
-        values = [described.get(name, np.nan) for name in names]
-        last, row = number, row_of.get(part)
-        if row is not None and len(ids) - row <= VISIT:
-            place = blocks[1 + row // _BLOCK] if row // _BLOCK < len(blocks) - 1 else current
-            if values[score] > place[row % _BLOCK, score]:
-                place[row % _BLOCK] = values
-                ids[row] = number
-            continue
-        row_of[part] = len(ids)
-        current[len(ids) % _BLOCK] = values
-        slices.append(slice)
-        ids.append(number)
-        times.append(at)
-        if len(ids) % _BLOCK == 0:
-            blocks.append(current)
-            current = np.empty_like(current)
-    rows = np.concatenate([*blocks, current[: len(ids) % _BLOCK]])
-    known = ~np.isnan(rows).any(axis=0) if len(rows) else np.ones(len(names), bool)
+    values, ids, slices = [np.empty((0, len(names)), np.float32)], list[int](), list[str | None]()
+    times = [np.empty(0, "datetime64[us]")]
+    visits: list[int] = []  # of each image
+    visit_of: dict[str, int] = {}
+    begun = 0
+    for block in inspections.descriptors_of(ledger, line, artefact_sha256):
+        values.append(_table(block.descriptors, names))
+        ids += block.ids
+        slices += block.slices
+        times.append(np.array(block.times, "datetime64[us]"))
+        for part in block.parts:
+            visit = visit_of.get(part)
+            if visit is None or begun - visit > VISIT:
+                visit = visit_of[part] = begun
+                begun += 1
+            visits.append(visit)
+    table, of_image = np.concatenate(values), np.array(visits, dtype=np.int64)
+    score = table[:, list(names).index("score")]
+    worst = np.lexsort((-np.arange(len(score)), score, of_image))  # the first of the highest scores ends each visit
+    worst = worst[np.flatnonzero(np.diff(of_image[worst], append=begun))]
+    first = np.unique(of_image, return_index=True)[1]
+    rows = table[worst]
+    known = ~np.any(np.isnan(rows), axis=0)  # all of them without rows
     return Production(
-        tuple(name for name, is_known in zip(names, known, strict=True) if is_known),
+        tuple(itertools.compress(names, known.tolist())),
         rows[:, known],
-        np.array(slices, dtype=object),
-        np.array(ids, dtype=np.int64),
-        times,
-        last,
+        np.array(slices, dtype=object)[first],
+        np.array(ids, dtype=np.int64)[worst],
+        np.concatenate(times)[first],
+        ids[-1] if ids else None,
     )
 
 
-def parts_per_month(times: Sequence[datetime]) -> float:
+def _table(described: Iterable[Mapping[str, float]], names: Sequence[str]) -> np.ndarray:
+    """Return the descriptors `names` as float32 [n, d]; those that are missing are NaN."""
+    try:
+        return np.array(list(map(itemgetter(*names, names[0]), described)), np.float32)[:, :-1]
+    except KeyError:
+        return np.array([[one.get(name, np.nan) for name in names] for one in described], np.float32)
+
+
+def parts_per_month(times: np.ndarray) -> float:
     """Return how many parts the line inspects in 30 days, from the latest 30. At least one day is assumed to be seen."""
-    if not times:
+    if not len(times):
         return 0.0
-    latest = [at for at in times if (times[-1] - at).days < 30]
-    days = max((latest[-1] - latest[0]).total_seconds() / 86400, 1.0)
+    latest = times[times > times[-1] - MONTH]
+    days = max(float((latest[-1] - latest[0]) / DAY), 1.0)
     return len(latest) * 30 / days

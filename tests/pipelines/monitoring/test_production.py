@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.ledger import inspections
@@ -48,7 +48,6 @@ def test_nothing_inspected_is_an_empty_stream(tmp_path: Path) -> None:
 
 
 def test_parts_per_month_follow_the_latest_thirty_days_and_a_short_replay_is_a_day() -> None:
-    begun = datetime(2026, 1, 1, tzinfo=UTC)
-    assert production.parts_per_month([begun + timedelta(seconds=number) for number in range(100)]) == 3000
-    daily = [begun + timedelta(days=number) for number in range(300)]
-    assert 28 < production.parts_per_month(daily) < 32
+    begun = np.datetime64("2026-01-01T00:00:00")
+    assert production.parts_per_month(begun + np.arange(100).astype("timedelta64[s]")) == 3000
+    assert 28 < production.parts_per_month(begun + np.arange(300).astype("timedelta64[D]")) < 32

@@ -10,12 +10,13 @@ from sqlalchemy import text
 
 from models.errors import BadInput, Busy
 from models.params import Retrain
-from pipelines.ledger import campaigns, events, promotions, requests
+from pipelines.ledger import campaigns, events, promotions, requests, reviews
 from pipelines.ledger.ledger import Ledger
 from pipelines.ledger.requests import RequestEnded
 from pipelines.ledger.tables import Promotion, RetrainingRequest, now
 from pipelines.retraining import policy, retrain
 from pipelines.retraining.policy import Accept, Decline, Facts, Join, Reason
+from pipelines.review import answers
 from tests.pipelines.retraining.test_retrain import ask, ask_about, drift, ledger  # noqa: F401
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
@@ -153,6 +154,14 @@ def test_it_is_not_cancelled_while_the_gate_judges_but_after_it_asked_a_person(l
     requests.change(ledger, number, version="2")
     assert not requests.has_stalled(ledger, "widgets")
     assert requests.cancel(ledger, "widgets", number, "lab", "not wanted").state == "cancelled"
+
+
+def test_a_request_whose_process_died_after_its_training_still_counts_its_labels(ledger: Ledger) -> None:  # noqa: F811
+    number = ask(ledger, "a").id
+    ask_about(ledger, "p", "q", request_id=number)
+    answers.record(ledger, "widgets", "p", "good", "lab")
+    requests.advance(ledger, number, "gated", last_review=reviews.newest(ledger, "widgets"))
+    assert (reviews.unlearned(ledger, "widgets"), reviews.unlearned(ledger, "widgets", number)) == (0, 1)
 
 
 @pytest.mark.parametrize(("kind", "state"), [("promote", "promoted"), ("refuse", "refused"), ("wait", "gated")])
