@@ -62,7 +62,7 @@ def write(
                 ),
                 ("checked", f"{check.checked_at:%Y-%m-%d %H:%M} UTC"),
                 ("promise", f"{rules.false_alarms_per_month:g} false alarms a month on a line that has not changed"),
-                ("evidence", f"{(check.numbers or {}).get('evidence', 0):.0%} of the limit of an alarm"),
+                ("evidence", f"{(check.numbers or {}).get('evidence', 0):.2g} times the limit of an alarm"),
                 *([("since", f"{check.since:%Y-%m-%d %H:%M} UTC")] if check.since else []),
                 *([("likely cause", check.cause)] if check.cause else []),
             ],
