@@ -122,6 +122,7 @@ def _examined(
         of_reference, stream.names, slices, weights, groups, windows, per_month / rules.false_alarms_per_month
     )
     rows = scale.standardise(stream.rows.astype(np.float64), stream.slices)
+    on_the_scale = scale.standardise(of_reference, slices)
     before = (previous.numbers if previous is not None else None) or {}
     seen, ongoing = int(before.get("parts_seen", 0)), before.get("ongoing")
     finding = detection.examine(rows, scale, limits, windows, seen, Drift(*ongoing) if ongoing else None)
@@ -129,7 +130,7 @@ def _examined(
         return None
     window = finding.strongest
     cause = (
-        _diagnosed(workspace, champion, reference, scale, rows, window, defective & (weights > 0))
+        _diagnosed(workspace, champion, reference, scale, on_the_scale, rows, window, defective)
         if finding.drifted
         else None
     )
@@ -147,17 +148,17 @@ def _diagnosed(
     champion: ModelVersion,
     reference: Columns,
     scale: Scale,
+    on_the_scale: np.ndarray,
     rows: np.ndarray,
     window: Window,
     defective: np.ndarray,
 ) -> Diagnosis:
-    names = scale.names[:-1]
-    table = np.column_stack([np.asarray(reference[name], np.float64) for name in names])
-    slices = np.array(reference.get("slice", [None] * len(table)), dtype=object)
-    axes = scale.standardise(table, slices) @ scale.whitening
-    toward = axes[defective].mean(axis=0) - axes[~defective].mean(axis=0) if 0 < defective.sum() < len(table) else None
+    """Name the cause. `on_the_scale` [m, d + 1] is the standardised reference, with `defective` [m]."""
+    axes = on_the_scale @ scale.whitening
+    both = 0 < defective.sum() < len(axes)
+    toward = axes[defective].mean(axis=0) - axes[~defective].mean(axis=0) if both else None
     detector = Detector(model_registry.download(workspace, champion))
-    changes = station_changes.shifts(detector, _images(workspace, reference), scale, names)
+    changes = station_changes.shifts(detector, _images(workspace, reference), scale, scale.names[:-1])
     shift = rows[window.start : window.end].mean(axis=0) @ scale.whitening
     return diagnosis.diagnose(shift, window.error, changes, toward)
 

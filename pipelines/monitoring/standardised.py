@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from models.metrics import class_mix
 
-NOT_DESCRIPTORS = ("part", "slice", "defective", "position")  # columns of a reference that describe no image
+NOT_DESCRIPTORS = ("part", "slice", "defective")  # columns of a reference that describe no image
 FEWEST = 20  # reference parts of a slice that is compared by itself
 EXPECTED_DEFECTS = "expected_defects"  # the calibrated score as a probability, not as a rank
 BEYOND = 4.0  # spreads that a value may lie beyond the reference; farther is no different
