@@ -46,10 +46,10 @@ class Drift:
 
 @dataclass(frozen=True)
 class Finding:
-    """`strongest`: of the windows examined, that with the most evidence; None without any. `drift`: the latest drift that
-    was
-    found, or that was open before. `ongoing`: whether it may still last, because it was seen less than a longest window
-    ago."""
+    """`strongest`: of the windows examined, that with the most evidence; None without any.
+    `drift`: the latest drift that was found, or that was open before.
+    `ongoing`: whether it may still last, because it was seen less than a longest window ago.
+    """
 
     strongest: Window | None
     drift: Drift | None
@@ -127,9 +127,10 @@ class _Variation:
 
 
 def _variation(history: np.ndarray, scale: Scale, limits: Limits, windows: tuple[int, ...]) -> _Variation:
-    """Estimate the variation from earlier parts. If even common values of a statistic were larger than independent parts
-    give,
-    the limit rises in proportion."""
+    """Estimate the variation from earlier parts.
+
+    If even common values of a statistic were larger than independent parts give, the limit rises in proportion.
+    """
     factors = (batches.factors(history @ scale.whitening, windows), batches.factors(history, windows))
     plain = np.array([limits.distance, limits.largest])
     if len(history) < 2 * windows[-1]:

@@ -130,7 +130,7 @@ def _examined(
         return None
     window = finding.strongest
     cause = (
-        _diagnosed(workspace, champion, reference, scale, on_the_scale, rows, window, defective)
+        _diagnosed(workspace, champion, reference, scale, on_the_scale, rows, window, defective, weights)
         if finding.drifted
         else None
     )
@@ -152,15 +152,17 @@ def _diagnosed(
     rows: np.ndarray,
     window: Window,
     defective: np.ndarray,
+    weights: np.ndarray,
 ) -> Diagnosis:
-    """Name the cause. `on_the_scale` [m, d + 1] is the standardised reference, with `defective` [m]."""
+    """Name the cause. `on_the_scale` [m, d + 1] is the standardised reference, with `defective` [m] and `weights` [m]."""
     axes = on_the_scale @ scale.whitening
     both = 0 < defective.sum() < len(axes)
     toward = axes[defective].mean(axis=0) - axes[~defective].mean(axis=0) if both else None
     detector = Detector(model_registry.download(workspace, champion))
     changes = station_changes.shifts(detector, _images(workspace, reference), scale, scale.names[:-1])
     shift = rows[window.start : window.end].mean(axis=0) @ scale.whitening
-    return diagnosis.diagnose(shift, window.error, changes, toward)
+    rate = float(weights[defective].sum() / weights.sum())
+    return diagnosis.diagnose(shift, window.error, changes, toward, rate)
 
 
 def _images(workspace: Workspace, reference: Columns) -> list[tuple[Path, str | None]]:

@@ -14,7 +14,7 @@ from tests.conftest import LINE, SMALL, change_params, picture
 
 LINE_FOLDER, DELIVERIES, OUT = "line", "deliveries", "out"  # below the directory that everything of a trial lies in
 CUT, UNLABELLED = "cut.png", "unlabelled.png"
-N_PARTS, N_PRODUCED = 30, 12
+N_PARTS, N_PRODUCED = 60, 16
 TINY = SMALL | {
     "validate": SMALL["validate"] | {"min_parts_per_class": {"train": 3, "validation": 1, "test": 1}},
     "model": SMALL["model"] | {"backbone": "test_efficientnet", "weights": "none"},

@@ -17,7 +17,7 @@ ERROR = np.full(8, 0.02)
         (0.8 * LIGHT, Cause.ACQUISITION, "10 % less light"),
         (1.3 * FOCUS + 0.3 * np.eye(8)[5], Cause.ACQUISITION, "less focus"),
         (0.5 * DEFECTS, Cause.DEFECT_RATE, "more defective parts"),
-        (-0.5 * DEFECTS, Cause.DEFECT_RATE, "fewer defective parts"),
+        (-0.4 * DEFECTS, Cause.DEFECT_RATE, "fewer defective parts"),
         (3 * np.eye(8)[6], Cause.PRODUCT, "nearest change"),
         (LIGHT + 3 * np.eye(8)[6], Cause.PRODUCT, "nearest change"),
         (-LIGHT, Cause.PRODUCT, "nearest change"),
@@ -27,9 +27,22 @@ ERROR = np.full(8, 0.02)
 def test_a_shift_has_the_cause_that_moves_the_descriptors_in_the_same_direction(
     shift: np.ndarray, cause: Cause, named: str
 ) -> None:
-    found = diagnose(shift, ERROR, CHANGES, DEFECTS)
+    found = diagnose(shift, ERROR, CHANGES, DEFECTS, rate=0.4)
     assert found.cause is cause
     assert named in found.reasons[0]
+
+
+def test_a_shift_beyond_the_mean_of_defective_parts_is_no_defect_rate() -> None:
+    assert diagnose(0.7 * DEFECTS, ERROR, CHANGES, DEFECTS, rate=0.3).cause is Cause.DEFECT_RATE
+    assert diagnose(1.8 * DEFECTS, ERROR, CHANGES, DEFECTS, rate=0.3).cause is Cause.PRODUCT
+    assert diagnose(-1.2 * DEFECTS, ERROR, CHANGES, DEFECTS, rate=0.3).cause is Cause.PRODUCT
+
+
+def test_a_reference_of_few_parts_tells_no_causes_apart() -> None:
+    few = slice(0, 3)
+    found = diagnose(LIGHT[few], ERROR[few], {"10 % less light": LIGHT[few]}, DEFECTS[few])
+    assert found.cause is Cause.PRODUCT
+    assert "too few parts" in found.reasons[0]
 
 
 def test_without_images_and_without_defective_parts_a_drift_is_taken_for_the_product() -> None:
