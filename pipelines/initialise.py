@@ -10,6 +10,7 @@ from pathlib import Path
 from models import names
 from models.errors import BadInput
 from models.files import write_whole
+from pipelines import locks
 from pipelines import workspace as workspaces
 from pipelines.adapters import dataset_versions, git
 from pipelines.workspace import Workspace
@@ -17,13 +18,15 @@ from pipelines.workspace import Workspace
 IGNORED = (
     "/data\n/dvc_plots/\n/artifacts/\n/quarantine/\n/.defectloop/\n.*.partial\n"  # *.partial: left by killed processes
 )
+ANOTHER_INIT_S = 60.0  # how long to wait for another process that creates the same workspace
 COMMITTED = ["params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc"]
 
 
 def init(directory: Path, line: str) -> Workspace:
     """Create the workspace in `directory` for `line`, or complete one that a killed run left unfinished.
 
-    Returns the workspace. Raises BadInput for an invalid name, and if the directory belongs to another line.
+    Returns the workspace. Raises BadInput for an invalid name, and if the directory belongs to another line; Busy if another
+    command keeps the line busy.
     """
     names.require(line, "The line")
     directory.mkdir(parents=True, exist_ok=True)
@@ -40,10 +43,11 @@ def init(directory: Path, line: str) -> Workspace:
         )
     if not (place.root / ".gitignore").exists():
         write_whole(place.root / ".gitignore", IGNORED.encode())
-    if not (place.root / ".git").exists():
-        git.run(place.root, "init", "--quiet", "--initial-branch", "main")
-    dataset_versions.initialise(place.root, place.remote_url)
-    git.commit(place.root, COMMITTED, f"Workspace of line {line}")
+    with locks.line_lock(place, line, wait_s=ANOTHER_INIT_S):  # git and DVC do not wait for each other's index
+        if not (place.root / ".git").exists():
+            git.run(place.root, "init", "--quiet", "--initial-branch", "main")
+        dataset_versions.initialise(place.root, place.remote_url)
+        git.commit(place.root, COMMITTED, f"Workspace of line {line}")
     return place
 
 

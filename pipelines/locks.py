@@ -2,7 +2,7 @@
 
 | lock | protects | held by |
 |---|---|---|
-| line | data and stage outputs; held for a whole training | ingest, validate, snapshot, train, … |
+| line | data and stage outputs; held for a whole training | init, ingest, validate, snapshot, train, … |
 | decision | the champion; held for seconds by a promotion, refusal or rollback | promote, rollback |
 | retraining | one retraining, from its request until it ends or waits for labels | the retraining flow |
 | serving | the deployments, as long as they are served | deploy |
